@@ -1,0 +1,50 @@
+//! The only place that reads a clock. Wall time is milliseconds since 1970 (UTC); everything that waits uses `Instant`.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+pub type Millis = i64;
+
+/// The wall clock of this machine.
+#[allow(clippy::disallowed_methods)] // the one home of clock reads
+pub fn wall() -> Millis {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as Millis)
+}
+
+/// The monotonic clock of this machine.
+#[allow(clippy::disallowed_methods)] // the one home of clock reads
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// An RFC 3339 text in UTC with milliseconds, as every answer of the API carries it.
+pub fn rfc3339(at: Millis) -> String {
+    jiff::Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |stamp| format!("{stamp:.3}"))
+}
+
+/// Reads an RFC 3339 text with a zone; `None` when it is not one.
+pub fn parse_rfc3339(text: &str) -> Option<Millis> {
+    text.parse::<jiff::Timestamp>()
+        .ok()
+        .map(jiff::Timestamp::as_millisecond)
+}
+
+/// What is left until `deadline`; zero when it has passed.
+pub fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parse_rfc3339, rfc3339};
+
+    #[test]
+    fn times_are_read_in_any_zone_and_written_in_utc() {
+        let at = parse_rfc3339("2027-06-19T16:42:00-04:00").unwrap();
+        assert_eq!(rfc3339(at), "2027-06-19T20:42:00.000Z");
+        assert_eq!(parse_rfc3339("2027-06-19"), None);
+        assert_eq!(parse_rfc3339("2027-06-19T16:42:00"), None);
+    }
+}

@@ -1,0 +1,10 @@
+//! # Base
+//!
+//! What: the clock, backoff, durations and sizes as people write them.
+//! Why: everything above takes time as an argument; only `clock` reads it.
+//! Never: imports from any other part.
+//! Start: [`clock`].
+
+pub mod backoff;
+pub mod clock;
+pub mod size;

@@ -1,0 +1,66 @@
+//! # Consensus
+//!
+//! What: openraft over raft-log, peers over HTTP/2, and the handle through which everything proposes and reads.
+//! Why: one order for every change, on disk at a majority before anybody is answered.
+//! Never: what a command means; names of openraft outside this folder.
+//! Start: [`handle`].
+
+pub mod handle;
+
+pub use handle::{Applied, Handle, Leadership, NodeStatus, ProposeError, Proposed};
+
+use crate::base::size::{Size, Span};
+use crate::model::NodeId;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where peers reach this node.
+    pub listen: String,
+    /// All voters, this node among them. Empty: a cluster of one.
+    pub peers: Vec<Peer>,
+    pub election_timeout_min: Span,
+    pub election_timeout_max: Span,
+    pub heartbeat: Span,
+    /// How long the log writer waits for more entries before it syncs, in microseconds (0 does not batch).
+    pub log_flush_wait_us: u64,
+    /// Size of one file of the log.
+    pub log_chunk: Size,
+    /// Commands of one log entry.
+    pub pack_commands_max: usize,
+    /// Bytes of one log entry; a larger command goes alone.
+    pub pack_bytes_max: Size,
+    /// Entries proposed and not yet committed.
+    pub packs_in_flight_max: usize,
+    /// Commands that may wait to be packed; beyond, 503.
+    pub waiting_max: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    pub node: NodeId,
+    /// `host:port` for peers.
+    pub peer: String,
+    /// URL for clients.
+    pub url: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8206".into(),
+            peers: Vec::new(),
+            election_timeout_min: Span::millis(300),
+            election_timeout_max: Span::millis(600),
+            heartbeat: Span::millis(100),
+            log_flush_wait_us: 100,
+            log_chunk: Size::mib(64),
+            pack_commands_max: 256,
+            pack_bytes_max: Size::kib(64),
+            packs_in_flight_max: 4,
+            waiting_max: 16_384,
+        }
+    }
+}

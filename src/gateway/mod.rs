@@ -1,0 +1,58 @@
+//! # Gateway
+//!
+//! What: sessions as positions over the shared window; WebSocket, SSE and NDJSON as bytes.
+//! Why: live delivery, a slow socket catching up and a resume are one road: write what is mine after my position.
+//! Never: a task, a lock or a timer per session; consensus.
+//! Start: [`session`], then [`window`].
+
+pub mod backlog;
+#[allow(clippy::module_inception)] // the part has one main noun
+pub mod gateway;
+
+pub use backlog::Backlog;
+pub use gateway::{From, Gateway, Report, Request, SessionRef, Socket, Subscriber, Transport};
+
+use crate::base::size::{Size, Span};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Releases kept in memory, with their frames.
+    pub window_bytes_max: Size,
+    /// Sessions of this node.
+    pub sessions_max: usize,
+    /// A comment or ping after this long without a write.
+    pub heartbeat: Span,
+    /// A WebSocket peer that says nothing for this long is closed.
+    pub silent_max: Span,
+    /// A socket that takes no byte for this long is told goodbye.
+    pub stall_max: Span,
+    /// The kernel's send buffer per session.
+    pub send_buffer: Size,
+    /// Unsent bytes the kernel may hold per session.
+    pub unsent_max: Size,
+    /// Bytes given to one session's socket at a time when it is behind.
+    pub catch_up_bytes: Size,
+    /// Without a cursor: the newest of each priority (all of critical); the inbox has the rest.
+    pub backlog_max: usize,
+    /// One client message.
+    pub message_bytes_max: Size,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            window_bytes_max: Size::mib(64),
+            sessions_max: 20_000,
+            heartbeat: Span::seconds(15),
+            silent_max: Span::seconds(45),
+            stall_max: Span::seconds(10),
+            send_buffer: Size::kib(64),
+            unsent_max: Size::kib(16),
+            catch_up_bytes: Size::kib(64),
+            backlog_max: 200,
+            message_bytes_max: Size::kib(16),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! # Metrics
+//!
+//! What: every counter, gauge and histogram of the node, on one page.
+//! Why: base units, native names, no user ids.
+//! Never: a decision.
+//! Start: [`registry`].
+
+pub mod registry;
+pub use registry::{METRICS, Metrics};

@@ -1,0 +1,127 @@
+//! All metrics of the node. One struct, one page; `METRICS` is the process's.
+
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use std::sync::LazyLock;
+
+pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+pub struct Metrics {
+    registry: Registry,
+    /// Requests by route and status.
+    pub http_requests: IntCounterVec,
+    pub http_request_seconds: Histogram,
+    /// Broadcasts accepted, by priority.
+    pub published: IntCounterVec,
+    /// Publish accepted to answered.
+    pub publish_seconds: Histogram,
+    /// Frames given to sockets, by priority.
+    pub written: IntCounterVec,
+    /// Released to written, per session.
+    pub delivery_seconds: Histogram,
+    pub sessions: IntGauge,
+    /// Sessions told goodbye, by code.
+    pub goodbyes: IntCounterVec,
+    pub receipts: IntCounterVec,
+    pub worker_panics: IntCounter,
+    /// Wake-ups that found a lane full.
+    pub lane_full: IntCounter,
+    pub leader_changes: IntCounter,
+    pub applied_index: IntGauge,
+    pub is_leader: IntGauge,
+    /// fdatasync of the log.
+    pub log_sync_seconds: Histogram,
+    /// Commands per log entry.
+    pub pack_commands: Histogram,
+    pub write_behind_rows: IntCounter,
+    pub write_behind_seconds: Histogram,
+    pub stored_index: IntGauge,
+    pub snapshots: IntCounter,
+    pub window_bytes: IntGauge,
+    /// Refusals by the name of the limit that was hit.
+    pub limits_hit: IntCounterVec,
+}
+
+/// From 50 µs to 26 s in doubling steps.
+fn seconds(name: &str, help: &str) -> HistogramOpts {
+    let buckets = (0..20).map(|step| 0.000_05 * f64::from(1u32 << step)).collect();
+    HistogramOpts::new(name, help).buckets(buckets)
+}
+
+#[allow(clippy::expect_used)] // names are constants: a test makes them all
+impl Metrics {
+    fn new() -> Self {
+        let registry = Registry::new_custom(Some("campanile".into()), None).expect("a valid prefix");
+        let counter = |name: &str, help: &str| {
+            let metric = IntCounter::new(name, help).expect("a valid name");
+            registry.register(Box::new(metric.clone())).expect("a new name");
+            metric
+        };
+        let counters = |name: &str, help: &str, label: &str| {
+            let metric = IntCounterVec::new(Opts::new(name, help), &[label]).expect("a valid name");
+            registry.register(Box::new(metric.clone())).expect("a new name");
+            metric
+        };
+        let gauge = |name: &str, help: &str| {
+            let metric = IntGauge::new(name, help).expect("a valid name");
+            registry.register(Box::new(metric.clone())).expect("a new name");
+            metric
+        };
+        let histogram = |opts: HistogramOpts| {
+            let metric = Histogram::with_opts(opts).expect("valid buckets");
+            registry.register(Box::new(metric.clone())).expect("a new name");
+            metric
+        };
+        Self {
+            http_requests: counters("http_requests_total", "Requests by status.", "status"),
+            http_request_seconds: histogram(seconds("http_request_seconds", "Time to answer a request.")),
+            published: counters("published_total", "Broadcasts accepted.", "priority"),
+            publish_seconds: histogram(seconds("publish_seconds", "Publish received to answered.")),
+            written: counters("written_total", "Frames given to sockets.", "priority"),
+            delivery_seconds: histogram(seconds("delivery_seconds", "Released to given to the socket.")),
+            sessions: gauge("sessions", "Open subscriber sessions."),
+            goodbyes: counters("goodbyes_total", "Sessions told goodbye.", "code"),
+            receipts: counters("receipts_total", "Receipts merged, by step.", "step"),
+            worker_panics: counter("worker_panics_total", "Panics caught in delivery jobs."),
+            lane_full: counter("lane_full_total", "Wake-ups that found a lane full."),
+            leader_changes: counter("leader_changes_total", "Changes of leader seen by this node."),
+            applied_index: gauge("applied_index", "Last applied log index."),
+            is_leader: gauge("is_leader", "1 on the leader."),
+            log_sync_seconds: histogram(seconds(
+                "log_sync_seconds",
+                "Append of log entries until they are on disk.",
+            )),
+            pack_commands: histogram(
+                HistogramOpts::new("pack_commands", "Commands per log entry.")
+                    .buckets((0..10).map(|step| f64::from(1u32 << step)).collect()),
+            ),
+            write_behind_rows: counter("write_behind_rows_total", "Rows written behind."),
+            write_behind_seconds: histogram(seconds("write_behind_seconds", "One write-behind batch.")),
+            stored_index: gauge("stored_index", "Applied index of the rows in sled."),
+            snapshots: counter("snapshots_total", "Snapshots built."),
+            window_bytes: gauge("window_bytes", "Bytes of releases and frames in memory."),
+            limits_hit: counters("limits_hit_total", "Refusals by limit.", "limit"),
+            registry,
+        }
+    }
+
+    /// The Prometheus text format.
+    pub fn text(&self) -> String {
+        let mut buffer = Vec::new();
+        let families = self.registry.gather();
+        match TextEncoder::new().encode(&families, &mut buffer) {
+            Ok(()) => String::from_utf8_lossy(&buffer).into_owned(),
+            Err(error) => format!("# {error}\n"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::METRICS;
+
+    #[test]
+    fn every_metric_is_made_and_prefixed() {
+        METRICS.lane_full.inc();
+        assert!(METRICS.text().contains("campanile_lane_full_total 1"));
+    }
+}

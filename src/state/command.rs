@@ -1,0 +1,116 @@
+//! Everything that can change the cluster. Time and ids travel in here; `apply` has neither clock nor dice.
+
+use crate::model::directory::{Preferences, Segment, User, Venue, Wedding};
+use crate::model::{Draft, Millis, NodeId, Number, PerPriority, Place, Position, Step, UserNumber};
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    Publish(Box<Publish>),
+    /// All of them or none.
+    Directory(Vec<Change>),
+    Acknowledge(Acknowledged),
+    Receipts(Receipts),
+    Presence(Presence),
+    /// A node has started: its address for clients, and the incarnation that its sessions belong to.
+    NodeStarted(NodeStarted),
+    /// The leader has given up on a node: its sessions are closed.
+    NodeLost {
+        node: NodeId,
+        incarnation: u64,
+    },
+    /// The leader's clock has moved on: what is due by log time happens (expiry, pruning).
+    Tick(Tick),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Publish {
+    pub draft: Draft,
+    /// Who sends, for the record.
+    pub sender: String,
+    pub key: Key,
+    /// When the draft names no expiry: this long after release.
+    pub expires_after_ms: u64,
+}
+
+/// What makes a publish safe to repeat. Without a client's key, the node makes one that lives a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// Hash of caller and key.
+    pub fingerprint: [u8; 16],
+    /// Hash of the request's body: the same key with another body is refused.
+    pub body: u64,
+    pub kept_ms: u64,
+    /// When a client's key would take the table past this, it is refused; `0` for the node's own keys, which are not counted.
+    pub table_bytes_max: u64,
+}
+
+/// One change of the directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    PutUser(User),
+    DeleteUser(String),
+    PutWedding(Wedding),
+    DeleteWedding(String),
+    PutVenue(Venue),
+    DeleteVenue(String),
+    PutSegment(Segment),
+    DeleteSegment(String),
+    /// Replaces all members of a place: user id and role.
+    PutMembers(Place, Vec<(String, String)>),
+    PutMember(Place, String, String),
+    DeleteMember(Place, String),
+    PutPreferences(String, Preferences),
+}
+
+/// A person confirmed, up to 50 broadcasts at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    pub user: UserNumber,
+    pub node: NodeId,
+    /// Broadcast and answer.
+    pub answers: Vec<(Number, String)>,
+}
+
+/// What one node's sessions did since its last report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Receipts {
+    pub node: NodeId,
+    pub deltas: Vec<(Number, Step, RoaringBitmap)>,
+    /// All releases up to here are written to, or given up for, every session of this node.
+    pub watermarks: PerPriority<Position>,
+}
+
+/// Who came to and went from one node since its last report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Presence {
+    pub node: NodeId,
+    pub incarnation: u64,
+    /// This is everybody: what was known of the node before is forgotten.
+    pub all: bool,
+    pub came: RoaringBitmap,
+    pub went: RoaringBitmap,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStarted {
+    pub node: NodeId,
+    pub incarnation: u64,
+    /// Where clients reach it.
+    pub url: String,
+    pub version: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tick {
+    /// Broadcasts are kept this long after acceptance.
+    pub kept_ms: u64,
+}
+
+/// What one log entry carries: commands that waited together, and the leader's log time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pack {
+    pub at: Millis,
+    pub commands: Vec<Command>,
+}

@@ -1,0 +1,33 @@
+//! What a node does after an entry is applied: nothing that could fail or wait.
+
+use crate::model::{Broadcast, Millis, NodeId, Position, Priority, UserNumber};
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+#[derive(Clone, Debug)]
+pub enum Effect {
+    Released(Arc<Release>),
+    /// A user is gone: their sessions end.
+    Erased(UserNumber),
+    /// A node's address or incarnation changed.
+    Node(NodeId),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReleaseKind {
+    Broadcast,
+    Retracted,
+}
+
+/// Something due to some people: a place in the order, and whom it is for. Whoever has the broadcast's id already drops it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Release {
+    pub position: Position,
+    pub priority: Priority,
+    pub kind: ReleaseKind,
+    pub escalated: bool,
+    pub released_at: Millis,
+    pub broadcast: Arc<Broadcast>,
+    pub recipients: Arc<RoaringBitmap>,
+}

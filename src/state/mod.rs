@@ -1,0 +1,24 @@
+//! # State
+//!
+//! What: the replicated state machine: commands in; outcomes, effects and changed rows out.
+//! Why: every node applies the same commands in the same order, so apply is a plain synchronous function.
+//! Never: a clock, randomness, settings, iteration over hash maps, I/O.
+//! Start: [`command`], then [`apply`].
+
+pub mod apply;
+pub mod audiences;
+pub mod broadcasts;
+pub mod cluster;
+pub mod command;
+pub mod directory;
+pub mod effect;
+pub mod keys;
+pub mod outcome;
+pub mod presence;
+pub mod rows;
+
+pub use apply::State;
+pub use command::Command;
+pub use effect::{Effect, Release, ReleaseKind};
+pub use outcome::{Outcome, Refused};
+pub use rows::{Row, RowKey};

@@ -1,0 +1,66 @@
+//! What a command came to. A refusal is an outcome, not an error: every node agrees on it.
+
+use crate::model::Number;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The broadcast's number; its row has the rest. `replayed`: the key was known, nothing new happened.
+    Published {
+        number: Number,
+        replayed: bool,
+    },
+    /// One for each change, in order.
+    Changed(Vec<Did>),
+    /// Nothing of the list was applied: index of each faulty change, and why.
+    NotChanged(Vec<(u32, Refused)>),
+    /// One for each answer, in order.
+    Acknowledged(Vec<Result<Acknowledgement, Refused>>),
+    Done,
+    Refused(Refused),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Did {
+    Created,
+    Replaced,
+    Deleted,
+    /// There was nothing to delete.
+    Absent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    pub late: bool,
+    /// The same person had confirmed before; the first answer stands.
+    pub repeated: bool,
+}
+
+/// Why the state said no.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refused {
+    #[error("no wedding has the id {0:?}")]
+    UnknownWedding(String),
+    #[error("no venue has the id {0:?}")]
+    UnknownVenue(String),
+    #[error("no segment has the name {0:?}")]
+    UnknownSegment(String),
+    #[error("no user has the id {0:?}")]
+    UnknownUser(String),
+    #[error("no broadcast has this id")]
+    UnknownBroadcast,
+    #[error("this user was not among the recipients")]
+    NotARecipient,
+    #[error("this answer is not among those the broadcast asks for: {0}")]
+    UnknownAnswer(String),
+    #[error("the key was used with another body")]
+    KeyReused,
+    #[error("the table of idempotency keys is full; it holds {0} bytes at most")]
+    KeysFull(u64),
+    #[error("expires_at is not after the release")]
+    ExpiresBeforeRelease,
+    #[error("scheduled delivery is not available yet")]
+    NotYet,
+    #[error("the venue {0:?} still has weddings")]
+    VenueInUse(String),
+}

@@ -1,0 +1,34 @@
+//! # Workers
+//!
+//! What: OS threads that each own an epoll and some cells of sessions, fed by crossbeam lanes, one per priority.
+//! Why: serving a subscriber is a write(2); a thread that does nothing else does most of them.
+//! Never: what a session or a frame is (a `Job` knows); waiting for apply.
+//! Start: [`pool`].
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Threads that write to subscribers; 0 takes half of the cores (at least 1).
+    pub threads: usize,
+    /// Cells of sessions, spread over the threads.
+    pub cells: usize,
+    /// Wake-ups that fit a lane; when it is full nothing is lost, the window has the release.
+    pub lane_max: usize,
+    /// Sessions written before a higher priority and reads are looked for.
+    pub slice_min: usize,
+    pub slice_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            cells: 64,
+            lane_max: 1024,
+            slice_min: 25,
+            slice_max: 500,
+        }
+    }
+}

@@ -13,8 +13,8 @@ pub enum RowKey {
     Node(NodeId),
     /// Who is connected to a node.
     Presence(NodeId),
-    /// Since when users without a session are gone.
-    Offline,
+    /// Since when users without a session are gone: users of one chunk of 1,024 numbers.
+    Offline(u32),
     Venue(String),
     Wedding(String),
     Segment(String),
@@ -24,6 +24,8 @@ pub enum RowKey {
     Member(PlaceKind, String, UserNumber),
     /// Releases of one priority, in order, from this position on; a block holds what one write-behind round found.
     Journal(Priority, Position),
+    /// Who is meant by 256 positions in a row: a start without a cursor opens only blocks with the user's bit.
+    Block(u64),
     /// Who got how far with a broadcast.
     Ledger(Number),
     /// A late receipt of a broadcast whose ledger has left memory; merged when read.

@@ -16,7 +16,8 @@ const PUBLISHES: u32 = 100_000;
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
 }
 
 fn wedding(number: u32) -> Wedding {
@@ -44,11 +45,17 @@ fn user(number: u32) -> User {
 }
 
 fn publish(number: u32) -> Command {
-    let clause = Clause { weddings: vec![format!("wed-{}", number % WEDDINGS)], ..Clause::default() };
+    let clause = Clause {
+        weddings: vec![format!("wed-{}", number % WEDDINGS)],
+        ..Clause::default()
+    };
     let draft = Draft {
         kind: "venue.notice".into(),
         priority: Priority::Normal,
-        audience: Audience { clauses: vec![clause], exclude: Vec::new() },
+        audience: Audience {
+            clauses: vec![clause],
+            exclude: Vec::new(),
+        },
         title: "Gates".into(),
         body: "x".repeat(400),
         texts: Vec::new(),
@@ -64,8 +71,18 @@ fn publish(number: u32) -> Command {
     };
     let mut fingerprint = [0; 16];
     fingerprint[..4].copy_from_slice(&number.to_be_bytes());
-    let key = Key { fingerprint, body: 1, kept_ms: 86_400_000, table_bytes_max: 1 << 30 };
-    Command::Publish(Box::new(Publish { draft, sender: "bench".into(), key, expires_after_ms: 86_400_000 }))
+    let key = Key {
+        fingerprint,
+        body: 1,
+        kept_ms: 86_400_000,
+        table_bytes_max: 1 << 30,
+    };
+    Command::Publish(Box::new(Publish {
+        draft,
+        sender: "bench".into(),
+        key,
+        expires_after_ms: 86_400_000,
+    }))
 }
 
 fn main() {
@@ -80,10 +97,18 @@ fn main() {
     };
     let before = resident_kib();
     let start = clock::now();
-    apply(&mut state, vec![Command::Directory((0..WEDDINGS).map(|n| Change::PutWedding(wedding(n))).collect())]);
+    apply(
+        &mut state,
+        vec![Command::Directory(
+            (0..WEDDINGS).map(|n| Change::PutWedding(wedding(n))).collect(),
+        )],
+    );
     for chunk in 0..USERS / 1000 {
         let users = chunk * 1000..(chunk + 1) * 1000;
-        let place = |n: u32| Place { kind: PlaceKind::Wedding, id: format!("wed-{}", n % WEDDINGS) };
+        let place = |n: u32| Place {
+            kind: PlaceKind::Wedding,
+            id: format!("wed-{}", n % WEDDINGS),
+        };
         let mut changes: Vec<Change> = users.clone().map(|n| Change::PutUser(user(n))).collect();
         changes.extend(users.map(|n| Change::PutMember(place(n), user(n).id, "guest".into())));
         apply(&mut state, vec![Command::Directory(changes)]);

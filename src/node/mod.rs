@@ -5,4 +5,5 @@
 //! Never: a decision of the domain.
 //! Start: [`lifecycle`].
 
+pub mod duties;
 pub mod history;

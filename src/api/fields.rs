@@ -67,6 +67,10 @@ impl Faults {
         self.0.is_empty()
     }
 
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn into_list(self) -> Vec<Fault> {
         self.0
     }
@@ -116,6 +120,11 @@ impl<'a, 'p, 'f> Fields<'a, 'p, 'f> {
             Json::Null => None,
             value => Some(value),
         }
+    }
+
+    /// Whether the member is there; `null` counts as not given.
+    pub fn has(&self, name: &str) -> bool {
+        self.members.iter().any(|(member, value)| member == name && *value != Json::Null)
     }
 
     pub fn fault(&mut self, name: &str, code: Code, detail: impl Into<String>) {

@@ -200,6 +200,12 @@ impl Problem {
     }
 
     #[must_use]
+    pub fn with_detail(mut self, detail: String) -> Self {
+        self.0.detail = detail;
+        self
+    }
+
+    #[must_use]
     pub fn with_allow(mut self, methods: Option<HeaderValue>) -> Self {
         self.0.allow = methods;
         self

@@ -6,6 +6,14 @@
 //! Start: [`handle`].
 
 pub mod handle;
+mod log_store;
+mod log_sync;
+mod network;
+mod record;
+mod rpc;
+mod snapshot;
+mod state_machine;
+mod types;
 
 pub use handle::{Applied, Handle, Leadership, NodeStatus, ProposeError, Proposed};
 

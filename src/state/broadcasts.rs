@@ -135,6 +135,20 @@ pub struct Hot {
 }
 
 impl Hot {
+    /// The broadcast's first release; `None` while it is scheduled.
+    pub fn release(&self) -> Option<Release> {
+        let broadcast = &self.broadcast;
+        Some(Release {
+            position: broadcast.position?,
+            priority: broadcast.draft.priority,
+            kind: ReleaseKind::Broadcast,
+            escalated: false,
+            released_at: broadcast.accepted_at,
+            broadcast: broadcast.clone(),
+            recipients: self.recipients.clone(),
+        })
+    }
+
     /// Done: acknowledged where that was asked for, else received.
     pub fn done(&self) -> &RoaringBitmap {
         let step = if self.broadcast.draft.acknowledge.is_some() {
@@ -243,6 +257,11 @@ const JOURNAL_ROW_BYTES: u64 = 48 << 10;
 impl Broadcasts {
     pub fn get(&self, number: Number) -> Option<&Hot> {
         self.hot.get(&number)
+    }
+
+    /// In memory, from this number on, oldest first.
+    pub fn from(&self, number: Number) -> impl Iterator<Item = &Hot> {
+        self.hot.range(number..).map(|(_, hot)| hot)
     }
 
     /// Newest first.

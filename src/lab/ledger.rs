@@ -19,6 +19,8 @@ pub struct Entry {
     pub title: String,
     /// By the oracle; empty when it is not to be sent.
     pub recipients: Recipients,
+    /// Every recipient's device confirms it.
+    pub acknowledge: bool,
     /// By the script.
     pub targeted: u64,
     pub verdict: Verdict,
@@ -262,6 +264,7 @@ mod tests {
             priority: Priority::High,
             title: id.to_uppercase(),
             recipients: recipients.iter().copied().collect(),
+            acknowledge: false,
             targeted,
             verdict: Verdict::Accepted {
                 id: id.into(),

@@ -5,6 +5,9 @@
 //! Never: a publish; another node.
 //! Start: [`receipts`].
 
+pub mod answers;
+pub mod receipts;
+
 use crate::base::size::Span;
 use serde::{Deserialize, Serialize};
 

@@ -1,1 +1,9 @@
 //! # Node
+//!
+//! What: a running node: every part built in order, stopped in reverse.
+//! Why: start-up reads as a script.
+//! Never: a decision of the domain.
+//! Start: [`lifecycle`].
+
+pub mod duties;
+pub mod history;

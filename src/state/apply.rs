@@ -1,13 +1,34 @@
-//! The state and its one door: `apply`.
+//! The state and its one door: [`State::apply`].
 
-use super::rows::Broken;
-use super::{Command, Effect, Outcome, Release, Row, RowKey};
-use crate::model::{Broadcast, Millis, Number};
+use super::audiences::{Remembered, Resolved, resolve};
+use super::broadcasts::{Answer, Broadcasts, Hot, JournalEntry, Ledger};
+use super::cluster::{NodeRecord, Nodes};
+use super::command::{Acknowledged, Change, NodeStarted, Publish, Receipts, Tick};
+use super::directory::{Directory, Touched};
+use super::keys::{Keys, Known};
+use super::outcome::Acknowledgement;
+use super::presence::Presence;
+use super::rows::Counters;
+use super::{Command, Effect, Outcome, Refused, ReleaseKind, RowKey};
+use crate::model::{Audience, Broadcast, BroadcastId, Millis, Number, Step};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// Everything the cluster agrees on.
 #[derive(Debug, Default)]
 pub struct State {
-    applied: u64,
+    pub(super) applied: u64,
+    pub(super) counters: Counters,
+    pub(super) directory: Directory,
+    pub(super) broadcasts: Broadcasts,
+    pub(super) keys: Keys,
+    pub(super) presence: Presence,
+    pub(super) nodes: Nodes,
+    remembered: Remembered,
+    /// Rows to be made again before the next batch.
+    pub(super) changed: BTreeSet<RowKey>,
+    /// Receipts for broadcasts that have left memory, until the next batch.
+    pub(super) late: Vec<(Number, Ledger)>,
 }
 
 impl State {
@@ -17,20 +38,254 @@ impl State {
     }
 
     /// Applies the entry at `index`. `at` is the leader's log time; it never goes back.
-    pub fn apply(
-        &mut self,
-        index: u64,
-        _at: Millis,
-        commands: Vec<Command>,
-        _effects: &mut Vec<Effect>,
-    ) -> Vec<Outcome> {
+    pub fn apply(&mut self, index: u64, at: Millis, commands: Vec<Command>, effects: &mut Vec<Effect>) -> Vec<Outcome> {
         self.applied = index;
-        commands.into_iter().map(|_| Outcome::Done).collect()
+        self.counters.log_time = self.counters.log_time.max(at);
+        self.changed.insert(RowKey::Counters);
+        let at = self.counters.log_time;
+        let changed = &mut self.changed;
+        self.keys.forget(at, |row| {
+            changed.insert(row);
+        });
+        let outcomes = commands
+            .into_iter()
+            .map(|command| self.command(command, effects))
+            .collect();
+        self.broadcasts.cool();
+        outcomes
     }
 
     /// An entry without commands (a new leader's first, a change of members).
     pub fn skip(&mut self, index: u64) {
         self.applied = index;
+    }
+
+    fn command(&mut self, command: Command, effects: &mut Vec<Effect>) -> Outcome {
+        match command {
+            Command::Found(found) => {
+                if self.counters.epoch == 0 {
+                    (self.counters.epoch, self.counters.salt) = (found.epoch, found.salt);
+                }
+                Outcome::Done
+            }
+            Command::Publish(publish) => self.publish(*publish, effects).unwrap_or_else(Outcome::Refused),
+            Command::Directory(changes) => self.directory_changes(changes, effects),
+            Command::Acknowledge(acknowledged) => self.acknowledge(acknowledged),
+            Command::Receipts(receipts) => self.receipts(receipts),
+            Command::Presence(delta) => {
+                self.presence.change(delta, self.counters.log_time, &mut self.changed);
+                Outcome::Done
+            }
+            Command::NodeStarted(started) => self.node_started(started, effects),
+            Command::NodeLost { node, incarnation } => {
+                self.presence
+                    .lose(node, incarnation, self.counters.log_time, &mut self.changed);
+                Outcome::Done
+            }
+            Command::Tick(tick) => self.tick(tick),
+        }
+    }
+
+    fn publish(&mut self, publish: Publish, effects: &mut Vec<Effect>) -> Result<Outcome, Refused> {
+        let Publish {
+            draft,
+            sender,
+            key,
+            expires_after_ms,
+        } = publish;
+        match self.keys.look(&key) {
+            Known::Same(number) => return Ok(Outcome::Published { number, replayed: true }),
+            Known::OtherBody => return Err(Refused::KeyReused),
+            Known::No if !self.keys.fits(&key) => return Err(Refused::KeysFull(key.table_bytes_max)),
+            Known::No => {}
+        }
+        let at = self.counters.log_time;
+        if draft.deliver_at.is_some() || draft.deliver_at_local.is_some() {
+            return Err(Refused::NotYet);
+        }
+        let expires_at = draft
+            .expires_at
+            .unwrap_or_else(|| at.saturating_add_unsigned(expires_after_ms));
+        if expires_at <= at {
+            return Err(Refused::ExpiresBeforeRelease);
+        }
+        let resolved = self.remembered.resolve(&self.directory, &draft.audience, at)?;
+        let number = self.counters.next;
+        self.counters.next += 1;
+        self.keys.take(&key, number, at);
+        let broadcast = Arc::new(Broadcast {
+            number,
+            id: BroadcastId::new(at, self.counters.salt, number),
+            sender,
+            accepted_at: at,
+            expires_at,
+            position: Some(number),
+            log_index: self.applied,
+            targeted: resolved.recipients.len() as u32,
+            connected: self.presence.connected_among(&resolved.recipients) as u32,
+            held: 0,
+            skipped: 0,
+            unknown: resolved.unknown,
+            draft,
+        });
+        let entry = self.broadcasts.add(JournalEntry {
+            position: number,
+            priority: broadcast.draft.priority,
+            kind: ReleaseKind::Broadcast,
+            escalated: false,
+            released_at: at,
+            number,
+            broadcast: Some(broadcast),
+            recipients: resolved.recipients,
+            excluded: resolved.excluded,
+        });
+        self.changed.insert(RowKey::Block(number / super::broadcasts::BLOCK));
+        effects.extend(entry.release().map(|release| Effect::Released(Arc::new(release))));
+        Ok(Outcome::Published {
+            number,
+            replayed: false,
+        })
+    }
+
+    fn directory_changes(&mut self, changes: Vec<Change>, effects: &mut Vec<Effect>) -> Outcome {
+        let mut touched = Touched::default();
+        match self.directory.change(changes, &mut touched) {
+            Err(faults) => Outcome::NotChanged(faults),
+            Ok(done) => {
+                self.changed.append(&mut touched.rows);
+                for user in touched.erased {
+                    self.presence.forget(user, &mut self.changed);
+                    effects.push(Effect::Erased(user));
+                }
+                self.counters.users = self.directory.next_number();
+                Outcome::Changed(done)
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, acknowledged: Acknowledged) -> Outcome {
+        let Acknowledged { user, node, answers } = acknowledged;
+        let each = answers.into_iter().map(|(number, answer)| {
+            if number >= self.counters.next || number == 0 {
+                return Err(Refused::UnknownBroadcast);
+            }
+            let at = self.counters.log_time;
+            let Some(hot) = self.broadcasts.hot.get_mut(&number) else {
+                return Ok(self.acknowledge_cold(
+                    number,
+                    user,
+                    Answer {
+                        answer,
+                        at,
+                        node,
+                        late: false,
+                    },
+                ));
+            };
+            acknowledge_hot(
+                hot,
+                user,
+                Answer {
+                    answer,
+                    at,
+                    node,
+                    late: false,
+                },
+            )
+            .inspect(|_| {
+                self.changed.insert(RowKey::Ledger(number));
+            })
+        });
+        Outcome::Acknowledged(each.collect())
+    }
+
+    /// The broadcast has left memory: whoever proposed this has checked it against the row, which cannot change.
+    fn acknowledge_cold(&mut self, number: Number, user: u32, answer: Answer) -> Acknowledgement {
+        let mut late = Ledger::default();
+        late.advance(
+            Step::Acknowledged,
+            &[user].into_iter().collect(),
+            answer.at,
+            answer.node,
+            true,
+        );
+        late.answers.insert(user, answer);
+        self.late.push((number, late));
+        Acknowledgement {
+            late: false,
+            repeated: false,
+        }
+    }
+
+    fn receipts(&mut self, receipts: Receipts) -> Outcome {
+        let at = self.counters.log_time;
+        for (number, step, users) in receipts.deltas {
+            if number >= self.counters.next || step == Step::Acknowledged {
+                continue;
+            }
+            let Some(hot) = self.broadcasts.hot.get_mut(&number) else {
+                let mut late = Ledger::default();
+                late.advance(step, &users, at, receipts.node, true);
+                self.late.push((number, late));
+                continue;
+            };
+            let users = users & &*hot.recipients;
+            let detailed = Hot::detailed(&hot.broadcast);
+            if Arc::make_mut(&mut hot.ledger).advance(step, &users, at, receipts.node, detailed) {
+                self.changed.insert(RowKey::Ledger(number));
+            }
+        }
+        if let Some(record) = self.nodes.nodes.get_mut(&receipts.node) {
+            for (known, told) in record.watermarks.iter_mut().zip(receipts.watermarks) {
+                *known = told.max(*known);
+            }
+            self.changed.insert(RowKey::Node(receipts.node));
+        }
+        Outcome::Done
+    }
+
+    fn node_started(&mut self, started: NodeStarted, effects: &mut Vec<Effect>) -> Outcome {
+        let NodeStarted {
+            node,
+            incarnation,
+            url,
+            version,
+        } = started;
+        let watermarks = self.nodes.get(node).map_or([0; 4], |record| record.watermarks);
+        self.nodes.nodes.insert(
+            node,
+            NodeRecord {
+                incarnation,
+                url,
+                version,
+                watermarks,
+            },
+        );
+        self.presence.lose(
+            node,
+            incarnation.saturating_sub(1),
+            self.counters.log_time,
+            &mut self.changed,
+        );
+        self.changed.insert(RowKey::Node(node));
+        effects.push(Effect::Node(node));
+        Outcome::Done
+    }
+
+    /// Time alone changes nothing yet but the clock that expiry is measured by; pruning old broadcasts comes with it.
+    fn tick(&mut self, tick: Tick) -> Outcome {
+        let kept_from = self.counters.log_time.saturating_sub_unsigned(tick.kept_ms);
+        let ended = self
+            .broadcasts
+            .blocks
+            .iter()
+            .take_while(|(_, block)| block.expires_at < kept_from);
+        let ended: Vec<u64> = ended.map(|(block, _)| *block).take(PRUNED_MAX).collect();
+        for block in ended {
+            self.broadcasts.blocks.remove(&block);
+            self.changed.insert(RowKey::Block(block));
+        }
+        Outcome::Done
     }
 
     pub fn applied(&self) -> u64 {
@@ -39,41 +294,87 @@ impl State {
 
     /// The last entry's log time.
     pub fn log_time(&self) -> Millis {
-        0
+        self.counters.log_time
     }
 
-    /// How many rows wait to be taken.
-    pub fn dirty(&self) -> usize {
-        0
+    /// Names this history: cursors of another one are of no use here.
+    pub fn epoch(&self) -> u32 {
+        self.counters.epoch
     }
 
-    /// The rows that changed since the last call, as they are now.
-    pub fn take_rows(&mut self) -> Vec<Row> {
-        Vec::new()
+    pub fn salt(&self) -> u16 {
+        self.counters.salt
     }
 
-    /// Start-up: one row from disk. Rows come in the order of their keys.
-    pub fn load(&mut self, _key: &RowKey, _value: &[u8]) -> Result<(), Broken> {
-        Ok(())
+    /// The position that the next release gets.
+    pub fn next_position(&self) -> u64 {
+        self.counters.next
     }
 
-    /// Start-up: all rows are in; `applied` is the entry they stand at.
-    pub fn loaded(&mut self, applied: u64) {
-        self.applied = applied;
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    pub fn broadcasts(&self) -> &Broadcasts {
+        &self.broadcasts
+    }
+
+    pub fn presence(&self) -> &Presence {
+        &self.presence
+    }
+
+    pub fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// A broadcast that is still in memory.
-    pub fn broadcast(&self, _number: Number) -> Option<Arc<Broadcast>> {
-        None
+    pub fn broadcast(&self, number: Number) -> Option<Arc<Broadcast>> {
+        self.broadcasts.get(number).map(|hot| hot.broadcast.clone())
     }
 
-    /// Reads a journal row: its releases in order.
-    pub fn read_journal(_value: &[u8]) -> Result<Vec<Release>, Broken> {
-        Ok(Vec::new())
+    /// Whom an audience would reach now.
+    pub fn resolve(&self, audience: &Audience) -> Result<Resolved, Refused> {
+        resolve(&self.directory, audience, self.counters.log_time)
     }
+}
 
-    /// A hash over all that is replicated: equal on all nodes at an equal applied index.
-    pub fn hash(&self) -> u64 {
-        0
+/// Blocks pruned per tick at most.
+const PRUNED_MAX: usize = 64;
+
+fn acknowledge_hot(hot: &mut Hot, user: u32, mut answer: Answer) -> Result<Acknowledgement, Refused> {
+    if !hot.recipients.contains(user) {
+        return Err(Refused::NotARecipient);
     }
+    if let Some(asked) = &hot.broadcast.draft.acknowledge
+        && !asked.answers.is_empty()
+        && !asked.answers.contains(&answer.answer)
+    {
+        return Err(Refused::UnknownAnswer(asked.answers.join(", ")));
+    }
+    if let Some(first) = hot.ledger.answers.get(&user) {
+        return Ok(Acknowledgement {
+            late: first.late,
+            repeated: true,
+        });
+    }
+    let within = hot.broadcast.draft.acknowledge.as_ref().map(|asked| asked.within_ms);
+    let due = within.map_or(hot.broadcast.expires_at, |within| {
+        hot.broadcast.accepted_at.saturating_add_unsigned(within)
+    });
+    answer.late = answer.at > due.min(hot.broadcast.expires_at);
+    let late = answer.late;
+    let ledger = Arc::make_mut(&mut hot.ledger);
+    ledger.advance(
+        Step::Acknowledged,
+        &[user].into_iter().collect(),
+        answer.at,
+        answer.node,
+        true,
+    );
+    ledger.answers.insert(user, answer);
+    Ok(Acknowledgement { late, repeated: false })
 }

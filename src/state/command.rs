@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
+    /// The first command of a history names it; later ones change nothing.
+    Found(Found),
     Publish(Box<Publish>),
     /// All of them or none.
     Directory(Vec<Change>),
@@ -22,6 +24,13 @@ pub enum Command {
     },
     /// The leader's clock has moved on: what is due by log time happens (expiry, pruning).
     Tick(Tick),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Random, not zero.
+    pub epoch: u32,
+    pub salt: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

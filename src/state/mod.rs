@@ -13,6 +13,7 @@ pub mod command;
 pub mod directory;
 pub mod effect;
 pub mod keys;
+pub mod names;
 pub mod outcome;
 pub mod presence;
 pub mod rows;
@@ -22,3 +23,6 @@ pub use command::Command;
 pub use effect::{Effect, Release, ReleaseKind};
 pub use outcome::{Outcome, Refused};
 pub use rows::{Row, RowKey};
+
+#[cfg(test)]
+mod tests;

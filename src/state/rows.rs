@@ -2,8 +2,13 @@
 //!
 //! A value's first byte is its version; the rest is bincode of a struct that is frozen once released.
 
-use crate::model::{NodeId, Number, PlaceKind, Position, Priority, UserNumber};
+use super::State;
+use super::broadcasts::{JournalEntry, Ledger, decode_journal};
+use super::presence::AtNode;
+use crate::model::{Millis, NodeId, Number, Place, PlaceKind, Position, Priority, UserNumber};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A row's key. The order of variants and fields is the order on disk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,8 +18,8 @@ pub enum RowKey {
     Node(NodeId),
     /// Who is connected to a node.
     Presence(NodeId),
-    /// Since when users without a session are gone.
-    Offline,
+    /// Since when users without a session are gone: users of one chunk of 1,024 numbers.
+    Offline(u32),
     Venue(String),
     Wedding(String),
     Segment(String),
@@ -24,6 +29,8 @@ pub enum RowKey {
     Member(PlaceKind, String, UserNumber),
     /// Releases of one priority, in order, from this position on; a block holds what one write-behind round found.
     Journal(Priority, Position),
+    /// Who is meant by 256 positions in a row: a start without a cursor opens only blocks with the user's bit.
+    Block(u64),
     /// Who got how far with a broadcast.
     Ledger(Number),
     /// A late receipt of a broadcast whose ledger has left memory; merged when read.
@@ -45,4 +52,246 @@ pub struct Row {
 pub struct Broken {
     pub key: String,
     pub detail: String,
+}
+
+/// The few numbers that the whole state hangs on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// The next broadcast's number and the next release's position; 0 is never given.
+    pub next: u64,
+    pub log_time: Millis,
+    pub epoch: u32,
+    pub salt: u16,
+    /// The next user's number.
+    pub users: UserNumber,
+    /// Broadcasts from here on are hot.
+    pub hot_from: Number,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            next: 1,
+            log_time: 0,
+            epoch: 0,
+            salt: 0,
+            users: 0,
+            hot_from: 0,
+        }
+    }
+}
+
+/// Versions of row values.
+const VERSION: u8 = 1;
+
+fn value(encoded: Vec<u8>) -> Bytes {
+    let mut bytes = Vec::with_capacity(encoded.len() + 1);
+    bytes.push(VERSION);
+    bytes.extend_from_slice(&encoded);
+    bytes.into()
+}
+
+fn encode<T: Serialize>(row: &T) -> Bytes {
+    // Writing to memory cannot fail, and every row type has a known length.
+    value(bincode::serialize(row).unwrap_or_default())
+}
+
+/// The value behind the version byte.
+pub fn payload<'a>(key: &RowKey, value: &'a [u8]) -> Result<&'a [u8], Broken> {
+    match value.split_first() {
+        Some((&VERSION, rest)) => Ok(rest),
+        Some((version, _)) => Err(broken(key, format!("unknown version {version}"))),
+        None => Err(broken(key, "no value".into())),
+    }
+}
+
+fn decode<T: DeserializeOwned>(key: &RowKey, value: &[u8]) -> Result<T, Broken> {
+    bincode::deserialize(payload(key, value)?).map_err(|error| broken(key, error.to_string()))
+}
+
+fn broken(key: &RowKey, detail: String) -> Broken {
+    Broken {
+        key: format!("{key:?}"),
+        detail,
+    }
+}
+
+impl State {
+    /// How many rows wait to be taken.
+    pub fn dirty(&self) -> usize {
+        self.changed.len() + self.late.len() + self.broadcasts.waiting()
+    }
+
+    /// The rows that changed since the last call, as they are now.
+    pub fn take_rows(&mut self) -> Vec<Row> {
+        self.counters.hot_from = self.broadcasts.oldest_hot().unwrap_or(self.counters.next);
+        let mut rows: Vec<Row> = Vec::with_capacity(self.changed.len() + 8);
+        for (priority, position, encoded) in self.broadcasts.take_journal() {
+            rows.push(Row {
+                key: RowKey::Journal(priority, position),
+                value: Some(value(encoded)),
+            });
+        }
+        for (order, (number, late)) in std::mem::take(&mut self.late).into_iter().enumerate() {
+            let key = RowKey::LedgerLate(number, self.applied << 16 | order as u64);
+            rows.push(Row {
+                key,
+                value: Some(value(late.encode())),
+            });
+        }
+        if self.keys.changed() {
+            let encoded = self.keys.take_row(self.applied);
+            rows.push(Row {
+                key: RowKey::Keys(self.applied),
+                value: Some(value(encoded)),
+            });
+        }
+        for key in std::mem::take(&mut self.changed) {
+            let value = self.row(&key);
+            rows.push(Row { key, value });
+        }
+        rows
+    }
+
+    /// A row's value as it is now; `None` when there is no such thing any more.
+    fn row(&self, key: &RowKey) -> Option<Bytes> {
+        let directory = &self.directory;
+        match key {
+            RowKey::Counters => Some(encode(&self.counters)),
+            RowKey::Node(node) => self.nodes.get(*node).map(encode),
+            RowKey::Presence(node) => self
+                .presence
+                .nodes
+                .get(node)
+                .map(|at| encode(&(at.incarnation, &at.users))),
+            RowKey::Offline(chunk) => Some(self.presence.chunk(*chunk))
+                .filter(|users| !users.is_empty())
+                .map(|users| encode(&users)),
+            RowKey::Venue(id) => directory.venue(id).map(encode),
+            RowKey::Wedding(id) => directory.wedding(id).map(encode),
+            RowKey::Segment(name) => directory.segment(name).map(encode),
+            RowKey::User(number) => directory.user(*number).map(|user| encode(&user)),
+            RowKey::Preferences(number) => directory.preferences(*number).map(encode),
+            RowKey::Member(kind, id, user) => directory
+                .role_at(
+                    &Place {
+                        kind: *kind,
+                        id: id.clone(),
+                    },
+                    *user,
+                )
+                .map(|role| encode(&role)),
+            RowKey::Block(block) => self.broadcasts.blocks.get(block).map(encode),
+            RowKey::Ledger(number) => self.broadcasts.get(*number).map(|hot| encode(&*hot.ledger)),
+            // These are never changed in place; a mark means that they are gone.
+            RowKey::Journal(..) | RowKey::LedgerLate(..) | RowKey::Keys(_) => None,
+        }
+    }
+
+    /// Start-up: one row from disk. Rows come in the order of their keys.
+    pub fn load(&mut self, key: &RowKey, value: &[u8]) -> Result<(), Broken> {
+        let directory = &mut self.directory;
+        match key {
+            RowKey::Counters => {
+                self.counters = decode(key, value)?;
+                directory.reserve_numbers(self.counters.users);
+            }
+            RowKey::Node(node) => {
+                self.nodes.nodes.insert(*node, decode(key, value)?);
+            }
+            RowKey::Presence(node) => {
+                let (incarnation, users) = decode(key, value)?;
+                self.presence.nodes.insert(*node, AtNode { incarnation, users });
+            }
+            RowKey::Offline(_) => self
+                .presence
+                .gone_since
+                .extend(decode::<Vec<(UserNumber, Millis)>>(key, value)?),
+            RowKey::Venue(_) => drop(directory.set_venue(decode(key, value)?)),
+            RowKey::Wedding(_) => drop(directory.set_wedding(decode(key, value)?)),
+            RowKey::Segment(name) => drop(directory.segments.insert(name.clone(), decode(key, value)?)),
+            RowKey::User(number) => directory.set_user(*number, decode(key, value)?),
+            RowKey::Preferences(number) => directory.set_preferences(*number, decode(key, value)?),
+            RowKey::Member(kind, id, user) => {
+                let role: String = decode(key, value)?;
+                directory.set_member(
+                    &Place {
+                        kind: *kind,
+                        id: id.clone(),
+                    },
+                    *user,
+                    &role,
+                );
+            }
+            RowKey::Journal(..) => {
+                let entries = decode_journal(payload(key, value)?)?;
+                self.broadcasts.load(&entries, self.counters.hot_from);
+            }
+            RowKey::Block(block) => drop(self.broadcasts.blocks.insert(*block, decode(key, value)?)),
+            RowKey::Ledger(number) => {
+                if let Some(hot) = self.broadcasts.hot.get_mut(number) {
+                    hot.ledger = decode(key, value)?;
+                }
+            }
+            RowKey::LedgerLate(..) => {}
+            RowKey::Keys(index) => self.keys.load_row(*index, payload(key, value)?)?,
+        }
+        Ok(())
+    }
+
+    /// Start-up: all rows are in; `applied` is the entry they stand at.
+    pub fn loaded(&mut self, applied: u64) {
+        self.applied = applied;
+        self.broadcasts.loaded();
+    }
+
+    /// Reads a journal row's entries.
+    pub fn read_journal(key: &RowKey, value: &[u8]) -> Result<Vec<JournalEntry>, Broken> {
+        decode_journal(payload(key, value)?)
+    }
+
+    /// Reads a ledger row, early or late.
+    pub fn read_ledger(key: &RowKey, value: &[u8]) -> Result<Ledger, Broken> {
+        Ledger::decode(payload(key, value)?)
+    }
+
+    /// A hash over what is replicated: equal on all nodes at an equal applied index.
+    pub fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        bincode::serialize(&self.counters_without_memory())
+            .unwrap_or_default()
+            .hash(&mut hasher);
+        for user in self.directory.everyone.iter() {
+            self.row(&RowKey::User(user)).hash(&mut hasher);
+        }
+        for (kind, id) in self.directory.places() {
+            for (user, role) in self
+                .directory
+                .members(&Place {
+                    kind,
+                    id: id.to_owned(),
+                })
+                .into_iter()
+                .flatten()
+            {
+                (id, user, role).hash(&mut hasher);
+            }
+        }
+        for hot in self.broadcasts.hot.values() {
+            (hot.broadcast.number, hot.broadcast.log_index, hot.broadcast.targeted).hash(&mut hasher);
+            hot.ledger.encode().hash(&mut hasher);
+        }
+        for (node, record) in self.nodes.iter() {
+            (node, &record.url, record.watermarks).hash(&mut hasher);
+        }
+        self.keys.len().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn counters_without_memory(&self) -> Counters {
+        Counters {
+            hot_from: 0,
+            ..self.counters.clone()
+        }
+    }
 }

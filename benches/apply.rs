@@ -1,0 +1,138 @@
+//! The state alone: how fast commands apply, and what 400,000 users cost in memory. Prints one JSON line.
+//!
+//! `cargo bench --bench apply`
+
+use campanile::base::clock;
+use campanile::model::broadcast::OnMissed;
+use campanile::model::directory::{User, Wedding, WeddingStatus};
+use campanile::model::{Audience, Clause, Draft, Place, PlaceKind, Priority};
+use campanile::state::command::{Change, Key, Publish};
+use campanile::state::{Command, State};
+
+const USERS: u32 = 400_000;
+const WEDDINGS: u32 = 2_000;
+const PUBLISHES: u32 = 100_000;
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+fn wedding(number: u32) -> Wedding {
+    Wedding {
+        id: format!("wed-{number}"),
+        name: format!("Wedding {number}"),
+        venue: None,
+        timezone: "Europe/Berlin".into(),
+        starts_at: 0,
+        ends_at: 1,
+        guests_expected: 200,
+        status: WeddingStatus::Planned,
+    }
+}
+
+fn user(number: u32) -> User {
+    User {
+        id: format!("user-{number:07}"),
+        role: ["guest", "family", "dj"][number as usize % 3].into(),
+        tier: "starter".into(),
+        locale: "en".into(),
+        timezone: "Europe/Berlin".into(),
+        attributes: Vec::new(),
+    }
+}
+
+fn publish(number: u32) -> Command {
+    let clause = Clause {
+        weddings: vec![format!("wed-{}", number % WEDDINGS)],
+        ..Clause::default()
+    };
+    let draft = Draft {
+        kind: "venue.notice".into(),
+        priority: Priority::Normal,
+        audience: Audience {
+            clauses: vec![clause],
+            exclude: Vec::new(),
+        },
+        title: "Gates".into(),
+        body: "x".repeat(400),
+        texts: Vec::new(),
+        data: None,
+        action: None,
+        deliver_at: None,
+        deliver_at_local: None,
+        expires_at: None,
+        supersedes: None,
+        drill: false,
+        on_missed: OnMissed::Send,
+        acknowledge: None,
+    };
+    let mut fingerprint = [0; 16];
+    fingerprint[..4].copy_from_slice(&number.to_be_bytes());
+    let key = Key {
+        fingerprint,
+        body: 1,
+        kept_ms: 86_400_000,
+        table_bytes_max: 1 << 30,
+    };
+    Command::Publish(Box::new(Publish {
+        draft,
+        sender: "bench".into(),
+        key,
+        expires_after_ms: 86_400_000,
+    }))
+}
+
+fn main() {
+    let mut state = State::new();
+    let mut effects = Vec::new();
+    let mut index = 0;
+    let mut apply = |state: &mut State, commands| {
+        index += 1;
+        let outcomes = state.apply(index, i64::from(index as u32), commands, &mut effects);
+        effects.clear();
+        outcomes.len()
+    };
+    let before = resident_kib();
+    let start = clock::now();
+    apply(
+        &mut state,
+        vec![Command::Directory(
+            (0..WEDDINGS).map(|n| Change::PutWedding(wedding(n))).collect(),
+        )],
+    );
+    for chunk in 0..USERS / 1000 {
+        let users = chunk * 1000..(chunk + 1) * 1000;
+        let place = |n: u32| Place {
+            kind: PlaceKind::Wedding,
+            id: format!("wed-{}", n % WEDDINGS),
+        };
+        let mut changes: Vec<Change> = users.clone().map(|n| Change::PutUser(user(n))).collect();
+        changes.extend(users.map(|n| Change::PutMember(place(n), user(n).id, "guest".into())));
+        apply(&mut state, vec![Command::Directory(changes)]);
+        drop(state.take_rows());
+    }
+    let import_seconds = start.elapsed().as_secs_f64();
+    let users_mib = (resident_kib() - before) as f64 / 1024.0;
+    let start = clock::now();
+    let mut rows_seconds = 0.0;
+    for pack in 0..PUBLISHES / 100 {
+        apply(&mut state, (pack * 100..(pack + 1) * 100).map(publish).collect());
+        if pack % 5 == 0 {
+            let start = clock::now();
+            drop(state.take_rows());
+            rows_seconds += start.elapsed().as_secs_f64();
+        }
+    }
+    let publish_seconds = start.elapsed().as_secs_f64();
+    println!(
+        "{}",
+        serde_json::json!({
+            "import_400k_seconds": import_seconds, "users_mib": users_mib,
+            "publishes_per_second": f64::from(PUBLISHES) / publish_seconds, "rows_share": rows_seconds / publish_seconds,
+            "resident_mib": resident_kib() as f64 / 1024.0,
+        })
+    );
+}

@@ -1,0 +1,63 @@
+//! Clients' messages that need the log: a person confirmed over a socket.
+
+use crate::base::clock;
+use crate::consensus::Handle;
+use crate::gateway::{Gateway, Request};
+use crate::model::NodeId;
+use crate::state::command::Acknowledged;
+use crate::state::{Command, Outcome};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+
+/// A client's message waits this long for the log.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Messages that wait for the log at once.
+const IN_FLIGHT_MAX: usize = 256;
+
+/// Serves requests until the gateway is gone.
+pub async fn serve(node: NodeId, handle: Handle, gateway: Arc<Gateway>, mut requests: mpsc::Receiver<Request>) {
+    let permits = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    while let Some(request) = requests.recv().await {
+        let Ok(permit) = permits.clone().acquire_owned().await else {
+            return;
+        };
+        let (handle, gateway) = (handle.clone(), gateway.clone());
+        tokio::spawn(async move {
+            acknowledge(node, &handle, &gateway, request).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn acknowledge(node: NodeId, handle: &Handle, gateway: &Gateway, request: Request) {
+    let salt = handle.read(crate::state::State::salt);
+    let number = |id: crate::model::BroadcastId| if id.salt() == salt { id.number() } else { 0 };
+    let answers = request
+        .acknowledge
+        .into_iter()
+        .map(|(id, answer)| (number(id), answer))
+        .collect();
+    let command = Command::Acknowledge(Acknowledged {
+        user: request.user,
+        node,
+        answers,
+    });
+    let result = handle.propose(command, clock::now() + ANSWER_WITHIN).await;
+    let Some(reference) = request.reference else { return };
+    let problem = match result.map(|proposed| proposed.outcome) {
+        Ok(Outcome::Acknowledged(each)) => each
+            .into_iter()
+            .find_map(Result::err)
+            .map(|refused| refused.to_string()),
+        Ok(other) => Some(format!("unexpected outcome {other:?}")),
+        Err(error) => Some(error.to_string()),
+    };
+    let message = match problem {
+        None => serde_json::json!({"event": "ok", "ref": reference}),
+        Some(detail) => {
+            serde_json::json!({"event": "problem", "ref": reference, "code": "NOT_ACKNOWLEDGED", "detail": detail})
+        }
+    };
+    gateway.answer(request.session, message.to_string());
+}

@@ -1,0 +1,114 @@
+//! What only the leader does, as loops that ask who leads: naming the history, giving up on lost nodes, moving log time on.
+
+use crate::base::clock;
+use crate::consensus::Handle;
+use crate::model::NodeId;
+use crate::state::Command;
+use crate::state::command::{Found, NodeStarted, Tick};
+use rand::Rng;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How often duties are looked at.
+const EVERY: Duration = Duration::from_millis(500);
+/// One duty's command waits this long.
+const WITHIN: Duration = Duration::from_secs(2);
+/// Log time moves on at least this often, so that expiry and retention go on in a quiet cluster.
+const TICK_EVERY: Duration = Duration::from_secs(10);
+/// Broadcasts are kept this long.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+pub struct Duties {
+    pub handle: Handle,
+    pub node_lost_after: Duration,
+}
+
+impl Duties {
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut tick = tokio::time::interval(EVERY);
+        let mut absent: BTreeMap<NodeId, Instant> = BTreeMap::new();
+        let mut ticked = clock::now();
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                _ = stop.changed() => return,
+            }
+            if !self.handle.leadership().is_leader {
+                absent.clear();
+                continue;
+            }
+            self.found().await;
+            self.close_lost(&mut absent).await;
+            if ticked.elapsed() >= TICK_EVERY {
+                ticked = clock::now();
+                self.propose(Command::Tick(Tick {
+                    kept_ms: KEPT.as_millis() as u64,
+                }))
+                .await;
+            }
+        }
+    }
+
+    async fn propose(&self, command: Command) {
+        if let Err(error) = self.handle.propose(command, clock::now() + WITHIN).await {
+            tracing::debug!(%error, "a duty waits for the next round");
+        }
+    }
+
+    /// A new history gets its name before anything is published in it.
+    async fn found(&self) {
+        if self.handle.read(crate::state::State::epoch) == 0 {
+            let (epoch, salt) = {
+                let mut random = rand::rng();
+                (random.random_range(1..=u32::MAX), random.random())
+            };
+            self.propose(Command::Found(Found { epoch, salt })).await;
+        }
+    }
+
+    /// A node that has not been heard of for a while has no sessions: its people are counted as gone.
+    async fn close_lost(&self, absent: &mut BTreeMap<NodeId, Instant>) {
+        let heard = self.handle.nodes();
+        for status in &heard {
+            if status.lag.is_some() {
+                absent.remove(&status.node);
+                continue;
+            }
+            let since = *absent.entry(status.node).or_insert_with(clock::now);
+            let known = self.handle.read(|state| {
+                let connected = state.presence().connected_at(status.node) > 0;
+                state
+                    .nodes()
+                    .get(status.node)
+                    .filter(|_| connected)
+                    .map(|record| record.incarnation)
+            });
+            if let Some(incarnation) = known
+                && since.elapsed() >= self.node_lost_after
+            {
+                self.propose(Command::NodeLost {
+                    node: status.node,
+                    incarnation,
+                })
+                .await;
+            }
+        }
+    }
+}
+
+/// Tells the log that this node has started, until the log has it.
+pub async fn announce(handle: Handle, started: NodeStarted, mut stop: watch::Receiver<bool>) {
+    loop {
+        let told = handle
+            .propose(Command::NodeStarted(started.clone()), clock::now() + WITHIN)
+            .await;
+        if told.is_ok() {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = stop.changed() => return,
+        }
+    }
+}

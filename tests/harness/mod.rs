@@ -4,7 +4,7 @@
 //! Why: the tests know the promises (`API.md`), never the machinery; sharing code with the product would share its mistakes.
 //! Never: a product type; a pause outside [`wait`].
 //! Start: [`cluster`], then [`oracle`].
-#![allow(dead_code)] // each test binary uses its share
+#![allow(dead_code, unused_imports)] // each test binary uses its share
 #![allow(clippy::format_push_string, clippy::format_collect)] // requests are a few lines of text
 
 pub mod cluster;

@@ -19,7 +19,7 @@ type Floors = BTreeMap<String, u32>;
 /// Lines of a file; more is a centre that wants to be split by verb.
 const LINES_MAX: usize = 600;
 /// Files that are longer all the same. Shorten one and its entry has to go.
-const LONG_FILES: [&str; 0] = [];
+const LONG_FILES: [&str; 1] = ["src/state/tests.rs"];
 /// What the user wants to see at the top; `docs`, the licence and names with a dot may stand beside it.
 const TOP_LEVEL: [&str; 9] = [
     "Cargo.toml",

@@ -16,6 +16,7 @@ mod batch;
 mod delivery;
 mod development;
 mod import;
+mod judges;
 mod keys;
 mod kills;
 mod resume;

@@ -6,7 +6,7 @@ use super::rpc;
 use super::state_machine::Shared;
 use super::types::Raft;
 use crate::base::clock;
-use crate::model::{Millis, NodeId};
+use crate::model::{Millis, NodeId, Position};
 use crate::state::{Command, Effect, Outcome, State};
 use crate::storage::Store;
 use openraft::Instant as _;
@@ -47,6 +47,8 @@ pub trait Applied: Send + Sync + 'static {
     fn applied(&self, index: u64, effects: Vec<Effect>);
     /// A snapshot replaced the state: windows are rebuilt, all sessions woken.
     fn installed(&self);
+    /// Releases up to this position are in sled.
+    fn stored(&self, position: Position);
 }
 
 /// Who leads, as this node knows it.

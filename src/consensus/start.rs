@@ -22,6 +22,7 @@ use openraft::{ServerState, SnapshotPolicy};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -176,9 +177,16 @@ fn open_state(
         layout,
     });
     // A weak link: the thread ends with the node, not the other way round.
-    let take = Arc::downgrade(&shared);
-    let take = Box::new(move || take.upgrade()?.take());
-    let write_behind = WriteBehind::start(store, &shared.storage, take, Box::new(|_| {}))
+    let weak = Arc::downgrade(&shared);
+    let taken = Arc::new(AtomicU64::new(0));
+    let (taking, told) = (taken.clone(), watcher.clone());
+    let take = Box::new(move || {
+        let (batch, position) = weak.upgrade()?.take()?;
+        taking.store(position, Ordering::Relaxed);
+        Some(batch)
+    });
+    let committed = Box::new(move |_| told.stored(taken.load(Ordering::Relaxed)));
+    let write_behind = WriteBehind::start(store, &shared.storage, take, committed)
         .map_err(|error| ConsensusError::Refused(error.to_string()))?;
     // Both are set here once.
     let _ = shared.write_behind.set(write_behind);

@@ -8,7 +8,7 @@ use super::snapshot::{self, SnapshotFile};
 use super::types::{Answer, LogId, Members, SnapshotMeta, Types};
 use crate::base::clock;
 use crate::metrics::METRICS;
-use crate::model::Millis;
+use crate::model::{Millis, Position};
 use crate::state::command::Pack;
 use crate::state::{Effect, Outcome, State};
 use crate::storage::layout::Layout;
@@ -135,18 +135,19 @@ impl Replica {
 }
 
 impl Shared {
-    /// What changed since the last batch: called by the write-behind thread.
-    pub fn take(&self) -> Option<Batch> {
+    /// What changed since the last batch, and the last position in it: called by the write-behind thread.
+    pub fn take(&self) -> Option<(Batch, Position)> {
         let mut replica = self.replica.write();
         if replica.state.dirty() == 0 {
             return None;
         }
         let rows = replica.state.take_rows();
-        Some(Batch {
+        let batch = Batch {
             applied: replica.state.applied(),
             meta: encode_meta(&replica),
             rows,
-        })
+        };
+        Some((batch, replica.state.next_position() - 1))
     }
 
     pub fn dirty(&self) -> usize {

@@ -17,6 +17,7 @@ struct Nobody;
 impl Applied for Nobody {
     fn applied(&self, _index: u64, _effects: Vec<Effect>) {}
     fn installed(&self) {}
+    fn stored(&self, _position: u64) {}
 }
 
 /// A running node; stopping takes it apart, so that its folder can be opened again.

@@ -1,1 +1,88 @@
 //! # Config
+//!
+//! What: settings from text to the typed `Config` of every part.
+//! Why: one place says what can be set, where a value came from, and everything that is wrong with it.
+//! Never: a default of its own for another part's setting.
+//! Start: [`Config`], then [`layers`].
+
+pub mod check;
+pub mod layers;
+
+pub use layers::{Faults, Settings, load};
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// All settings: a section for each part.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub node: NodeSettings,
+    pub api: crate::api::Config,
+    pub cluster: crate::consensus::Config,
+    pub storage: crate::storage::Config,
+    pub gateway: crate::gateway::Config,
+    pub workers: crate::workers::Config,
+    pub delivery: crate::delivery::Config,
+    pub rates: Rates,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeSettings {
+    /// This node's number in `cluster.peers`; never used again for another machine.
+    pub id: u64,
+    /// Where the node keeps its data.
+    pub data: PathBuf,
+    /// A clean stop waits this long for what is owed to subscribers.
+    pub drain: crate::base::size::Span,
+}
+
+impl Default for NodeSettings {
+    fn default() -> Self {
+        Self {
+            id: 1,
+            data: "campanile-data".into(),
+            drain: crate::base::size::Span::seconds(3),
+        }
+    }
+}
+
+/// Rate caps per sender: settable, not enforced yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rates {
+    pub enabled: bool,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter like `info,campanile::gateway=debug`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            level: "info".into(),
+        }
+    }
+}

@@ -1,1 +1,28 @@
 //! # Lab
+//!
+//! What: a cluster of three processes on this machine (`dev`), and a scripted day played through it (`rehearse`).
+//! Why: what the product promises is looked at from outside, with real processes and real sockets, against an oracle of its own.
+//! Never: the inside of a node. The lab knows the settings, the HTTP API and the frames, nothing else.
+//! Start: [`rehearse`], then [`scenario`], [`oracle`] and [`ledger`].
+//!
+//! ```text
+//! scenario ── oracle ──────────────► ledger ──► report
+//! cluster  ── publisher, faults ───►   ▲
+//!          ── devices ─────────────────┘
+//! ```
+
+pub mod cluster;
+pub mod dev;
+pub mod device;
+pub mod faults;
+pub mod http;
+pub mod ledger;
+pub mod machine;
+pub mod oracle;
+pub mod publisher;
+pub mod rehearse;
+pub mod report;
+pub mod scenario;
+pub mod stream;
+
+pub use cluster::Cluster;

@@ -3,8 +3,13 @@
 //! What: rows in sled, the snapshot file, the identity file.
 //! Why: sled holds what snapshot and log can rebuild; nothing is acknowledged because sled has it.
 //! Never: a decision; a row's meaning.
-//! Start: [`schema`] lists every key on disk, [`store`] opens the folder.
+//! Start: [`layout`] is the folder, [`schema`] every key in it.
 
+pub mod free;
+pub mod identity;
+pub mod layout;
+pub mod schema;
+pub mod snapshot_file;
 pub mod store;
 pub mod write_behind;
 

@@ -1,0 +1,334 @@
+//! The Raft log on disk: entries, vote and commit index in one write-ahead log (`raft-log`), in the order they were given.
+//!
+//! Nothing is acknowledged before fdatasync. Entries of the open file and the last [`CACHE_BYTES`] stay in memory.
+
+use super::log_sync::{Synced, Waiter};
+use super::record::{Key, LogTypes, Payload, VoteRecord};
+use super::types::{LogEntry, LogId, RaftVote, Types};
+use crate::base::clock;
+use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::{LogState, OptionalSend, RaftLogReader};
+use parking_lot::{Mutex, RwLock};
+use raft_log::RaftLog;
+use raft_log::api::raft_log_writer::RaftLogWriter;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Entries kept in memory beyond those of the open file.
+const CACHE_BYTES: usize = 16 << 20;
+/// One read for replication stops after this many bytes, so that a follower that lags never asks for much memory.
+const READ_BYTES_MAX: usize = 1 << 20;
+/// A read that starts further back than this may have to go to disk and leaves the async threads.
+const NEAR_ENTRIES: u64 = 256;
+/// Replaying a file reads it in pieces of this size.
+const REPLAY_BUFFER_BYTES: usize = 1 << 20;
+
+/// What to do when the disk fails: the process must stop, the sync is never tried again.
+pub type OnFailure = Box<dyn Fn(&io::Error) + Send + Sync>;
+
+/// An open log; clones share it. The files close when the last clone is gone.
+#[derive(Clone)]
+pub struct LogStore {
+    owner: Arc<Owner>,
+}
+
+/// Closes the log on the thread of its last user: the log's own thread, which holds [`Shared`] too, could not wait for itself.
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+pub struct Shared {
+    log: RwLock<Option<RaftLog<LogTypes>>>,
+    flush: Mutex<Flush>,
+    durable: AtomicU64,
+    pub(super) on_failure: OnFailure,
+}
+
+#[derive(Default)]
+struct Flush {
+    running: bool,
+    waiters: Vec<Waiter>,
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the log is closed")
+}
+
+impl LogStore {
+    /// Opens or creates the log in `folder`; `chunk_bytes` is the size of one file.
+    pub fn open(folder: &Path, chunk_bytes: usize, flush_wait: Duration, on_failure: OnFailure) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let mut config = raft_log::Config::new(folder.display());
+        config.log_cache_capacity = Some(CACHE_BYTES);
+        config.wal.chunk_max_size = Some(chunk_bytes);
+        config.wal.read_buffer_size = Some(REPLAY_BUFFER_BYTES);
+        config.wal.flush_batch_wait = Some(flush_wait);
+        // One flush is under way at most, and its callback starts the next: a limit would make the log's thread wait for itself.
+        config.wal.flush_queue_max_bytes = Some(usize::MAX / 2);
+        let log = RaftLog::<LogTypes>::open(Arc::new(config))?;
+        let durable = log.log_state().last().map_or(0, |key| key.index);
+        let shared = Shared {
+            log: RwLock::new(Some(log)),
+            flush: Mutex::default(),
+            durable: AtomicU64::new(durable),
+            on_failure,
+        };
+        Ok(Self {
+            owner: Arc::new(Owner(Arc::new(shared))),
+        })
+    }
+
+    /// The index of the last entry known to be on disk.
+    pub fn durable(&self) -> u64 {
+        self.shared().durable.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing was ever written: no vote and no entry.
+    pub fn is_empty(&self) -> bool {
+        self.with(|log| {
+            let state = log.log_state();
+            Ok(state.vote().is_none() && state.last().is_none())
+        })
+        .unwrap_or(false)
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.with(|log| Ok(log.on_disk_size())).unwrap_or(0)
+    }
+
+    /// The index up to which entries were purged.
+    pub fn purged(&self) -> Option<u64> {
+        self.with(|log| Ok(log.log_state().purged().map(|key| key.index)))
+            .ok()
+            .flatten()
+    }
+
+    /// Writes and syncs what is left and closes the files. Blocks.
+    pub fn close(&self) {
+        self.shared().close();
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.owner.0
+    }
+
+    fn with<R>(&self, look: impl FnOnce(&RaftLog<LogTypes>) -> io::Result<R>) -> io::Result<R> {
+        self.shared().log.read().as_ref().ok_or_else(closed).and_then(look)
+    }
+
+    fn change<R>(&self, act: impl FnOnce(&mut RaftLog<LogTypes>) -> io::Result<R>) -> io::Result<R> {
+        self.shared().log.write().as_mut().ok_or_else(closed).and_then(act)
+    }
+
+    /// Changes the log and waits until that is on disk.
+    async fn change_durably(&self, act: impl FnOnce(&mut RaftLog<LogTypes>) -> io::Result<()>) -> io::Result<()> {
+        let (done, wait) = oneshot::channel();
+        self.shared().write(act, Waiter::Other(done))?;
+        wait.await.map_err(|_| closed())
+    }
+
+    /// Entries from `from` to before `to`, until they exceed `bytes_max`; one at least.
+    fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
+        self.with(|log| {
+            let mut entries = Vec::new();
+            let mut bytes = 0;
+            for item in log.read(from, to) {
+                let (key, payload) = item?;
+                bytes += payload.len();
+                entries.push(payload.into_entry(&key)?);
+                if bytes >= bytes_max {
+                    break;
+                }
+            }
+            Ok(entries)
+        })
+    }
+
+    async fn read_anywhere(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
+        let last = self.with(|log| Ok(log.log_state().last().map_or(0, |key| key.index)))?;
+        if from + NEAR_ENTRIES >= last {
+            return self.read(from, to, bytes_max);
+        }
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || store.read(from, to, bytes_max))
+            .await
+            .map_err(io::Error::other)?
+    }
+}
+
+impl Shared {
+    fn write(
+        self: &Arc<Self>,
+        act: impl FnOnce(&mut RaftLog<LogTypes>) -> io::Result<()>,
+        waiter: Waiter,
+    ) -> io::Result<()> {
+        let mut guard = self.log.write();
+        let log = guard.as_mut().ok_or_else(closed)?;
+        act(log)?;
+        let mut flush = self.flush.lock();
+        flush.waiters.push(waiter);
+        if flush.running {
+            return Ok(());
+        }
+        flush.running = true;
+        self.start_flush(log, &mut flush)
+    }
+
+    fn start_flush(self: &Arc<Self>, log: &mut RaftLog<LogTypes>, flush: &mut Flush) -> io::Result<()> {
+        let synced = Synced {
+            shared: self.clone(),
+            waiters: std::mem::take(&mut flush.waiters),
+            last: log.log_state().last().map_or(0, |key| key.index),
+            started: clock::now(),
+        };
+        log.flush(true, Some(synced))
+    }
+
+    /// The flush before is done: starts one for what came meanwhile.
+    pub(super) fn flush_next(self: &Arc<Self>) -> io::Result<()> {
+        let mut guard = self.log.write();
+        let mut flush = self.flush.lock();
+        match guard.as_mut() {
+            Some(log) if !flush.waiters.is_empty() => self.start_flush(log, &mut flush),
+            _ => {
+                flush.running = false;
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn note_durable(&self, last: u64) {
+        self.durable.store(last, Ordering::Release);
+    }
+
+    fn close(&self) {
+        let log = self.log.write().take();
+        drop(log); // joins the log's thread, which takes the lock above: it must be free here
+    }
+}
+
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(index) => *index,
+        Bound::Excluded(index) => index + 1,
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(index) => index + 1,
+        Bound::Excluded(index) => *index,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to.max(from))
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<R>(&mut self, range: R) -> io::Result<Vec<LogEntry>>
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (from, to) = bounds(&range);
+        self.read_anywhere(from, to, usize::MAX).await
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<LogEntry>> {
+        self.read_anywhere(start, end, READ_BYTES_MAX).await
+    }
+
+    async fn entries_stream<R>(
+        &mut self,
+        range: R,
+    ) -> impl futures_util::Stream<Item = io::Result<LogEntry>> + OptionalSend
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (from, to) = bounds(&range);
+        let pieces = futures_util::stream::try_unfold((self.clone(), from), move |(store, from)| async move {
+            if from >= to {
+                return Ok(None);
+            }
+            let entries = store.read_anywhere(from, to, READ_BYTES_MAX).await?;
+            let next = entries.last().map(|entry| entry.log_id.index + 1);
+            Ok::<_, io::Error>(
+                next.map(|next| (futures_util::stream::iter(entries.into_iter().map(Ok)), (store, next))),
+            )
+        });
+        Box::pin(futures_util::TryStreamExt::try_flatten(pieces))
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<RaftVote>> {
+        self.with(|log| Ok(log.log_state().vote().map(RaftVote::from)))
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+        self.with(|log| {
+            let state = log.log_state();
+            Ok(LogState {
+                last_purged_log_id: state.purged().map(LogId::from),
+                last_log_id: state.last().map(LogId::from),
+            })
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &RaftVote) -> io::Result<()> {
+        let vote = VoteRecord::from(vote);
+        self.change_durably(|log| log.save_vote(vote).map(drop)).await
+    }
+
+    /// Rides with the next flush: after a crash an older commit index only means that the leader has to tell it again.
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        let Some(committed) = committed.as_ref().map(Key::from) else {
+            return Ok(());
+        };
+        self.change(|log| {
+            let state = log.log_state();
+            let news = Some(&committed) > state.committed() && Some(&committed) <= state.last();
+            if news {
+                log.commit(committed)?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        self.with(|log| Ok(log.log_state().committed().map(LogId::from)))
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = LogEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let records = entries.into_iter().map(Payload::new).collect::<io::Result<Vec<_>>>()?;
+        self.shared()
+            .write(|log| log.append(records).map(drop), Waiter::Append(callback))
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        let from = last.map_or(0, |id| id.index + 1);
+        self.change_durably(|log| log.truncate(from).map(drop)).await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        let upto = Key::from(&upto);
+        self.change_durably(|log| log.purge(upto).map(drop)).await
+    }
+}

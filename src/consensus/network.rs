@@ -1,0 +1,220 @@
+//! openraft's way to the peers: heartbeats and votes on one connection, entries on another, snapshots on a third, so that
+//! bulk never delays a vote.
+
+use super::rpc::{self, Connection, Part};
+use super::snapshot::SnapshotFile;
+use super::types::{RaftVote, Types};
+use crate::base::clock;
+use crate::model::NodeId;
+use openraft::OptionalSend;
+use openraft::alias::SnapshotOf;
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::impls::EmptyNode;
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Entries may take this long; the heartbeat's own limit is the election timeout's.
+const APPEND_WITHIN: Duration = Duration::from_secs(2);
+/// One part of a snapshot.
+const PART_WITHIN: Duration = Duration::from_secs(10);
+/// Verifying and loading a received snapshot.
+const INSTALL_WITHIN: Duration = Duration::from_secs(120);
+
+/// The ways to one peer.
+pub struct Ways {
+    control: Connection,
+    entries: Connection,
+    snapshots: Connection,
+    pub forward: Connection,
+}
+
+/// All peers by node.
+pub struct Peers {
+    /// Read at each request: a node without a cluster gets one at its first start.
+    pub cluster: Arc<dyn Fn() -> u128 + Send + Sync>,
+    ways: BTreeMap<NodeId, Arc<Ways>>,
+}
+
+impl Peers {
+    pub fn new(
+        cluster: Arc<dyn Fn() -> u128 + Send + Sync>,
+        addresses: impl Iterator<Item = (NodeId, String)>,
+    ) -> Self {
+        let way = |address: String| Ways {
+            control: Connection::new(address.clone()),
+            entries: Connection::new(address.clone()),
+            snapshots: Connection::new(address.clone()),
+            forward: Connection::new(address),
+        };
+        Self {
+            cluster,
+            ways: addresses
+                .map(|(node, address)| (node, Arc::new(way(address))))
+                .collect(),
+        }
+    }
+
+    pub fn get(&self, node: NodeId) -> Option<&Arc<Ways>> {
+        self.ways.get(&node)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (NodeId, &Arc<Ways>)> {
+        self.ways.iter().map(|(node, ways)| (*node, ways))
+    }
+}
+
+/// Makes a [`Link`] for each peer.
+pub struct Network(pub Arc<Peers>);
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Link;
+
+    async fn new_client(&mut self, node: NodeId, _: &EmptyNode) -> Link {
+        Link {
+            peers: self.0.clone(),
+            node,
+        }
+    }
+}
+
+pub struct Link {
+    peers: Arc<Peers>,
+    node: NodeId,
+}
+
+fn unreachable(error: &io::Error) -> RPCError<Types> {
+    RPCError::Unreachable(Unreachable::new(error))
+}
+
+impl Link {
+    fn ways(&self) -> io::Result<&Arc<Ways>> {
+        self.peers
+            .get(self.node)
+            .ok_or_else(|| io::Error::other(format!("node {} is not in cluster.peers", self.node)))
+    }
+
+    async fn control<Q: Serialize, R: DeserializeOwned>(
+        &self,
+        path: &'static str,
+        message: &Q,
+        within: Duration,
+    ) -> Result<R, RPCError<Types>> {
+        let call = async {
+            self.ways()?
+                .control
+                .call(path, (self.peers.cluster)(), message, clock::now() + within)
+                .await
+        };
+        call.await.map_err(|error| unreachable(&error))
+    }
+
+    async fn send_snapshot(
+        &self,
+        vote: RaftVote,
+        snapshot: SnapshotOf<Types, SnapshotFile>,
+    ) -> io::Result<SnapshotResponse<Types>> {
+        let cluster = (self.peers.cluster)();
+        let way = &self.ways()?.snapshots;
+        let transfer: u64 = rand::random();
+        let path = snapshot.snapshot.path.clone();
+        let mut file = tokio::fs::File::open(path).await?;
+        let mut offset = 0;
+        loop {
+            let mut bytes = bytes::BytesMut::with_capacity(rpc::PART_BYTES);
+            while bytes.len() < rpc::PART_BYTES {
+                if tokio::io::AsyncReadExt::read_buf(&mut file, &mut bytes).await? == 0 {
+                    break;
+                }
+            }
+            let part = Part {
+                transfer,
+                offset,
+                bytes: bytes.freeze(),
+            };
+            offset += part.bytes.len() as u64;
+            let last = part.bytes.is_empty();
+            if last {
+                break;
+            }
+            let () = way.call(rpc::PART, cluster, &part, clock::now() + PART_WITHIN).await?;
+        }
+        way.call(
+            rpc::INSTALL,
+            cluster,
+            &(vote, snapshot.meta, transfer, offset),
+            clock::now() + INSTALL_WITHIN,
+        )
+        .await
+    }
+}
+
+impl RaftNetworkV2<Types> for Link {
+    type SnapshotData = SnapshotFile;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        if request.entries.is_empty() {
+            return self.control(rpc::APPEND, &request, option.hard_ttl()).await;
+        }
+        let within = option.hard_ttl().max(APPEND_WITHIN);
+        let call = async {
+            self.ways()?
+                .entries
+                .call(rpc::APPEND, (self.peers.cluster)(), &request, clock::now() + within)
+                .await
+        };
+        call.await.map_err(|error| unreachable(&error))
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.control(rpc::VOTE, &request, option.hard_ttl()).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.control(rpc::PRE_VOTE, &request, option.hard_ttl()).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: RaftVote,
+        snapshot: SnapshotOf<Types, SnapshotFile>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        tokio::select! {
+            sent = self.send_snapshot(vote, snapshot) => {
+                sent.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))
+            }
+            closed = cancel => Err(StreamingError::Closed(closed)),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        self.control(rpc::TRANSFER, &request, option.hard_ttl()).await
+    }
+}

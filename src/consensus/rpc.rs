@@ -1,0 +1,189 @@
+//! What peers say to each other, and one HTTP/2 connection to say it over. Bodies are a version byte and bincode.
+
+use crate::base::clock;
+use crate::model::NodeId;
+use crate::state::Outcome;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+
+const VERSION: u8 = 1;
+/// Which cluster the sender belongs to: read before the body is.
+pub const CLUSTER: &str = "campanile-cluster";
+/// The largest body between peers: an append of entries, or one part of a snapshot.
+pub const BODY_BYTES_MAX: usize = 256 << 20;
+/// One part of a snapshot.
+pub const PART_BYTES: usize = 1 << 20;
+/// A connection is made within this.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+
+pub const APPEND: &str = "/raft/append";
+pub const VOTE: &str = "/raft/vote";
+pub const PRE_VOTE: &str = "/raft/pre-vote";
+pub const TRANSFER: &str = "/raft/transfer";
+pub const PART: &str = "/raft/snapshot/part";
+pub const INSTALL: &str = "/raft/snapshot/install";
+pub const PROPOSE: &str = "/propose";
+pub const READ_INDEX: &str = "/read-index";
+pub const HELLO: &str = "/hello";
+pub const FOUND: &str = "/found";
+
+/// What a node says of itself before there is a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    pub node: NodeId,
+    /// 0: none yet.
+    pub cluster: u128,
+    /// Neither vote nor entry nor snapshot.
+    pub empty: bool,
+    /// The nodes that its settings name.
+    pub peers: Vec<NodeId>,
+}
+
+/// Commands that a follower passes on, encoded, each with the time it has left.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Forward {
+    pub commands: Vec<(Bytes, u32)>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Forwarded {
+    /// One for each command, in order, and the index of its entry; `None`: it had run out, and was not proposed.
+    Done(Vec<Option<(u64, Outcome)>>),
+    /// This node does not lead; nothing was proposed.
+    NotLeader,
+    /// Too much waits; nothing was proposed.
+    Overloaded,
+    /// Proposed, but nobody knows what became of it.
+    Unknown,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Part {
+    pub transfer: u64,
+    pub offset: u64,
+    pub bytes: Bytes,
+}
+
+pub fn encode<T: Serialize>(message: &T) -> io::Result<Bytes> {
+    let size = bincode::serialized_size(message).map_err(io::Error::other)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+    bytes.push(VERSION);
+    bincode::serialize_into(&mut bytes, message).map_err(io::Error::other)?;
+    Ok(bytes.into())
+}
+
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => {
+            bincode::deserialize(rest).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        }
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a message of another version",
+        )),
+    }
+}
+
+type Sender = http2::SendRequest<Full<Bytes>>;
+
+/// One connection to one peer, made again when it breaks.
+pub struct Connection {
+    address: String,
+    sender: Mutex<Option<Sender>>,
+}
+
+impl Connection {
+    pub fn new(address: String) -> Self {
+        Self {
+            address,
+            sender: Mutex::new(None),
+        }
+    }
+
+    /// One request, answered by `deadline` or an error.
+    pub async fn call<Q: Serialize, R: DeserializeOwned>(
+        &self,
+        path: &'static str,
+        cluster: u128,
+        message: &Q,
+        deadline: Instant,
+    ) -> io::Result<R> {
+        let body = encode(message)?;
+        match tokio::time::timeout(clock::left(deadline), self.exchange(path, cluster, body)).await {
+            Ok(answer) => decode(&answer?),
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no answer from {} in time", self.address),
+            )),
+        }
+    }
+
+    async fn exchange(&self, path: &'static str, cluster: u128, body: Bytes) -> io::Result<Bytes> {
+        let mut sender = self.sender().await?;
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("http://{}{path}", self.address))
+            .header(CLUSTER, format!("{cluster:032x}"))
+            .body(Full::new(body))
+            .map_err(io::Error::other)?;
+        let answer = match sender.send_request(request).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.sender.lock().await.take();
+                return Err(io::Error::other(error));
+            }
+        };
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), BODY_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(io::Error::other)?
+            .to_bytes();
+        if status != StatusCode::OK {
+            let said = String::from_utf8_lossy(&body).into_owned();
+            return Err(io::Error::other(format!("{} answered {status}: {said}", self.address)));
+        }
+        Ok(body)
+    }
+
+    async fn sender(&self) -> io::Result<Sender> {
+        let mut sender = self.sender.lock().await;
+        if let Some(open) = sender.as_ref().filter(|open| !open.is_closed()) {
+            return Ok(open.clone());
+        }
+        let connect = TcpStream::connect(&self.address);
+        let stream = tokio::time::timeout(CONNECT_WITHIN, connect)
+            .await
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("{} cannot be reached", self.address)))??;
+        stream.set_nodelay(true)?;
+        let (open, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(16 << 20)
+            .initial_connection_window_size(32 << 20)
+            .max_frame_size(1 << 20)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        tokio::spawn(async move {
+            // Its end shows at the next request.
+            let _ = connection.await;
+        });
+        *sender = Some(open.clone());
+        Ok(open)
+    }
+}
+
+/// Reads a bounded body.
+pub async fn body(body: hyper::body::Incoming) -> io::Result<Bytes> {
+    let limited = Limited::new(body, BODY_BYTES_MAX);
+    let collected = limited.collect().await.map_err(io::Error::other)?;
+    Ok(collected.to_bytes())
+}

@@ -1,0 +1,73 @@
+//! Where a figure was measured: the machine, and the commit. A number without them says nothing.
+
+use serde::Serialize;
+use std::{fs, process::Command};
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    pub cores: usize,
+    pub processor: String,
+    pub memory_mib: u64,
+    pub system: String,
+}
+
+/// This machine, as far as it says; what it does not say is `unknown` or 0.
+pub fn machine() -> Machine {
+    Machine {
+        cores: std::thread::available_parallelism().map_or(0, usize::from),
+        processor: field("/proc/cpuinfo", "model name").unwrap_or_else(unknown),
+        memory_mib: field("/proc/meminfo", "MemTotal")
+            .and_then(|text| kib(&text))
+            .unwrap_or(0)
+            / 1024,
+        system: fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(
+            |_| std::env::consts::OS.to_owned(),
+            |release| format!("{} {}", std::env::consts::OS, release.trim()),
+        ),
+    }
+}
+
+/// The commit that the program was built from, or the one checked out here when this is its repository.
+pub fn commit() -> String {
+    if let Some(commit) = option_env!("CAMPANILE_COMMIT") {
+        return commit.to_owned();
+    }
+    let is_ours = fs::read_to_string("Cargo.toml").is_ok_and(|text| text.contains("name = \"campanile\""));
+    let git = || {
+        Command::new("git")
+            .args(["rev-parse", "--short=12", "HEAD"])
+            .output()
+            .ok()
+    };
+    let commit = git().filter(|output| is_ours && output.status.success());
+    commit.map_or_else(unknown, |output| {
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    })
+}
+
+fn unknown() -> String {
+    "unknown".to_owned()
+}
+
+/// The value of `name: value` in a file of such lines.
+fn field(file: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
+    let mut values = text
+        .lines()
+        .filter_map(|line| line.split_once(':').filter(|(key, _)| key.trim() == name));
+    values.next().map(|(_, value)| value.trim().to_owned())
+}
+
+fn kib(text: &str) -> Option<u64> {
+    text.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_machine_says_what_it_is() {
+        let machine = super::machine();
+        assert!(machine.cores > 0 && !machine.system.is_empty(), "{machine:?}");
+        assert!(!super::commit().is_empty());
+    }
+}

@@ -502,6 +502,7 @@ mod tests {
             &[
                 ("/acknowledge/need/0/count", "OUT_OF_RANGE"),
                 ("/acknowledge/escalate/0/after", "WRONG_TYPE"),
+                ("/acknowledge/escalate/0/to", "EMPTY_AUDIENCE"),
             ],
         );
     }

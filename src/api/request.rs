@@ -166,7 +166,7 @@ impl Query {
 
     fn invalid(name: &str, text: &str, wanted: &str) -> Problem {
         Problem::fault(
-            format!("?{name}"),
+            &format!("?{name}"),
             Code::InvalidValue,
             format!("{:?} is not {wanted}", shorten(text)),
         )

@@ -2,7 +2,6 @@
 
 use super::cluster::{Cluster, NODES, Settings};
 use anyhow::{Context, Result, bail};
-use serde_json::json;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -114,7 +113,7 @@ fn greet(cluster: &Cluster, options: &Options) {
 fn announce(cluster: &Cluster, number: u64, options: &Options) {
     let (url, pid) = (cluster.url(number), cluster.pid(number).unwrap_or_default());
     if options.json {
-        println!("{}", json!({"node": number, "url": url, "pid": pid}));
+        println!("{{\"node\": {number}, \"url\": \"{url}\", \"pid\": {pid}}}");
     } else {
         println!("  {number:<4}  {url:<23}  {pid}");
     }

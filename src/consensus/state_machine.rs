@@ -6,7 +6,9 @@
 use super::handle::Applied;
 use super::snapshot::{self, SnapshotFile};
 use super::types::{Answer, LogId, Members, SnapshotMeta, Types};
+use crate::base::clock;
 use crate::metrics::METRICS;
+use crate::model::Millis;
 use crate::state::command::Pack;
 use crate::state::{Effect, Outcome, State};
 use crate::storage::layout::Layout;
@@ -19,7 +21,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::{Mutex, RwLock};
 use std::io;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The first byte of a packed entry.
@@ -44,6 +46,8 @@ pub struct Shared {
     pub storage: crate::storage::Config,
     pub applied: watch::Sender<u64>,
     pub watcher: OnceLock<Arc<dyn Applied>>,
+    /// The last applied log time, and when this node applied it.
+    pub log_time: Mutex<(Millis, Instant)>,
     /// The newest durable snapshot.
     pub snapshot: Mutex<Option<SnapshotFile>>,
 }
@@ -194,6 +198,8 @@ impl RaftStateMachine<Types> for Machine {
                 tokio::time::sleep(PAUSE).await;
             }
             let (outcomes, effects) = shared.replica.write().apply(entry.log_id, entry.payload)?;
+            let at = shared.replica.read().state.log_time();
+            *shared.log_time.lock() = (at, clock::now());
             if let Some(watcher) = shared.watcher.get() {
                 watcher.applied(index, effects);
             }

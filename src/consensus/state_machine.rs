@@ -35,6 +35,8 @@ pub struct Replica {
     pub state: State,
     pub last: Option<LogId>,
     pub members: Members,
+    /// What the last batch of rows stood at.
+    taken: u64,
 }
 
 /// Shared by apply, the write-behind thread and the handle.
@@ -104,7 +106,12 @@ impl Replica {
             None => (0, None, Members::default()),
         };
         state.loaded(applied);
-        Ok(Self { state, last, members })
+        Ok(Self {
+            taken: state.applied(),
+            state,
+            last,
+            members,
+        })
     }
 
     fn apply(
@@ -138,9 +145,11 @@ impl Shared {
     /// What changed since the last batch, and the last position in it: called by the write-behind thread.
     pub fn take(&self) -> Option<(Batch, Position)> {
         let mut replica = self.replica.write();
-        if replica.state.dirty() == 0 {
+        // Entries without rows count too: members travel in the meta row.
+        if replica.state.applied() == replica.taken {
             return None;
         }
+        replica.taken = replica.state.applied();
         let rows = replica.state.take_rows();
         let batch = Batch {
             applied: replica.state.applied(),

@@ -70,6 +70,9 @@ pub fn encode_meta(replica: &Replica) -> Bytes {
 }
 
 pub fn decode_meta(meta: &[u8]) -> io::Result<(u64, Option<LogId>, Members)> {
+    if meta.is_empty() {
+        return Ok((0, None, Members::default())); // nothing was ever applied
+    }
     let (applied, rest) = meta
         .split_first_chunk::<8>()
         .ok_or_else(|| invalid("the meta row is too short"))?;

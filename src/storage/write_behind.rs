@@ -364,7 +364,7 @@ mod tests {
             let rows = (0..5_000).map(|number| row(number, applied)).collect();
             (applied <= 60).then(|| Batch {
                 applied,
-                meta: Bytes::from(applied.to_string()),
+                meta: Bytes::copy_from_slice(&applied.to_le_bytes()),
                 rows,
             })
         };

@@ -1,10 +1,20 @@
 //! The one door to the replicated state: propose a command, read what is applied, ask who leads.
 
-use crate::model::{Millis, NodeId};
+use super::network::Peers;
+use super::packer::{Progress, Waiting};
+use super::rpc;
+use super::state_machine::Shared;
+use super::types::Raft;
+use crate::base::clock;
+use crate::model::{Millis, NodeId, Position};
 use crate::state::{Command, Effect, Outcome, State};
+use crate::storage::Store;
+use openraft::Instant as _;
+use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// What a command came to, and the log entry that holds it. This node has applied that entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +47,8 @@ pub trait Applied: Send + Sync + 'static {
     fn applied(&self, index: u64, effects: Vec<Effect>);
     /// A snapshot replaced the state: windows are rebuilt, all sessions woken.
     fn installed(&self);
+    /// Releases up to this position are in sled.
+    fn stored(&self, position: Position);
 }
 
 /// Who leads, as this node knows it.
@@ -53,57 +65,197 @@ pub struct NodeStatus {
     /// "leader", "follower", "candidate" or "learner"; for other nodes as far as is known.
     pub role: &'static str,
     pub applied: u64,
-    /// Entries behind the leader's log; `None` where this node cannot know.
+    /// Entries behind the leader's log; `None` where this node cannot know, or has not heard for a while.
     pub lag: Option<u64>,
 }
 
+/// A peer that has not answered the leader for this long is not counted as heard.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
+/// What a refused caller may wait before trying again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 #[derive(Clone)]
 pub struct Handle {
-    state: Arc<parking_lot::RwLock<State>>,
+    pub(super) node: NodeId,
+    pub(super) shared: Arc<Shared>,
+    pub(super) raft: Raft,
+    pub(super) peers: Arc<Peers>,
+    pub(super) waiting: mpsc::Sender<Waiting>,
+    pub(super) leadership: watch::Receiver<Leadership>,
+    pub(super) disk_full: watch::Receiver<bool>,
 }
 
 impl Handle {
     /// Proposes on the leader, wherever it is, retrying over changes of leader until the deadline, and returns when this
     /// node has applied the entry. Safe to repeat: publishes carry a key, all other commands are idempotent.
-    pub async fn propose(&self, _command: Command, _deadline: Instant) -> Result<Proposed, ProposeError> {
-        Err(ProposeError::Stopping)
+    pub async fn propose(&self, command: Command, deadline: Instant) -> Result<Proposed, ProposeError> {
+        if *self.disk_full.borrow() && matches!(command, Command::Publish(_) | Command::Directory(_)) {
+            return Err(ProposeError::DiskFull);
+        }
+        let command = bincode::serialize(&command).map_err(|_| ProposeError::Stopping)?.into();
+        let progress = Arc::new(Progress::default());
+        let (reply, answer) = oneshot::channel();
+        let waiting = Waiting {
+            command,
+            deadline,
+            progress: progress.clone(),
+            reply,
+        };
+        self.waiting.try_send(waiting).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                crate::metrics::METRICS
+                    .limits_hit
+                    .with_label_values(&["cluster.waiting_max"])
+                    .inc();
+                ProposeError::Overloaded {
+                    retry_after: RETRY_AFTER,
+                }
+            }
+            mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
+        })?;
+        match tokio::time::timeout_at(deadline.into(), answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(self.not_answered(&progress)),
+        }
+    }
+
+    fn not_answered(&self, progress: &Progress) -> ProposeError {
+        match (progress.abandon(), self.leadership.borrow().leader) {
+            (true, None) => ProposeError::NoLeader {
+                retry_after: RETRY_AFTER,
+            },
+            (never, _) => ProposeError::TimedOut { proposed: !never },
+        }
     }
 
     /// Reads the applied state. The closure must be quick: apply waits for it.
     pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
-        look(&self.state.read())
+        look(&self.shared.replica.read().state)
+    }
+
+    /// The store in use; another one after a snapshot was installed.
+    pub fn store(&self) -> Store {
+        self.shared.store.read().clone()
     }
 
     pub fn applied(&self) -> u64 {
-        self.read(State::applied)
+        *self.shared.applied.borrow()
+    }
+
+    /// The applied index whose rows are in sled.
+    pub fn stored(&self) -> u64 {
+        self.shared
+            .write_behind()
+            .map_or(0, crate::storage::WriteBehind::stored)
     }
 
     /// Waits until this node has applied `index`; `false` when the deadline came first.
-    pub async fn wait_applied(&self, _index: u64, _deadline: Instant) -> bool {
-        false
+    pub async fn wait_applied(&self, index: u64, deadline: Instant) -> bool {
+        let mut applied = self.shared.applied.subscribe();
+        let reached = applied.wait_for(|applied| *applied >= index);
+        matches!(tokio::time::timeout_at(deadline.into(), reached).await, Ok(Ok(_)))
     }
 
     /// ReadIndex: after this, local reads see every write answered before the call. Returns the index.
-    pub async fn linearizable(&self, _deadline: Instant) -> Result<u64, ProposeError> {
-        Err(ProposeError::Stopping)
+    pub async fn linearizable(&self, deadline: Instant) -> Result<u64, ProposeError> {
+        let index = loop {
+            let leadership = self.leadership.borrow().clone();
+            let found = match leadership.leader {
+                None => None,
+                Some(_) if leadership.is_leader => self.read_index(deadline).await,
+                Some(leader) => self.read_index_of(leader, deadline).await,
+            };
+            if let Some(index) = found {
+                break index;
+            }
+            if clock::left(deadline).is_zero() {
+                return Err(ProposeError::NoLeader {
+                    retry_after: RETRY_AFTER,
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        if self.wait_applied(index, deadline).await {
+            Ok(index)
+        } else {
+            Err(ProposeError::TimedOut { proposed: false })
+        }
+    }
+
+    /// On the leader, confirmed by a majority.
+    pub(super) async fn read_index(&self, deadline: Instant) -> Option<u64> {
+        let confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+        // It returns when this node has applied what the read must see.
+        tokio::time::timeout_at(deadline.into(), confirmed).await.ok()?.ok()?;
+        Some(self.applied())
+    }
+
+    async fn read_index_of(&self, leader: NodeId, deadline: Instant) -> Option<u64> {
+        let ways = self.peers.get(leader)?;
+        let cluster = (self.peers.cluster)();
+        ways.forward
+            .call::<(), Option<u64>>(rpc::READ_INDEX, cluster, &(), deadline)
+            .await
+            .ok()?
     }
 
     pub fn leadership(&self) -> Leadership {
-        Leadership::default()
+        self.leadership.borrow().clone()
     }
 
     /// Changes of [`Leadership`].
     pub fn watch_leadership(&self) -> watch::Receiver<Leadership> {
-        watch::channel(Leadership::default()).1
+        self.leadership.clone()
     }
 
     /// All voters as this node sees them.
     pub fn nodes(&self) -> Vec<NodeStatus> {
-        Vec::new()
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let leader = self.leadership.borrow().leader;
+        let last = metrics.last_log_index.unwrap_or(0);
+        let of = |node: NodeId| {
+            let role = if leader == Some(node) { "leader" } else { "follower" };
+            if node == self.node {
+                return NodeStatus {
+                    node,
+                    role,
+                    applied: self.applied(),
+                    lag: leader.map(|_| last.saturating_sub(self.applied())),
+                };
+            }
+            let replicated = metrics
+                .replication
+                .as_ref()
+                .and_then(|all| all.get(&node))
+                .cloned()
+                .flatten();
+            let heard = metrics
+                .heartbeat
+                .as_ref()
+                .and_then(|all| all.get(&node))
+                .copied()
+                .flatten();
+            let heard = heard.is_some_and(|at| at.elapsed() < HEARD_WITHIN);
+            let matched = replicated.map_or(0, |id| id.index);
+            NodeStatus {
+                node,
+                role,
+                applied: matched,
+                lag: heard.then(|| last.saturating_sub(matched)),
+            }
+        };
+        let mut nodes: Vec<NodeId> = self.peers.iter().map(|(node, _)| node).collect();
+        if !nodes.contains(&self.node) {
+            nodes.push(self.node);
+        }
+        nodes.sort_unstable();
+        nodes.into_iter().map(of).collect()
     }
 
     /// The cluster's log time as this node can best tell: the last applied entry's, moved on by the monotonic clock.
     pub fn log_time(&self) -> Millis {
-        0
+        let (at, since) = *self.shared.log_time.lock();
+        at.saturating_add(since.elapsed().as_millis() as Millis)
     }
 }

@@ -9,13 +9,19 @@ pub mod handle;
 mod log_store;
 mod log_sync;
 mod network;
+mod packer;
 mod record;
 mod rpc;
+mod server;
 mod snapshot;
+mod start;
 mod state_machine;
+#[cfg(test)]
+mod suite;
 mod types;
 
 pub use handle::{Applied, Handle, Leadership, NodeStatus, ProposeError, Proposed};
+pub use start::{ConsensusError, Running, start};
 
 use crate::base::size::{Size, Span};
 use crate::model::NodeId;

@@ -6,7 +6,9 @@
 use super::handle::Applied;
 use super::snapshot::{self, SnapshotFile};
 use super::types::{Answer, LogId, Members, SnapshotMeta, Types};
+use crate::base::clock;
 use crate::metrics::METRICS;
+use crate::model::{Millis, Position};
 use crate::state::command::Pack;
 use crate::state::{Effect, Outcome, State};
 use crate::storage::layout::Layout;
@@ -19,7 +21,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::{Mutex, RwLock};
 use std::io;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The first byte of a packed entry.
@@ -33,6 +35,8 @@ pub struct Replica {
     pub state: State,
     pub last: Option<LogId>,
     pub members: Members,
+    /// What the last batch of rows stood at.
+    taken: u64,
 }
 
 /// Shared by apply, the write-behind thread and the handle.
@@ -44,6 +48,8 @@ pub struct Shared {
     pub storage: crate::storage::Config,
     pub applied: watch::Sender<u64>,
     pub watcher: OnceLock<Arc<dyn Applied>>,
+    /// The last applied log time, and when this node applied it.
+    pub log_time: Mutex<(Millis, Instant)>,
     /// The newest durable snapshot.
     pub snapshot: Mutex<Option<SnapshotFile>>,
 }
@@ -64,6 +70,9 @@ pub fn encode_meta(replica: &Replica) -> Bytes {
 }
 
 pub fn decode_meta(meta: &[u8]) -> io::Result<(u64, Option<LogId>, Members)> {
+    if meta.is_empty() {
+        return Ok((0, None, Members::default())); // nothing was ever applied
+    }
     let (applied, rest) = meta
         .split_first_chunk::<8>()
         .ok_or_else(|| invalid("the meta row is too short"))?;
@@ -100,7 +109,12 @@ impl Replica {
             None => (0, None, Members::default()),
         };
         state.loaded(applied);
-        Ok(Self { state, last, members })
+        Ok(Self {
+            taken: state.applied(),
+            state,
+            last,
+            members,
+        })
     }
 
     fn apply(
@@ -131,18 +145,21 @@ impl Replica {
 }
 
 impl Shared {
-    /// What changed since the last batch: called by the write-behind thread.
-    pub fn take(&self) -> Option<Batch> {
+    /// What changed since the last batch, and the last position in it: called by the write-behind thread.
+    pub fn take(&self) -> Option<(Batch, Position)> {
         let mut replica = self.replica.write();
-        if replica.state.dirty() == 0 {
+        // Entries without rows count too: members travel in the meta row.
+        if replica.state.applied() == replica.taken {
             return None;
         }
+        replica.taken = replica.state.applied();
         let rows = replica.state.take_rows();
-        Some(Batch {
+        let batch = Batch {
             applied: replica.state.applied(),
             meta: encode_meta(&replica),
             rows,
-        })
+        };
+        Some((batch, replica.state.next_position() - 1))
     }
 
     pub fn dirty(&self) -> usize {
@@ -194,6 +211,8 @@ impl RaftStateMachine<Types> for Machine {
                 tokio::time::sleep(PAUSE).await;
             }
             let (outcomes, effects) = shared.replica.write().apply(entry.log_id, entry.payload)?;
+            let at = shared.replica.read().state.log_time();
+            *shared.log_time.lock() = (at, clock::now());
             if let Some(watcher) = shared.watcher.get() {
                 watcher.applied(index, effects);
             }

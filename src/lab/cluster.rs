@@ -354,7 +354,28 @@ fn folder(data: Option<PathBuf>) -> Result<Folder> {
 #[cfg(test)]
 mod tests {
     use super::{Cluster, NODES, Settings, free_port, ports};
+    use crate::{base::size::Span, config};
     use std::collections::BTreeSet;
+
+    #[test]
+    fn the_settings_of_a_node_are_ones_that_it_knows() {
+        let settings = Settings {
+            program: Some("/bin/cat".into()),
+            port: None,
+            data: None,
+            set: vec!["node.drain=1s".into()],
+        };
+        let cluster = Cluster::start(settings).unwrap();
+        let config = config::load(None, std::iter::empty(), &cluster.arguments(2))
+            .unwrap()
+            .config;
+        assert_eq!((config.node.id, config.node.data), (2, cluster.folder().join("node-2")));
+        assert_eq!(config.api.listen, cluster.addresses()[1].to_string());
+        assert_eq!(config.cluster.peers.len(), 3);
+        assert_eq!(config.cluster.listen, config.cluster.peers[1].peer);
+        assert_eq!(config.cluster.peers[1].url, cluster.url(2));
+        assert_eq!(config.node.drain, Span::seconds(1));
+    }
 
     #[test]
     fn six_ports_are_free_and_apart() {

@@ -165,7 +165,7 @@ impl Device {
                         received.extend(frame["id"].as_str().map(str::to_owned));
                         self.broadcast(&mut stream, &frame, at).await?;
                     }
-                    Some("ok") => self.answered(&frame),
+                    Some("ok" | "problem") => self.answered(&frame),
                     Some("goodbye") => bail!("goodbye"),
                     _ => {}
                 },
@@ -237,7 +237,11 @@ impl Device {
 
     fn answered(&mut self, frame: &Value) {
         let id = frame["ref"].as_str().unwrap_or_default();
-        if self.record.unanswered.remove(id).is_some() {
+        if frame["retryable"] == true {
+            return;
+        }
+        let was_asked = self.record.unanswered.remove(id).is_some();
+        if was_asked && frame["event"] == "ok" {
             self.world.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -269,5 +273,78 @@ async fn post_acknowledgement(world: Arc<World>, identity: Identity, id: String,
             return;
         }
         sleep(PAUSE.delay(attempt as u32, rand::random())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Identity, Orders, World, live};
+    use crate::lab::stream::Transport;
+    use std::sync::{Arc, atomic::Ordering};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+        sync::watch,
+    };
+
+    const SSE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
+
+    async fn accept(listener: &TcpListener) -> (TcpStream, String) {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await.unwrap());
+        }
+        (socket, String::from_utf8(head).unwrap())
+    }
+
+    fn broadcast(id: &str, position: u32) -> String {
+        format!(
+            "event: broadcast\ndata: {{\"id\":\"{id}\",\"priority\":\"low\",\"position\":{position},\"title\":\"T\"}}\n\nid: 1.0.0.0.{position}\n\n"
+        )
+    }
+
+    #[tokio::test]
+    async fn a_broken_stream_is_resumed_by_cursor_on_the_next_node() {
+        let (one, two) = (
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        );
+        let world = Arc::new(World::new([&one, &two].map(|node| node.local_addr().unwrap()).into()));
+        let (orders, ordered) = watch::channel(Orders::Stay);
+        let identity = Identity {
+            user: "ann".into(),
+            transport: Transport::Sse,
+            home: 0,
+        };
+        let device = tokio::spawn(live(identity, world.clone(), ordered));
+
+        let (mut socket, head) = accept(&one).await;
+        assert!(
+            head.starts_with("GET /v1/subscribe?user=ann ") && !head.contains("Last-Event-ID"),
+            "{head}"
+        );
+        let hello = "event: hello\ndata: {\"cursor\": \"1.0.0.0.0\"}\n\n";
+        socket
+            .write_all([SSE, hello, &broadcast("a", 7)].concat().as_bytes())
+            .await
+            .unwrap();
+        drop(socket);
+        let (mut socket, head) = accept(&two).await;
+        assert!(head.contains("Last-Event-ID: 1.0.0.0.7\r\n"), "{head}");
+        let hello = "event: hello\ndata: {\"cursor\": \"1.0.0.0.7\"}\n\n";
+        let rest = [broadcast("a", 7), broadcast("b", 8)].concat();
+        socket.write_all([SSE, hello, &rest].concat().as_bytes()).await.unwrap();
+        while world.read.load(Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+        orders.send_replace(Orders::Leave);
+        let seen = device.await.unwrap();
+        let seen: Vec<_> = seen
+            .iter()
+            .map(|seen| (seen.id.as_str(), seen.position, seen.connection))
+            .collect();
+        assert_eq!(seen, [("a", 7, 1), ("a", 7, 2), ("b", 8, 2)]);
+        assert_eq!(world.reconnects.load(Ordering::Relaxed), 1);
     }
 }

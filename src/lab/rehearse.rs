@@ -38,6 +38,8 @@ const GREETED_MAX: Duration = Duration::from_secs(30);
 const QUIET_MAX: Duration = Duration::from_secs(10);
 /// After the last expected delivery: what comes now is repeated or wrong.
 const SETTLE: Duration = Duration::from_millis(500);
+/// Confirmations travel back behind the deliveries.
+const CONFIRMED_MAX: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Debug)]
@@ -94,7 +96,7 @@ async fn play(scenario: &Scenario, options: &Options) -> Result<Report> {
         program: None,
         port: None,
         data: None,
-        set: Vec::new(),
+        set: vec!["rates.enabled=false".into()],
     })?;
     bar.set_message("three nodes start");
     cluster.ready().await?;
@@ -136,7 +138,8 @@ async fn play(scenario: &Scenario, options: &Options) -> Result<Report> {
     played.extend(connections.await?);
     played.sort();
     bar.set_message("last deliveries arrive");
-    crowd.settle(sent.expected()).await;
+    let to_acknowledge = sent.to_acknowledge();
+    crowd.settle(sent.expected(), to_acknowledge).await;
     let took = clock::now() - tempo.begun;
 
     let (acknowledged, reconnects) = (count(&crowd.world.acknowledged), count(&crowd.world.reconnects));
@@ -154,6 +157,7 @@ async fn play(scenario: &Scenario, options: &Options) -> Result<Report> {
         publish: sent.publish,
         publish_gap_max: sent.gap_max,
         acknowledged,
+        to_acknowledge,
         reconnects,
         played,
         not_played,
@@ -249,13 +253,17 @@ impl Crowd {
     }
 
     /// Waits until as much was read as is expected, or nothing comes any more; then a little for what should not come.
-    async fn settle(&self, expected: u64) {
+    async fn settle(&self, expected: u64, to_acknowledge: u64) {
         let (mut last, mut since) = (0, clock::now());
         while last < expected && clock::now() - since < QUIET_MAX {
             let read = count(&self.world.read);
             if read > last {
                 (last, since) = (read, clock::now());
             }
+            sleep(POLL).await;
+        }
+        let end = clock::now() + CONFIRMED_MAX;
+        while count(&self.world.acknowledged) < to_acknowledge && clock::now() < end {
             sleep(POLL).await;
         }
         sleep(SETTLE).await;
@@ -289,6 +297,11 @@ struct Sent {
 }
 
 impl Sent {
+    fn to_acknowledge(&self) -> u64 {
+        let asked = self.entries.iter().filter(|entry| entry.acknowledge);
+        asked.map(|entry| entry.recipients.len() as u64).sum()
+    }
+
     fn expected(&self) -> u64 {
         self.entries.iter().map(|entry| entry.recipients.len() as u64).sum()
     }
@@ -353,6 +366,7 @@ impl<'a> Sender<'a> {
                 .unwrap_or_default()
                 .to_owned(),
             recipients: self.recipients[number].clone(),
+            acknowledge: scripted.publish.contains_key("acknowledge"),
             targeted,
             verdict,
         }

@@ -25,6 +25,7 @@ pub struct Report {
     /// The longest of these: nothing was taken meanwhile.
     pub publish_gap_max: Duration,
     pub acknowledged: u64,
+    pub to_acknowledge: u64,
     pub reconnects: u64,
     pub played: Vec<String>,
     pub not_played: Vec<String>,
@@ -60,7 +61,7 @@ impl Report {
             "latency_ms": self.latency(),
             "publish_ms": quantiles(&self.publish),
             "publish_gap_max_ms": millis(self.publish_gap_max.as_micros() as u64),
-            "acknowledged": self.acknowledged,
+            "acknowledgements": {"expected": self.to_acknowledge, "made": self.acknowledged},
             "reconnects": self.reconnects,
             "faults": {"played": self.played, "not_played": self.not_played},
             "findings": self.judgement.findings,
@@ -129,10 +130,11 @@ impl Report {
             text,
             "verdicts     {expected} as expected, {unexpected} not, {not_enforced} not enforced yet (not sent)\n\
              deliveries   {made} of {wanted} made, {missing} missing, {wrong} wrong, {repeated} repeated, {disordered} out of order\n\
-             confirmed    {} acknowledgements\n\
+             confirmed    {} of {} acknowledgements\n\
              sender       longest wait for an answer {} ms; {} reconnects of devices\n\
              rate caps    off for this cluster\n",
             self.acknowledged,
+            self.to_acknowledge,
             millis(self.publish_gap_max.as_micros() as u64),
             self.reconnects,
         );
@@ -224,6 +226,7 @@ mod tests {
             publish: ledger::histogram(),
             publish_gap_max: Duration::from_millis(900),
             acknowledged: 0,
+            to_acknowledge: 0,
             reconnects: 0,
             played: vec!["flt-06".into()],
             not_played: vec!["flt-03".into()],

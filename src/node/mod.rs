@@ -7,3 +7,4 @@
 
 pub mod duties;
 pub mod history;
+pub mod watcher;

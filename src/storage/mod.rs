@@ -5,6 +5,7 @@
 //! Never: a decision; a row's meaning.
 //! Start: [`layout`] is the folder, [`schema`] every key in it.
 
+pub mod free;
 pub mod identity;
 pub mod layout;
 pub mod schema;

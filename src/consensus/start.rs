@@ -1,0 +1,455 @@
+//! Start-up as a script, and its mirror, the stop.
+
+use super::handle::{Applied, Handle, Leadership};
+use super::log_store::LogStore;
+use super::network::{Network, Peers};
+use super::packer::{Packer, Waiting};
+use super::rpc::{self, Connection, Hello};
+use super::server::Server;
+use super::snapshot::SnapshotFile;
+use super::state_machine::{Machine, Replica, Shared};
+use super::types::Raft;
+use super::{Config, Peer};
+use crate::base::clock;
+use crate::metrics::METRICS;
+use crate::model::NodeId;
+use crate::storage::layout::Layout;
+use crate::storage::write_behind::disk_failed;
+use crate::storage::{WriteBehind, snapshot_file};
+use openraft::async_runtime::WatchReceiver;
+use openraft::impls::EmptyNode;
+use openraft::{ServerState, SnapshotPolicy};
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConsensusError {
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+    #[error("{0}")]
+    Refused(String),
+    #[error("raft: {0}")]
+    Raft(String),
+}
+
+fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> ConsensusError {
+    let what = what.into();
+    move |source| ConsensusError::Io { what, source }
+}
+
+/// How often rows and identity are made durable, and snapshots considered.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+/// How often peers are asked before the first start.
+const HELLO_EVERY: Duration = Duration::from_millis(200);
+const HELLO_WITHIN: Duration = Duration::from_secs(1);
+/// A clean stop waits this long for another node to lead.
+const TRANSFER_WITHIN: Duration = Duration::from_secs(2);
+
+/// A running consensus part.
+pub struct Running {
+    shared: Arc<Shared>,
+    log: LogStore,
+    raft: Raft,
+    handle: Handle,
+    tasks: Vec<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+}
+
+/// Opens everything in `layout` and takes part. `watcher` is told of every applied entry, also of those that are replayed.
+pub async fn start(
+    config: Config,
+    node: NodeId,
+    layout: Layout,
+    storage: crate::storage::Config,
+    watcher: Arc<dyn Applied>,
+) -> Result<(Handle, Running), ConsensusError> {
+    let on_failure = Box::new(|error: &io::Error| disk_failed("fdatasync of the log", error));
+    let wait = Duration::from_micros(config.log_flush_wait_us);
+    let log = LogStore::open(&layout.log(), config.log_chunk.bytes(), wait, on_failure)
+        .map_err(failed("the log cannot be opened"))?;
+    let shared = open_state(layout, storage, watcher)?;
+    check_log(&log, &shared)?;
+
+    let cluster = shared.clone();
+    let others = config
+        .peers
+        .iter()
+        .filter(|peer| peer.node != node)
+        .map(|peer| (peer.node, peer.peer.clone()));
+    let peers = Arc::new(Peers::new(
+        Arc::new(move || cluster.layout.identity.get().cluster),
+        others,
+    ));
+    let raft_config = Arc::new(raft_config(&config)?);
+    let raft = Raft::new(
+        node,
+        raft_config,
+        Network(peers.clone()),
+        log.clone(),
+        Machine(shared.clone()),
+    );
+    let raft = raft.await.map_err(|error| ConsensusError::Raft(error.to_string()))?;
+
+    let (leading, leadership) = watch::channel(Leadership::default());
+    let (filling, disk_full) = watch::channel(false);
+    let (sender, waiting) = mpsc::channel::<Waiting>(config.waiting_max);
+    let packer = Packer::new(
+        raft.clone(),
+        shared.clone(),
+        peers.clone(),
+        config.clone(),
+        leadership.clone(),
+        sender.clone(),
+    );
+    let handle = Handle {
+        node,
+        shared: shared.clone(),
+        raft: raft.clone(),
+        peers,
+        waiting: sender,
+        leadership,
+        disk_full,
+    };
+    let mut tasks = vec![
+        tokio::spawn(watch_leader(raft.clone(), node, leading)),
+        tokio::spawn(packer.clone().run(waiting)),
+        tokio::spawn(checkpoints(shared.clone(), log.clone(), raft.clone(), filling)),
+    ];
+    let (stop, stopped) = watch::channel(false);
+    let empty_log = log.clone();
+    let empty_state = shared.clone();
+    let empty = Arc::new(move || empty_log.is_empty() && empty_state.replica.read().last.is_none());
+    let server = Arc::new(Server {
+        node,
+        peers: config.peers.iter().map(|peer| peer.node).collect(),
+        raft: raft.clone(),
+        packer,
+        handle: handle.clone(),
+        empty,
+        stop: stopped,
+    });
+    if !config.peers.is_empty() {
+        let listener = TcpListener::bind(&config.listen).await;
+        let listener = listener.map_err(failed(format!("cluster.listen {} cannot be used", config.listen)))?;
+        tasks.push(tokio::spawn(server.clone().serve(listener)));
+    }
+    tasks.push(tokio::spawn(first_start(server, raft.clone(), config.peers)));
+    Ok((
+        handle.clone(),
+        Running {
+            shared,
+            log,
+            raft,
+            handle,
+            tasks,
+            stop,
+        },
+    ))
+}
+
+/// Rows into memory, and the thread that writes them behind.
+pub(super) fn open_state(
+    layout: Layout,
+    storage: crate::storage::Config,
+    watcher: Arc<dyn Applied>,
+) -> Result<Arc<Shared>, ConsensusError> {
+    let store = layout.store.clone();
+    let replica = Replica::load(&store).map_err(failed("the state cannot be loaded"))?;
+    let newest = snapshot_file::list(&layout.snapshots()).unwrap_or_default();
+    let newest = newest.into_iter().find_map(|path| SnapshotFile::open(path).ok());
+    let log_time = replica.state.log_time();
+    let shared = Arc::new(Shared {
+        applied: watch::channel(replica.state.applied()).0,
+        replica: RwLock::new(replica),
+        store: RwLock::new(store.clone()),
+        write_behind: OnceLock::new(),
+        watcher: OnceLock::new(),
+        log_time: Mutex::new((log_time, clock::now())),
+        snapshot: Mutex::new(newest),
+        storage,
+        layout,
+    });
+    // A weak link: the thread ends with the node, not the other way round.
+    let weak = Arc::downgrade(&shared);
+    let taken = Arc::new(AtomicU64::new(0));
+    let (taking, told) = (taken.clone(), watcher.clone());
+    let take = Box::new(move || {
+        let (batch, position) = weak.upgrade()?.take()?;
+        taking.store(position, Ordering::Relaxed);
+        Some(batch)
+    });
+    let committed = Box::new(move |_| told.stored(taken.load(Ordering::Relaxed)));
+    let write_behind = WriteBehind::start(store, &shared.storage, take, committed)
+        .map_err(|error| ConsensusError::Refused(error.to_string()))?;
+    // Both are set here once.
+    let _ = shared.write_behind.set(write_behind);
+    let _ = shared.watcher.set(watcher);
+    Ok(shared)
+}
+
+/// A log that ends before what it is known to have held, or begins behind what the rows stand at, cannot be trusted.
+fn check_log(log: &LogStore, shared: &Shared) -> Result<(), ConsensusError> {
+    let identity = shared.layout.identity.get();
+    let (durable, purged) = (log.durable(), log.purged().unwrap_or(0));
+    let applied = shared.replica.read().state.applied();
+    let reach = durable.max(purged);
+    if reach < identity.logged {
+        return Err(ConsensusError::Refused(format!(
+            "the log in {} ends at {reach}, but it held {} before: it is damaged or an old copy. This node must not vote. \
+             Put the data folder aside and add the node again with a new number",
+            shared.layout.log().display(),
+            identity.logged
+        )));
+    }
+    if applied < purged {
+        return Err(ConsensusError::Refused(format!(
+            "the state stands at {applied}, but the log begins at {}: what lies between is lost here. \
+             Put the data folder aside and add the node again with a new number",
+            purged + 1
+        )));
+    }
+    Ok(())
+}
+
+fn raft_config(config: &Config) -> Result<openraft::Config, ConsensusError> {
+    let millis = |span: crate::base::size::Span| span.0.as_millis() as u64;
+    let raft = openraft::Config {
+        cluster_name: "campanile".into(),
+        election_timeout_min: millis(config.election_timeout_min),
+        election_timeout_max: millis(config.election_timeout_max),
+        heartbeat_interval: millis(config.heartbeat),
+        install_snapshot_timeout: 120_000,
+        max_payload_entries: 64,
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: 1_000,
+        purge_batch_size: 256,
+        replication_lag_threshold: 1_000_000,
+        enable_pre_vote: Some(true),
+        ..openraft::Config::default()
+    };
+    raft.validate().map_err(|error| ConsensusError::Raft(error.to_string()))
+}
+
+async fn watch_leader(raft: Raft, node: NodeId, leading: watch::Sender<Leadership>) {
+    let mut metrics = raft.metrics();
+    loop {
+        let now = {
+            let seen = metrics.borrow_watched();
+            let is_leader = seen.state == ServerState::Leader && seen.current_leader == Some(node);
+            Leadership {
+                leader: seen.current_leader,
+                term: seen.current_term,
+                is_leader,
+            }
+        };
+        leading.send_if_modified(|known| {
+            let changed = *known != now;
+            if known.leader != now.leader && now.leader.is_some() {
+                METRICS.leader_changes.inc();
+                tracing::info!(leader = ?now.leader, term = now.term, "leader");
+            }
+            METRICS.is_leader.set(i64::from(now.is_leader));
+            *known = now;
+            changed
+        });
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Makes rows durable now and then; takes a snapshot when the log has grown; watches the disk.
+async fn checkpoints(shared: Arc<Shared>, log: LogStore, raft: Raft, filling: watch::Sender<bool>) {
+    let mut after_snapshot = 0;
+    let mut every = tokio::time::interval(CHECKPOINT_EVERY);
+    loop {
+        every.tick().await;
+        let (at, reserve) = (shared.layout.folder.clone(), shared.storage.free_bytes_min.0);
+        let checked = shared.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let full = crate::storage::free::below_reserve(&at, reserve);
+            let moved = checked.layout.identity.get().stored < checked.replica.read().state.applied();
+            if moved {
+                checked.checkpoint().map(|_| full)
+            } else {
+                Ok(full)
+            }
+        });
+        match work.await {
+            Ok(Ok(full)) => drop(filling.send_replace(full)),
+            Ok(Err(error)) => tracing::error!(%error, "checkpoint"),
+            Err(error) => tracing::error!(%error, "checkpoint"),
+        }
+        let last = shared.snapshot.lock().as_ref().map_or(0, |file| file.bytes);
+        let grown = log.bytes().saturating_sub(after_snapshot);
+        if grown > shared.storage.snapshot_log_bytes.0.max(last) {
+            after_snapshot = log.bytes();
+            if raft.trigger().snapshot().await.is_err() {
+                return;
+            }
+            let built = purge_after(&shared, &raft).await;
+            if built {
+                after_snapshot = log.bytes();
+            }
+        }
+    }
+}
+
+/// Waits for the snapshot and lets the log before it go.
+async fn purge_after(shared: &Shared, raft: &Raft) -> bool {
+    let before = shared.snapshot.lock().as_ref().map(|file| file.header.applied);
+    for _ in 0..600 {
+        let now = shared.snapshot.lock().as_ref().map(|file| file.header.applied);
+        if let Some(applied) = now
+            && now > before
+        {
+            return raft.trigger().purge_log(applied).await.is_ok();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    false
+}
+
+/// A cluster begins only when all of its nodes answer and all are empty; the lowest number does it.
+async fn first_start(server: Arc<Server>, raft: Raft, peers: Vec<Peer>) {
+    let own = server.hello();
+    if !own.empty {
+        return;
+    }
+    let lowest = peers.iter().map(|peer| peer.node).min().unwrap_or(server.node);
+    if lowest != server.node {
+        return;
+    }
+    let others: Vec<Connection> = peers
+        .iter()
+        .filter(|peer| peer.node != server.node)
+        .map(|peer| Connection::new(peer.peer.clone()))
+        .collect();
+    let mut warned = false;
+    loop {
+        if let Some(hellos) = greet(&others).await {
+            let alive = hellos.iter().find(|hello| !hello.empty);
+            if let Some(alive) = alive {
+                if !warned {
+                    tracing::error!(
+                        "this node is empty, but node {} has data: a cluster is not started again. \
+                         If this node lost its disk, add it with a new number",
+                        alive.node
+                    );
+                }
+                warned = true;
+            } else if begin(&server, &raft, &peers, &others, &hellos).await {
+                return;
+            }
+        }
+        tokio::time::sleep(HELLO_EVERY).await;
+        if !server.hello().empty {
+            return;
+        }
+    }
+}
+
+async fn greet(others: &[Connection]) -> Option<Vec<Hello>> {
+    let mut hellos = Vec::new();
+    for other in others {
+        hellos.push(
+            other
+                .call::<(), Hello>(rpc::HELLO, 0, &(), clock::now() + HELLO_WITHIN)
+                .await
+                .ok()?,
+        );
+    }
+    Some(hellos)
+}
+
+async fn begin(server: &Server, raft: &Raft, peers: &[Peer], others: &[Connection], hellos: &[Hello]) -> bool {
+    let mut wanted: Vec<NodeId> = peers.iter().map(|peer| peer.node).collect();
+    wanted.sort_unstable();
+    for hello in hellos {
+        let mut theirs = hello.peers.clone();
+        theirs.sort_unstable();
+        if theirs != wanted {
+            tracing::warn!(
+                "node {} names other peers ({theirs:?}) than this node ({wanted:?})",
+                hello.node
+            );
+            return false;
+        }
+    }
+    let known = hellos
+        .iter()
+        .map(|hello| hello.cluster)
+        .chain([server.hello().cluster])
+        .find(|cluster| *cluster != 0);
+    let cluster = known.unwrap_or_else(|| rand::random::<u128>().max(1));
+    for other in others {
+        let agreed = other
+            .call::<u128, bool>(rpc::FOUND, 0, &cluster, clock::now() + HELLO_WITHIN)
+            .await;
+        if !matches!(agreed, Ok(true)) {
+            return false;
+        }
+    }
+    if !server.found(cluster) {
+        return false;
+    }
+    let nodes = if wanted.is_empty() { vec![server.node] } else { wanted };
+    let members: BTreeMap<NodeId, EmptyNode> = nodes.into_iter().map(|node| (node, EmptyNode {})).collect();
+    match raft.initialize(members).await {
+        Ok(()) => {
+            tracing::info!(cluster = format!("{cluster:032x}"), "a new cluster has started");
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the cluster could not be started yet");
+            false
+        }
+    }
+}
+
+impl Running {
+    /// Hands the lead over, ends raft, makes everything durable.
+    pub async fn stop(self) {
+        let leadership = self.handle.leadership();
+        if leadership.is_leader {
+            let nodes = self.handle.nodes();
+            let heir = nodes
+                .iter()
+                .filter(|node| node.node != self.handle.node)
+                .filter(|node| node.lag.is_some());
+            if let Some(heir) = heir.min_by_key(|node| node.lag)
+                && self.raft.trigger().transfer_leader(heir.node).await.is_ok()
+            {
+                let mut leading = self.handle.watch_leadership();
+                let moved = leading.wait_for(|now| !now.is_leader);
+                // Nobody took over in time: the others elect.
+                let _ = tokio::time::timeout(TRANSFER_WITHIN, moved).await;
+            }
+        }
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "raft did not end cleanly");
+        }
+        self.stop.send_replace(true);
+        self.tasks.iter().for_each(JoinHandle::abort);
+        let (shared, log) = (self.shared, self.log);
+        let close = tokio::task::spawn_blocking(move || {
+            if let Err(error) = shared.checkpoint() {
+                tracing::warn!(%error, "the last checkpoint failed");
+            }
+            if let Ok(write_behind) = shared.write_behind() {
+                write_behind.stop();
+            }
+            log.close();
+        });
+        if let Err(error) = close.await {
+            tracing::warn!(%error, "closing the stores failed");
+        }
+    }
+}

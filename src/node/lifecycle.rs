@@ -1,0 +1,213 @@
+//! Start-up as a script, and the stop as its mirror.
+
+use super::duties::{Duties, announce};
+use super::history::History;
+use super::watcher::Watcher;
+use crate::api;
+use crate::base::clock;
+use crate::config::Settings;
+use crate::consensus::{self, Handle};
+use crate::delivery;
+use crate::gateway::Gateway;
+use crate::model::NodeId;
+use crate::state::command::NodeStarted;
+use crate::storage::layout::{Found, Layout};
+use anyhow::{Context, Result, bail};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Clients' messages that may wait for the log.
+const REQUESTS_MAX: usize = 1_024;
+/// A node without a leader for this long tells its sessions.
+const DEGRADED_AFTER: Duration = Duration::from_secs(5);
+/// How often a new node looks whether its history has a name.
+const FOUNDED_EVERY: Duration = Duration::from_millis(20);
+
+/// Runs a node until `shutdown`, or until a part of it ends.
+pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<()> {
+    let config = settings.config.clone();
+    check_address(&config.api.listen)?;
+    let node = config.node.id;
+    let layout = Layout::open(&config.node.data, node, &config.storage).context("the data folder cannot be used")?;
+    if let Found::Restored { why } | Found::Emptied { why } = &layout.found {
+        tracing::warn!(why, "the store was rebuilt");
+    }
+    let url = config
+        .api
+        .url
+        .clone()
+        .unwrap_or_else(|| format!("http://{}", config.api.listen));
+    let listener = api::serve::bind(&config.api).with_context(|| format!("api.listen {}", config.api.listen))?;
+
+    let watcher = Arc::new(Watcher::default());
+    let (handle, running) = consensus::start(
+        config.cluster.clone(),
+        node,
+        layout,
+        config.storage.clone(),
+        watcher.clone(),
+    )
+    .await?;
+    let store = handle.clone();
+    let history = History::new(handle.clone(), Arc::new(move || store.store()));
+    let (requests, asked) = mpsc::channel(REQUESTS_MAX);
+    let epoch = handle.read(crate::state::State::epoch);
+    let backlog = Arc::new(history.clone());
+    let gateway = Gateway::start(&config.gateway, &config.workers, node, epoch, backlog, requests)
+        .context("the gateway's threads cannot be started")?;
+    watcher.watch(handle.clone(), gateway.clone());
+    watcher.refill();
+    let urls = urls(&config.cluster.peers, node, &url);
+    gateway.set_others(
+        urls.iter()
+            .filter(|(other, _)| *other != node)
+            .map(|(_, url)| url.clone())
+            .collect(),
+    );
+
+    let (stop, stopping) = watch::channel(false);
+    let incarnation = clock::wall() as u64;
+    let context = context(&settings, &handle, &gateway, &history, urls);
+    let mut parts = JoinSet::new();
+    parts.spawn(delivery::receipts::report(
+        config.delivery.clone(),
+        node,
+        incarnation,
+        handle.clone(),
+        gateway.clone(),
+        stopping.clone(),
+    ));
+    parts.spawn(delivery::answers::serve(node, handle.clone(), gateway.clone(), asked));
+    parts.spawn(
+        Duties {
+            handle: handle.clone(),
+            node_lost_after: config.delivery.node_lost_after.0,
+        }
+        .run(stopping.clone()),
+    );
+    parts.spawn(degraded(handle.clone(), gateway.clone(), stopping.clone()));
+    let mut once = JoinSet::new();
+    let started = NodeStarted {
+        node,
+        incarnation,
+        url: url.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    };
+    once.spawn(announce(handle.clone(), started, stopping.clone()));
+    once.spawn(named(handle.clone(), watcher));
+    let (close, closing) = watch::channel(false);
+    let mut serving = tokio::spawn(api::serve::run(context.clone(), listener, closing));
+    tracing::info!(node, url, data = %config.node.data.display(), "campanile {} is up", env!("CARGO_PKG_VERSION"));
+
+    let ended = tokio::select! {
+        () = shutdown => Ok(()),
+        part = parts.join_next() => Err(anyhow::anyhow!("a part of the node ended by itself: {part:?}")),
+        served = &mut serving => Err(anyhow::anyhow!("the API ended by itself: {served:?}")),
+    };
+    tracing::info!("stopping: new work is refused, what is owed is delivered");
+    context.drain();
+    let draining = gateway.clone();
+    let drained = tokio::task::spawn_blocking(move || draining.drain(config.node.drain.0)).await;
+    close.send_replace(true);
+    stop.send_replace(true);
+    let finish = async { while parts.join_next().await.is_some() {} };
+    // What does not end in time is ended with the runtime.
+    let _ = tokio::time::timeout(config.node.drain.0, finish).await;
+    serving.abort();
+    running.stop().await;
+    drained.context("the gateway did not drain")?;
+    tracing::info!("stopped");
+    ended
+}
+
+/// Without authentication only this machine may call.
+fn check_address(listen: &str) -> Result<()> {
+    let address: SocketAddr = listen
+        .parse()
+        .with_context(|| format!("api.listen {listen} is not an address"))?;
+    if !address.ip().is_loopback() {
+        bail!(
+            "api.listen is {listen}, but there is no authentication yet: everybody who can connect would be an administrator. \
+             Listen on 127.0.0.1 and put a proxy with authentication in front"
+        );
+    }
+    Ok(())
+}
+
+fn urls(peers: &[consensus::Peer], node: NodeId, own: &str) -> Vec<(NodeId, String)> {
+    if peers.is_empty() {
+        return vec![(node, own.to_owned())];
+    }
+    peers.iter().map(|peer| (peer.node, peer.url.clone())).collect()
+}
+
+fn context(
+    settings: &Settings,
+    handle: &Handle,
+    gateway: &Arc<Gateway>,
+    history: &History,
+    urls: Vec<(NodeId, String)>,
+) -> Arc<api::Context> {
+    let (one, all) = (history.clone(), history.clone());
+    let reader = api::Reader {
+        broadcast: Box::new(move |number| one.broadcast(number)),
+        inbox: Box::new(move |user, look| all.inbox(user, look)),
+    };
+    let shown = serde_json::to_value(&settings.config).unwrap_or_default();
+    let config = Arc::new(settings.config.api.clone());
+    api::Context::new(
+        handle.clone(),
+        gateway.clone(),
+        config,
+        settings.config.node.id,
+        urls,
+        shown,
+        reader,
+    )
+}
+
+/// A new history has no name until the first leader gives it one; cursors carry it.
+async fn named(handle: Handle, watcher: Arc<Watcher>) {
+    if handle.read(crate::state::State::epoch) != 0 {
+        return;
+    }
+    while handle.read(crate::state::State::epoch) == 0 {
+        tokio::time::sleep(FOUNDED_EVERY).await;
+    }
+    watcher.refill();
+}
+
+/// Tells the sessions when this node has had no leader for a while, and when it has one again.
+async fn degraded(handle: Handle, gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
+    let mut leadership = handle.watch_leadership();
+    loop {
+        let has_leader = leadership.borrow_and_update().leader.is_some();
+        if has_leader {
+            gateway.set_degraded(false);
+        }
+        let alone_too_long = async {
+            if has_leader {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(DEGRADED_AFTER).await;
+        };
+        tokio::select! {
+            _ = stop.changed() => return,
+            changed = leadership.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = alone_too_long => {
+                gateway.set_degraded(true);
+                if leadership.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

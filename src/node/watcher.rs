@@ -1,0 +1,65 @@
+//! What a node does when an entry is applied: hand releases to the gateway, nothing slow.
+
+use crate::consensus::{Applied, Handle};
+use crate::gateway::Gateway;
+use crate::model::Position;
+use crate::state::{Effect, Release};
+use std::sync::{Arc, OnceLock};
+
+/// Filled in while the node starts: entries that are replayed before that reach the gateway through [`Watcher::refill`].
+#[derive(Default)]
+pub struct Watcher {
+    gateway: OnceLock<Arc<Gateway>>,
+    handle: OnceLock<Handle>,
+}
+
+impl Watcher {
+    pub fn watch(&self, handle: Handle, gateway: Arc<Gateway>) {
+        // Both are set once, by the script that starts the node.
+        let _ = self.handle.set(handle);
+        let _ = self.gateway.set(gateway);
+    }
+
+    /// Fills the window from the state. The state cannot move meanwhile, and the window knows what it has already.
+    pub fn refill(&self) {
+        let (Some(handle), Some(gateway)) = (self.handle.get(), self.gateway.get()) else {
+            return;
+        };
+        handle.read(|state| {
+            let hot = state
+                .broadcasts()
+                .newest()
+                .take(REFILL_MAX)
+                .filter_map(crate::state::broadcasts::Hot::release);
+            let mut releases: Vec<Arc<Release>> = hot.map(Arc::new).collect();
+            releases.reverse();
+            gateway.reset(state.epoch(), releases);
+        });
+    }
+}
+
+/// Releases put into the window at a start; older ones are read from the journal.
+const REFILL_MAX: usize = 20_000;
+
+impl Applied for Watcher {
+    fn applied(&self, _index: u64, effects: Vec<Effect>) {
+        let Some(gateway) = self.gateway.get() else { return };
+        for effect in effects {
+            match effect {
+                Effect::Released(release) => gateway.release(release),
+                Effect::Erased(user) => gateway.erase(user),
+                Effect::Node(_) => {}
+            }
+        }
+    }
+
+    fn installed(&self) {
+        self.refill();
+    }
+
+    fn stored(&self, position: Position) {
+        if let Some(gateway) = self.gateway.get() {
+            gateway.stored(position);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `campanile dev`: three processes from one command, a line per node, children that stay dead, and data that lasts.
+
+use super::harness::load::{Fate, draft, publish};
+use super::harness::{Client, cluster, directory, until};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+struct Development {
+    child: Child,
+    nodes: Vec<(SocketAddr, u64)>,
+}
+
+fn start(data: &Path, port: u16) -> Development {
+    let mut child = Command::new(cluster::BINARY)
+        .args(["dev", "--json", "--data"])
+        .arg(data)
+        .args(["--port", &port.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let node = |line: std::io::Result<String>| {
+        let said: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let url = said["url"].as_str().unwrap().strip_prefix("http://").unwrap();
+        (url.parse().unwrap(), said["pid"].as_u64().unwrap())
+    };
+    let nodes = lines.take(3).map(node).collect();
+    Development { child, nodes }
+}
+
+/// Signals go through the shell: the standard library has only SIGKILL for one's own children.
+fn signal(name: &str, pid: u64) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
+    assert!(sent.unwrap().success(), "signal {name} to {pid}");
+}
+
+impl Development {
+    fn stop(mut self) {
+        signal("TERM", u64::from(self.child.id()));
+        let status = until("dev ends on SIGTERM", Duration::from_secs(20), || {
+            self.child.try_wait().unwrap()
+        });
+        assert!(status.success(), "dev ended with {status}");
+        for (address, _) in &self.nodes {
+            assert!(
+                std::net::TcpStream::connect(address).is_err(),
+                "{address} still listens"
+            );
+        }
+    }
+}
+
+impl Drop for Development {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            signal("TERM", u64::from(self.child.id()));
+            let _ = self.child.wait();
+        }
+    }
+}
+
+#[test]
+fn dev_runs_three_nodes_and_goes_on_where_it_stopped() {
+    let _others_wait = cluster::alone();
+    let folder = tempfile::tempdir().unwrap();
+    let port = cluster::free_ports(30)[0];
+    let users = vec!["dev".to_owned()];
+
+    let first = start(folder.path(), port);
+    assert_eq!(first.nodes.len(), 3);
+    let ports: Vec<u16> = first.nodes.iter().map(|(address, _)| address.port()).collect();
+    assert_eq!(ports, [port, port + 10, port + 20]);
+    let mut client = Client::new(first.nodes[0].0);
+    directory::import_users(&mut client, &users);
+    let before = draft("high", "before", &users);
+    let (fate, answer) = publish(&mut client, &before, "dev-1");
+    let Fate::Ok { id, .. } = fate else {
+        panic!("{answer:?}")
+    };
+
+    // A child that is killed stays dead; the other two go on.
+    signal("KILL", first.nodes[2].1);
+    until("two nodes take a write", Duration::from_secs(15), || {
+        let (fate, _) = publish(&mut client, &draft("high", "with two", &users), "dev-2");
+        matches!(fate, Fate::Ok { .. }).then_some(())
+    });
+    assert!(std::net::TcpStream::connect(first.nodes[2].0).is_err());
+    first.stop();
+
+    let second = start(folder.path(), port);
+    for (address, _) in &second.nodes {
+        let mut client = Client::new(*address);
+        let found = client
+            .get(&format!("/v1/broadcasts/{id}?consistency=strong"))
+            .expect(200);
+        assert_eq!(found.json()["body"], "before");
+    }
+    super::keys::assert_replayed(
+        &mut Client::new(second.nodes[1].0),
+        "dev-1",
+        &before,
+        &answer.unwrap().json(),
+    );
+    second.stop();
+}

@@ -1,0 +1,152 @@
+//! R2, the short form: streams break at every boundary and come back on another node with their cursor, while broadcasts flow.
+
+use super::harness::load::{Load, Plan};
+use super::harness::oracle::{has_all, judge, on_every_node, owed};
+use super::harness::stream::{Connection, Seen};
+use super::harness::wait::maybe;
+use super::harness::{Cluster, Start, Subscriber, Transport, cluster, directory};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(20);
+/// How long the hopping goes on.
+const HOPPING: Duration = Duration::from_secs(6);
+/// Fewer would not have tried enough boundaries.
+const HOPS_MIN: usize = 60;
+
+fn plans(name: &str, users: &[String]) -> Vec<Plan> {
+    let halves = users.chunks(users.len() / 2).map(<[String]>::to_vec);
+    let audiences: Vec<Vec<String>> = std::iter::once(users.to_vec()).chain(halves).collect();
+    let plan = |n: usize| Plan {
+        name: format!("{name}-{n}"),
+        audiences: audiences.clone(),
+        every: Duration::from_millis(15),
+    };
+    (0..2).map(plan).collect()
+}
+
+#[test]
+fn nothing_is_skipped_wherever_a_stream_breaks() {
+    let shared = cluster::shared();
+    let cluster = &*shared.cluster;
+    let users: Vec<String> = (0..6).map(|n| format!("resume-{n}")).collect();
+    let applied = directory::import_users(&mut cluster.client(0), &users);
+    cluster.wait_applied(applied, SOON);
+    let nodes = cluster.addresses();
+
+    let start =
+        |(n, user): (usize, &String)| Subscriber::start(&nodes, n, Transport::ALL[n % 3], user, Start::Now).ready();
+    let hoppers: Vec<Subscriber> = users.iter().enumerate().map(start).collect();
+    let load = Load::start(&nodes, plans("resume", &users));
+    hop(&hoppers);
+    let history = load.stop();
+    for hopper in &hoppers {
+        hopper.until("all of its own", SOON, |seen| has_all(&history, &hopper.user, seen));
+    }
+    let seen: Vec<(String, Seen)> = hoppers
+        .into_iter()
+        .map(|hopper| (hopper.user.clone(), hopper.stop()))
+        .collect();
+    let hops: usize = seen.iter().map(|(_, seen)| seen.connections.len() - 1).sum();
+    assert!(hops >= HOPS_MIN, "only {hops} hops: not a test of resuming");
+    let mut verdict = judge(&history, &seen);
+    on_every_node(cluster, &history, &mut verdict);
+    verdict.assert(&format!("{hops} resumes while publishing"));
+
+    // Now every cursor that was ever handed out, on the node after the one that gave it, while more flows.
+    let load = Load::start(&nodes, plans("more", &users));
+    let mut tried = 0;
+    for (user, seen) in &seen {
+        let wanted = owed(&history, user);
+        let step = seen.cursors.len().div_ceil(super::checks(120) / users.len()).max(1);
+        for (cursor, before) in seen.cursors.iter().step_by(step) {
+            let had: BTreeSet<&str> = seen.ids().into_iter().take(*before).collect();
+            let rest = wanted.difference(&had).copied().collect();
+            resume_once(cluster, tried, user, cursor, &rest);
+            tried += 1;
+        }
+    }
+    let more = load.stop();
+    println!("{tried} cursors resumed; {} broadcasts flowed meanwhile", more.len());
+}
+
+/// Breaks each stream after one more delivery, then after two more, and so on up to seven, and again.
+fn hop(hoppers: &[Subscriber]) {
+    let end = Instant::now() + HOPPING;
+    let mut last = vec![(0, 1); hoppers.len()];
+    maybe(HOPPING, || {
+        for (hopper, (count, step)) in hoppers.iter().zip(&mut last) {
+            let now = hopper.look(|seen| seen.deliveries.len());
+            if now >= *count + *step {
+                hopper.hop();
+                *count = now;
+                *step = *step % 7 + 1;
+            }
+        }
+        (Instant::now() >= end).then_some(())
+    });
+}
+
+/// From this cursor on, all of `rest` comes, in order, and nothing that is not this user's.
+fn resume_once(cluster: &Cluster, turn: usize, user: &str, cursor: &str, rest: &BTreeSet<&str>) {
+    let transport = Transport::ALL[turn / 3 % 3];
+    let start = Start::Cursor(cursor.to_owned());
+    let mut connection = Connection::open(cluster.nodes[turn % 3].address, transport, user, &start).unwrap();
+    let mut missing = rest.clone();
+    let mut last = std::collections::BTreeMap::new();
+    let end = Instant::now() + SOON;
+    while !missing.is_empty() {
+        assert!(
+            Instant::now() < end,
+            "{user} from {cursor} over {transport:?}: never got {missing:?}"
+        );
+        let Some(event) = connection.next(Duration::from_millis(200)).unwrap() else {
+            continue;
+        };
+        assert!(
+            event["event"] != "gap" && event["event"] != "goodbye",
+            "{user} from {cursor}: {event}"
+        );
+        if event["event"] != "broadcast" {
+            continue;
+        }
+        missing.remove(event["id"].as_str().unwrap());
+        let (priority, position) = (event["priority"].to_string(), event["position"].as_u64().unwrap());
+        let before = last.insert(priority, position).unwrap_or(0);
+        assert!(
+            before < position,
+            "{user} from {cursor}: {position} came after {before}"
+        );
+    }
+}
+
+/// R3, the short form: a cursor of another history is answered with a gap, then with all that is kept.
+#[test]
+fn a_foreign_cursor_is_told_so() {
+    let shared = cluster::shared();
+    let cluster = &*shared.cluster;
+    let users = vec!["foreign".to_owned()];
+    directory::import_users(&mut cluster.client(0), &users);
+    let load = Load::start(
+        &cluster.addresses(),
+        plans("foreign", &[users.clone(), users.clone()].concat()),
+    );
+    let earliest = Subscriber::start(&cluster.addresses(), 0, Transport::Sse, "foreign", Start::Earliest);
+    earliest.until("some", SOON, |seen| seen.deliveries.len() >= 10);
+    let history = load.stop();
+    let cursor = earliest.look(Seen::cursor).unwrap();
+    let (epoch, rest) = cursor.split_once('.').unwrap();
+    let other = if epoch.starts_with('0') { "1" } else { "0" };
+    let foreign = format!("{other}{}.{rest}", &epoch[1..]);
+    for (at, transport) in Transport::ALL.into_iter().enumerate() {
+        let stream = Subscriber::start(
+            &cluster.addresses(),
+            at,
+            transport,
+            "foreign",
+            Start::Cursor(foreign.clone()),
+        );
+        stream.until("a gap", SOON, |seen| !seen.events("gap").is_empty());
+        stream.until("all that is kept", SOON, |seen| has_all(&history, "foreign", seen));
+    }
+}

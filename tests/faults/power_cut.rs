@@ -1,0 +1,119 @@
+//! P2: the disks of all three nodes lose power within 10 ms, under load; nothing acknowledged is lost, and all serve again.
+//!
+//! `CAMPANILE_POWER_CUT`: `auto` (the default) runs where it can and says `skipped` where not; `require` fails where it can't;
+//! `off` skips. `CAMPANILE_ROUNDS` is how often the power is cut (3).
+
+use super::disk::{Disk, can_cut, cut};
+use super::harness::cluster::SERVING_WITHIN;
+use super::harness::load::{Load, Plan, Publish};
+use super::harness::oracle::{has_all, judge, on_every_node};
+use super::harness::stream::Seen;
+use super::harness::{Cluster, Start, Subscriber, Transport, directory};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(30);
+/// All disks within this: one after another would let the last node learn of the first's end.
+const CUT_WITHIN_MS: f64 = 10.0;
+
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
+
+/// Past the harness that captures output: a skipped run must be seen.
+fn say(text: &str) {
+    let mut error = std::io::stderr();
+    let _ = writeln!(error, "power_cut: {text}");
+}
+
+#[test]
+fn power_cut_of_all_three_loses_nothing_acknowledged() {
+    let wish = setting("CAMPANILE_POWER_CUT").unwrap_or_else(|| "auto".into());
+    if wish == "off" {
+        return say("skipped, NOT RUN: CAMPANILE_POWER_CUT=off");
+    }
+    match can_cut() {
+        Ok(()) => {}
+        Err(why) if wish == "require" => panic!("cannot cut the power here: {why}"),
+        Err(why) => return say(&format!("skipped, NOT RUN: {why}")),
+    }
+    let rounds = setting("CAMPANILE_ROUNDS")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(3);
+    rehearse(rounds);
+    say(&format!("run: {rounds} cuts of three disks, nothing acknowledged lost"));
+}
+
+fn rehearse(rounds: usize) {
+    let images = tempfile::tempdir().unwrap();
+    let mut disks: Vec<Disk> = (1..=3)
+        .map(|id| Disk::new(images.path(), &format!("node-{id}")).unwrap())
+        .collect();
+    let folders: Vec<PathBuf> = disks.iter().map(|disk| disk.mount.clone()).collect();
+    let mut cluster = Cluster::start_in(tempfile::tempdir().unwrap(), folders, &[]);
+    let users: Vec<String> = (0..3).map(|n| format!("power-{n}")).collect();
+    let applied = directory::import_users(&mut cluster.client(0), &users);
+    cluster.wait_applied(applied, SOON);
+    let nodes = cluster.addresses();
+    let start = |(n, user): (usize, &String)| Subscriber::start(&nodes, n, Transport::ALL[n], user, Start::Now).ready();
+    let subscribers: Vec<Subscriber> = users.iter().enumerate().map(start).collect();
+
+    let mut history: Vec<Publish> = Vec::new();
+    for round in 0..rounds {
+        let load = load(&cluster, &users, round);
+        pass_some(&subscribers, 30 + round * 7);
+        let apart = cut(&disks).unwrap();
+        cluster.kill_all();
+        assert!(
+            apart <= CUT_WITHIN_MS,
+            "the cuts were {apart} ms apart: not a common power cut"
+        );
+        for disk in &mut disks {
+            disk.unmount().unwrap();
+            disk.mount().unwrap();
+        }
+        let up = Instant::now();
+        for at in 0..3 {
+            cluster.launch((at + round) % 3);
+        }
+        cluster.wait_writable(SERVING_WITHIN);
+        say(&format!(
+            "round {round}: cut within {apart} ms, serving again after {:?}",
+            up.elapsed()
+        ));
+        pass_some(&subscribers, 10);
+        history.extend(load.stop());
+        for subscriber in &subscribers {
+            subscriber.until("all of its own", SOON, |seen| has_all(&history, &subscriber.user, seen));
+        }
+        let seen: Vec<(String, Seen)> = subscribers
+            .iter()
+            .map(|subscriber| (subscriber.user.clone(), subscriber.look(Clone::clone)))
+            .collect();
+        let mut verdict = judge(&history, &seen);
+        on_every_node(&cluster, &history, &mut verdict);
+        verdict.assert(&format!("power cut {round}"));
+        say(&format!("round {round}: {verdict}"));
+    }
+    cluster.assert_sound();
+    drop(subscribers);
+    drop(cluster);
+}
+
+fn load(cluster: &Cluster, users: &[String], round: usize) -> Load {
+    let plan = |n: usize| Plan {
+        name: format!("round-{round}-{n}"),
+        audiences: vec![users.to_vec()],
+        every: Duration::from_millis(5),
+    };
+    Load::start(&cluster.addresses(), (0..8).map(plan).collect())
+}
+
+/// Waits until the load really flows.
+fn pass_some(subscribers: &[Subscriber], count: usize) {
+    for subscriber in subscribers {
+        let before = subscriber.look(|seen| seen.deliveries.len());
+        subscriber.until("the load flows", SOON, |seen| seen.deliveries.len() >= before + count);
+    }
+}

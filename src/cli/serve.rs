@@ -18,15 +18,15 @@ pub fn serve(options: &Serve, as_json: bool) -> Result<ExitCode, Failure> {
     if as_json {
         flags.push("log.format=json".to_owned());
     }
-    let config = settings::read(&options.settings, &flags)?.config;
-    log::start(&config.log)?;
+    let settings = settings::read(&options.settings, &flags)?;
+    log::start(&settings.config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("campanile-http")
         .build()?;
     let ran = runtime.block_on(async {
         let stop = stop_signal()?;
-        crate::node::run(config, stop).await
+        crate::node::run(settings, stop).await
     });
     if let Err(error) = &ran {
         tracing::error!("the node stopped: {error:#}");
@@ -57,12 +57,14 @@ fn orphaned() -> std::io::Result<impl Future<Output = ()>> {
     let (told, gone) = oneshot::channel();
     let has_parent = std::env::var_os(PARENT_PIPE).is_some();
     if has_parent {
-        std::thread::Builder::new().name("campanile-parent".into()).spawn(move || {
-            let mut stdin = std::io::stdin().lock();
-            let mut waste = [0; 64];
-            while matches!(stdin.read(&mut waste), Ok(count) if count > 0) {}
-            let _ = told.send(());
-        })?;
+        std::thread::Builder::new()
+            .name("campanile-parent".into())
+            .spawn(move || {
+                let mut stdin = std::io::stdin().lock();
+                let mut waste = [0; 64];
+                while matches!(stdin.read(&mut waste), Ok(count) if count > 0) {}
+                let _ = told.send(());
+            })?;
     }
     Ok(async move {
         if !has_parent || gone.await.is_err() {

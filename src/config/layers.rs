@@ -21,12 +21,41 @@ const NOT_SETTINGS: [&str; 6] = [
 /// How alike two words must be for one to be suggested.
 const NEAR: f64 = 0.6;
 
+/// Where a value came from that nobody set.
+pub const DEFAULT: &str = "default";
+
 /// Checked settings and where each came from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     pub config: Config,
     /// `section.key` to the layer that set it; what is not here is a default.
     pub origin: BTreeMap<String, &'static str>,
+}
+
+/// One setting as it is in effect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Effective {
+    /// `section.key`
+    pub name: String,
+    pub value: Value,
+    pub from: &'static str,
+}
+
+impl Settings {
+    /// All settings, section by section.
+    pub fn effective(&self) -> Vec<Effective> {
+        let all = Table::try_from(&self.config).unwrap_or_default();
+        let mut effective = Vec::new();
+        for (section, keys) in all {
+            let Value::Table(keys) = keys else { continue };
+            for (key, value) in keys {
+                let name = format!("{section}.{key}");
+                let from = self.origin.get(&name).copied().unwrap_or(DEFAULT);
+                effective.push(Effective { name, value, from });
+            }
+        }
+        effective
+    }
 }
 
 /// Everything that is wrong, one sentence each.

@@ -8,10 +8,13 @@
 pub mod check;
 pub mod layers;
 
-pub use layers::{Faults, Settings, load};
+pub use layers::{DEFAULT, Faults, Settings, load};
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+
+/// The default settings with a comment on each.
+pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 
 /// All settings: a section for each part.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,6 +38,8 @@ pub struct NodeSettings {
     pub id: u64,
     /// Where the node keeps its data.
     pub data: PathBuf,
+    /// Listen beyond this machine although there is no authentication: everybody who can connect is an administrator.
+    pub insecure: bool,
     /// A clean stop waits this long for what is owed to subscribers.
     pub drain: crate::base::size::Span,
 }
@@ -44,6 +49,7 @@ impl Default for NodeSettings {
         Self {
             id: 1,
             data: "campanile-data".into(),
+            insecure: false,
             drain: crate::base::size::Span::seconds(3),
         }
     }

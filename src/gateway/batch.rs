@@ -130,7 +130,11 @@ pub struct Piece {
 
 /// The frames of a mask, in order.
 pub fn pieces(batch: &Batch, mask: u64, transport: Transport) -> Vec<Piece> {
-    let chosen = batch.entries.iter().enumerate().filter(|(index, _)| mask >> index & 1 == 1);
+    let chosen = batch
+        .entries
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| mask >> index & 1 == 1);
     chosen
         .map(|(_, entry)| Piece {
             entry: entry.clone(),
@@ -188,7 +192,11 @@ impl Joiner {
 
     /// The buffer that is replaced is used again.
     fn reuse(&mut self, at: usize) -> Vec<u8> {
-        let mut bytes = self.kept.get_mut(at).map(|old| std::mem::take(&mut old.bytes)).unwrap_or_default();
+        let mut bytes = self
+            .kept
+            .get_mut(at)
+            .map(|old| std::mem::take(&mut old.bytes))
+            .unwrap_or_default();
         bytes.clear();
         bytes
     }
@@ -213,4 +221,3 @@ impl Joiner {
         self.next = 0;
     }
 }
-

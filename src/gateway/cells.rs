@@ -9,8 +9,8 @@ use super::shared::{Bulletin, Context};
 use crate::base::clock;
 use crate::queue::slice;
 use crate::workers::{Job, Pool, Ready};
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::Weak;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
 
 /// What was gathered is handed over at least this often.
@@ -77,13 +77,17 @@ impl Cells {
     }
 
     fn list(&mut self) {
-        self.mine = (0..self.cells.len()).filter(|cell| self.cells[*cell].is_some()).collect();
+        self.mine = (0..self.cells.len())
+            .filter(|cell| self.cells[*cell].is_some())
+            .collect();
         self.context.gauge.cells.store(self.mine.len(), Relaxed);
     }
 
     /// The note if its cell is here; else it is parked until the cell comes, or sent after it.
     fn redirect(&mut self, note: Note) -> Option<Note> {
-        let Some(cell) = note.cell(&self.context) else { return Some(note) };
+        let Some(cell) = note.cell(&self.context) else {
+            return Some(note);
+        };
         if cell >= self.cells.len() {
             return None;
         }
@@ -128,8 +132,12 @@ impl Cells {
 
     /// The cell goes with its sessions, positions and rounds; its sockets leave this epoll.
     fn give(&mut self, index: usize, to: usize) {
-        let Some(pool) = self.pool.upgrade().filter(|pool| to != self.index && to < pool.len()) else { return };
-        let Some(mut cell) = self.cells[index].take() else { return };
+        let Some(pool) = self.pool.upgrade().filter(|pool| to != self.index && to < pool.len()) else {
+            return;
+        };
+        let Some(mut cell) = self.cells[index].take() else {
+            return;
+        };
         for session in cell.slots.iter_mut().flatten() {
             // A socket that is gone already is noticed by its next owner.
             let _ = self.context.registry.deregister(session.stream.source());
@@ -183,7 +191,10 @@ impl Cells {
         for step in 0..self.mine.len() {
             let at = (self.turn[kind.index()] + step) % self.mine.len();
             let index = self.mine[at];
-            if self.cells[index].as_ref().is_some_and(|cell| cell.has_news(kind, window)) {
+            if self.cells[index]
+                .as_ref()
+                .is_some_and(|cell| cell.has_news(kind, window))
+            {
                 self.turn[kind.index()] = at;
                 return Some(index);
             }
@@ -231,7 +242,12 @@ impl Cells {
         for cell in self.mine.iter().filter_map(|index| self.cells[*index].as_ref()) {
             collector.set_watermark(cell.index, cell.watermark());
         }
-        let sessions = self.mine.iter().filter_map(|index| self.cells[*index].as_ref()).map(|cell| cell.len()).sum();
+        let sessions = self
+            .mine
+            .iter()
+            .filter_map(|index| self.cells[*index].as_ref())
+            .map(|cell| cell.len())
+            .sum();
         self.context.gauge.sessions.store(sessions, Relaxed);
     }
 }
@@ -252,7 +268,9 @@ impl Job for Cells {
 
     fn ready(&mut self, ready: Ready) {
         let key = SessionRef(ready.token as u64);
-        let Some(Some(cell)) = self.cells.get_mut(key.cell()) else { return };
+        let Some(Some(cell)) = self.cells.get_mut(key.cell()) else {
+            return;
+        };
         let Some(slot) = cell.slot(key) else { return };
         self.context.now = clock::now();
         if ready.writable
@@ -299,7 +317,9 @@ impl Job for Cells {
     }
 
     fn needs_ticks(&self) -> bool {
-        self.mine.iter().any(|index| self.cells[*index].as_ref().is_some_and(|cell| cell.len() > 0))
+        self.mine
+            .iter()
+            .any(|index| self.cells[*index].as_ref().is_some_and(|cell| cell.len() > 0))
     }
 
     fn rest(&mut self) {
@@ -309,7 +329,9 @@ impl Job for Cells {
 
     /// The session that was worked on is closed: it resumes. A cell that failed as a whole starts again with none.
     fn recover(&mut self) {
-        let Some((index, slot)) = self.context.current.take() else { return };
+        let Some((index, slot)) = self.context.current.take() else {
+            return;
+        };
         let Some(cell) = &mut self.cells[index] else { return };
         if let Some(slot) = slot {
             cell.remove(slot, &mut self.context);

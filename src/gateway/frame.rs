@@ -112,14 +112,7 @@ struct Hello<'a> {
 }
 
 /// The first frame: who answers, and where the stream starts. `backlog`: how many more the inbox has.
-pub fn hello(
-    session: &str,
-    node: NodeId,
-    cursor: Cursor,
-    heartbeat: Span,
-    nodes: &[String],
-    backlog: u64,
-) -> Vec<u8> {
+pub fn hello(session: &str, node: NodeId, cursor: Cursor, heartbeat: Span, nodes: &[String], backlog: u64) -> Vec<u8> {
     text(&Hello {
         event: "hello",
         session,

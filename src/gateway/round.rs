@@ -45,7 +45,9 @@ impl Cell {
 
     /// Finds what waits and for whom; false when there is nobody to write to.
     fn plan(&mut self, kind: Kind, context: &mut Context) -> bool {
-        let Some(batch) = self.batch(kind, context) else { return false };
+        let Some(batch) = self.batch(kind, context) else {
+            return false;
+        };
         let touched = self.mark(kind, &batch);
         if touched.is_empty() {
             self.turns = batch.turns;
@@ -62,11 +64,21 @@ impl Cell {
 
     fn batch(&mut self, kind: Kind, context: &mut Context) -> Option<Arc<Batch>> {
         let shared = context.shared.clone();
-        if let Some(batch) = context.batch(kind).filter(|batch| batch.starts_at(self.positions, self.turns)) {
+        if let Some(batch) = context
+            .batch(kind)
+            .filter(|batch| batch.starts_at(self.positions, self.turns))
+        {
             return Some(batch.clone());
         }
         let bytes_max = shared.config.catch_up_bytes.bytes();
-        match Batch::take(&shared.window, kind, self.positions, self.turns, bytes_max, shared.log_time()) {
+        match Batch::take(
+            &shared.window,
+            kind,
+            self.positions,
+            self.turns,
+            bytes_max,
+            shared.log_time(),
+        ) {
             Ok(batch) => {
                 let batch = Arc::new(batch);
                 context.batches[kind.index()] = Some(batch.clone());
@@ -92,7 +104,8 @@ impl Cell {
                 mine.for_each(|user| self.mark_user(kind, user, bit, &mut touched));
             } else {
                 let mine = &users & recipients;
-                mine.iter().for_each(|user| self.mark_user(kind, user, bit, &mut touched));
+                mine.iter()
+                    .for_each(|user| self.mark_user(kind, user, bit, &mut touched));
             }
         }
         self.users = users;
@@ -102,7 +115,9 @@ impl Cell {
     fn mark_user(&mut self, kind: Kind, user: u32, bit: u64, touched: &mut Vec<Touched>) {
         let mut slot = self.head(user);
         while slot != NONE {
-            let Some(session) = self.slots[slot as usize].as_mut() else { return };
+            let Some(session) = self.slots[slot as usize].as_mut() else {
+                return;
+            };
             let next = session.next_of_user;
             if session.behind.is_none() {
                 let pending = &mut session.pending[kind.index()];
@@ -117,8 +132,12 @@ impl Cell {
 
     /// The one write of a session in a round.
     fn serve(&mut self, kind: Kind, slot: u32, context: &mut Context) {
-        let Some(batch) = self.rounds[kind.index()].as_ref().map(|round| round.batch.clone()) else { return };
-        let Some(session) = self.slots[slot as usize].as_ref() else { return };
+        let Some(batch) = self.rounds[kind.index()].as_ref().map(|round| round.batch.clone()) else {
+            return;
+        };
+        let Some(session) = self.slots[slot as usize].as_ref() else {
+            return;
+        };
         let mask = session.pending[kind.index()];
         if mask == 0 {
             return;
@@ -127,7 +146,9 @@ impl Cell {
         let end = batch.end(start);
         let cursor = context.shared.cursor(end);
         let bytes = context.joiner.join(&batch, mask, session.transport, cursor);
-        let Some(session) = self.slots[slot as usize].as_mut() else { return };
+        let Some(session) = self.slots[slot as usize].as_mut() else {
+            return;
+        };
         session.pending[kind.index()] = 0;
         session.wrote = true;
         let done = match session.stream.write(bytes) {
@@ -168,14 +189,21 @@ impl Cell {
     }
 
     fn finish(&mut self, kind: Kind, context: &mut Context) {
-        let Some(round) = self.rounds[kind.index()].take() else { return };
+        let Some(round) = self.rounds[kind.index()].take() else {
+            return;
+        };
         for (index, entry) in round.batch.entries.iter().enumerate() {
             let Some(number) = entry.sent() else { continue };
             let reached = round.touched.iter().filter(|touched| touched.done >> index & 1 == 1);
-            context.tally.step(number, Step::Sent).extend(reached.map(|touched| touched.user));
+            context
+                .tally
+                .step(number, Step::Sent)
+                .extend(reached.map(|touched| touched.user));
         }
         if let Some(last) = round.batch.entries.last() {
-            METRICS.delivery_seconds.observe((clock::now() - last.since).as_secs_f64());
+            METRICS
+                .delivery_seconds
+                .observe((clock::now() - last.since).as_secs_f64());
         }
         self.turns = round.batch.turns;
         self.move_to(round.batch.end(self.positions), context);
@@ -193,7 +221,10 @@ impl Cell {
     /// The window no longer has what this cell would write next: each session reads on by itself.
     pub fn all_fall_behind(&mut self, context: &mut Context) {
         for slot in self.occupied() {
-            if self.slots[slot as usize].as_ref().is_some_and(|session| !session.leaving) {
+            if self.slots[slot as usize]
+                .as_ref()
+                .is_some_and(|session| !session.leaving)
+            {
                 self.fall_behind(slot, context);
             }
         }
@@ -201,7 +232,9 @@ impl Cell {
 
     /// From here on the session has its own positions.
     pub fn fall_behind(&mut self, slot: u32, context: &Context) {
-        let Some(session) = self.slots[slot as usize].as_ref() else { return };
+        let Some(session) = self.slots[slot as usize].as_ref() else {
+            return;
+        };
         if session.behind.is_some() {
             return;
         }
@@ -215,7 +248,9 @@ impl Cell {
 
     /// Writes a frame that is no release: at once, or as soon as the socket takes it.
     pub fn say(&mut self, slot: u32, bytes: &[u8], context: &mut Context) {
-        let Some(session) = self.get(slot).filter(|session| !session.leaving) else { return };
+        let Some(session) = self.get(slot).filter(|session| !session.leaving) else {
+            return;
+        };
         session.wrote = true;
         if let Some(behind) = &mut session.behind {
             if behind.notes.len() + bytes.len() <= NOTES_BYTES_MAX {
@@ -258,13 +293,7 @@ fn first_bits(mask: u64, count: usize) -> u64 {
 
 /// A write of these frames and a cursor line that ended after `count` bytes: the session stands behind the frame that was
 /// cut, and owes its rest. How many frames went out whole.
-pub fn cut(
-    behind: &mut Behind,
-    pieces: &[Piece],
-    end: PerPriority<Position>,
-    line: &Bytes,
-    count: usize,
-) -> usize {
+pub fn cut(behind: &mut Behind, pieces: &[Piece], end: PerPriority<Position>, line: &Bytes, count: usize) -> usize {
     let mut left = count;
     for (index, piece) in pieces.iter().enumerate() {
         if left == 0 {

@@ -18,15 +18,15 @@ pub fn serve(options: &Serve, as_json: bool) -> Result<ExitCode, Failure> {
     if as_json {
         flags.push("log.format=json".to_owned());
     }
-    let config = settings::read(&options.settings, &flags)?.config;
-    log::start(&config.log)?;
+    let settings = settings::read(&options.settings, &flags)?;
+    log::start(&settings.config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("campanile-http")
         .build()?;
     let ran = runtime.block_on(async {
         let stop = stop_signal()?;
-        crate::node::run(config, stop).await
+        crate::node::run(settings, stop).await
     });
     if let Err(error) = &ran {
         tracing::error!("the node stopped: {error:#}");

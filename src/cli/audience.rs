@@ -41,7 +41,12 @@ fn clause(text: &str) -> Result<Value, Failure> {
         ));
     };
     let (ids, roles) = match rest.split_once('/') {
-        Some(_) if !is_place => return Err(unclear(text, "only wedding, venue and on-site have roles after a slash")),
+        Some(_) if !is_place => {
+            return Err(unclear(
+                text,
+                "only wedding, venue and on-site have roles after a slash",
+            ));
+        }
         Some((ids, roles)) => (ids, Some(roles)),
         None => (rest, None),
     };

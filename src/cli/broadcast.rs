@@ -60,7 +60,9 @@ fn acknowledge(options: &Publish) -> Result<Option<Value>, Failure> {
         if options.answers.is_empty() {
             return Ok(None);
         }
-        return Err(Failure::usage("--answers needs --ack-within, the time people have to confirm"));
+        return Err(Failure::usage(
+            "--answers needs --ack-within, the time people have to confirm",
+        ));
     };
     span("--ack-within", within)?;
     let mut asked = json!({"within": within});
@@ -126,10 +128,11 @@ fn missing(body: &Map<String, Value>) -> Result<(), Failure> {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(
-        Failure::usage(format!("a broadcast needs {} (or --file with them)", missing.join(", ")))
-            .hint("campanile publish --to everyone --type venue.notice --title Hello --body World"),
-    )
+    Err(Failure::usage(format!(
+        "a broadcast needs {} (or --file with them)",
+        missing.join(", ")
+    ))
+    .hint("campanile publish --to everyone --type venue.notice --title Hello --body World"))
 }
 
 #[cfg(test)]
@@ -204,7 +207,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_at_once() {
         let failure = publish(&["--title", "T"]).unwrap_err();
-        assert_eq!(failure.what, "a broadcast needs --type, --to, --body (or --file with them)");
+        assert_eq!(
+            failure.what,
+            "a broadcast needs --type, --to, --body (or --file with them)"
+        );
         let failure = publish(&["--answers", "ok"]).unwrap_err();
         assert!(failure.what.contains("--ack-within"), "{}", failure.what);
     }

@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn a_problem_is_told_in_its_own_words() {
-        let body = br#"{"title": "Invalid broadcast", "status": 422, "code": "INVALID", "detail": "two fields are wrong",
+        let body =
+            br#"{"title": "Invalid broadcast", "status": 422, "code": "INVALID", "detail": "two fields are wrong",
             "errors": [{"pointer": "/title", "code": "TOO_LONG", "detail": "200 characters at most"}]}"#;
         let failure = Failure::problem(422, body);
         assert_eq!(failure.what, "Invalid broadcast (422 INVALID)");

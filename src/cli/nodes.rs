@@ -53,9 +53,8 @@ impl From<ClientError> for Failure {
         };
         let failure = Self::new(exit, error.to_string());
         match exit {
-            Exit::Unreachable => {
-                failure.hint("is it running? `campanile dev` starts three nodes here; --url or CAMPANILE_URL names others")
-            }
+            Exit::Unreachable => failure
+                .hint("is it running? `campanile dev` starts three nodes here; --url or CAMPANILE_URL names others"),
             _ => failure,
         }
     }

@@ -68,7 +68,8 @@ impl Table {
     }
 
     pub fn row(&mut self, cells: &[&dyn Display]) {
-        self.rows.push(cells.iter().map(|cell| plain(&cell.to_string())).collect());
+        self.rows
+            .push(cells.iter().map(|cell| plain(&cell.to_string())).collect());
     }
 
     pub fn lines(&self) -> Vec<String> {

@@ -60,7 +60,8 @@ async fn until_known(nodes: &Nodes, body: &Value, key: &str, within: Duration) -
     let mut may_be_published = false;
     for attempt in 0u32.. {
         let client = nodes.turn(attempt as usize);
-        let sent = client.post("/v1/broadcasts", body.clone(), &[("idempotency-key", key)]);
+        let headers = [("idempotency-key", key)];
+        let sent = client.post("/v1/broadcasts", body.clone(), &headers);
         let sent = tokio::time::timeout(clock::left(end), sent).await;
         let (failure, unknown, pause) = match sent.map(judge) {
             Ok(Attempt::Done(answer)) => return Ok(answer),

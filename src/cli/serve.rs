@@ -57,12 +57,14 @@ fn orphaned() -> std::io::Result<impl Future<Output = ()>> {
     let (told, gone) = oneshot::channel();
     let has_parent = std::env::var_os(PARENT_PIPE).is_some();
     if has_parent {
-        std::thread::Builder::new().name("campanile-parent".into()).spawn(move || {
-            let mut stdin = std::io::stdin().lock();
-            let mut waste = [0; 64];
-            while matches!(stdin.read(&mut waste), Ok(count) if count > 0) {}
-            let _ = told.send(());
-        })?;
+        std::thread::Builder::new()
+            .name("campanile-parent".into())
+            .spawn(move || {
+                let mut stdin = std::io::stdin().lock();
+                let mut waste = [0; 64];
+                while matches!(stdin.read(&mut waste), Ok(count) if count > 0) {}
+                let _ = told.send(());
+            })?;
     }
     Ok(async move {
         if !has_parent || gone.await.is_err() {

@@ -110,7 +110,8 @@ mod tests {
         let cluster = json!({"leader": 2, "term": 7, "nodes": [
             {"node": 1, "role": "follower", "url": "http://a:8205", "applied": 98123, "lag": null, "version": "0.1.0", "sessions": 12},
             {"node": 2, "role": "leader", "url": "http://b:8205", "applied": 98123, "lag": 0, "version": "0.1.0", "sessions": 9}]});
-        let list = json!({"queues": [{"priority": "critical", "waiting": 3, "oldest": "12ms", "in_flight": 1, "retries": 0}]});
+        let list =
+            json!({"queues": [{"priority": "critical", "waiting": 3, "oldest": "12ms", "in_flight": 1, "retries": 0}]});
         let object = json!({"critical": {"waiting": 3, "oldest": "12ms", "in_flight": 1, "retries": 0}});
         for queues in [list, object] {
             let told: Vec<String> = lines(&cluster, &queues)
@@ -118,10 +119,7 @@ mod tests {
                 .map(|line| anstream::adapter::strip_str(line).to_string())
                 .collect();
             assert_eq!(told[0], "node 2 leads (term 7)");
-            assert_eq!(
-                told[3],
-                "   1  follower  http://a:8205   98,123  -           12  0.1.0"
-            );
+            assert_eq!(told[3], "   1  follower  http://a:8205   98,123  -           12  0.1.0");
             assert_eq!(told.last().unwrap(), "critical        3    12ms          1        0");
         }
         assert!(lines(&json!({"leader": null, "nodes": []}), &json!({}))[0].contains("no leader"));

@@ -36,7 +36,10 @@ enum Ended {
     /// As many broadcasts as were asked for.
     Enough,
     /// The server, or the wire, ended it; come back after the pause.
-    Cut { why: String, pause: Option<Duration> },
+    Cut {
+        why: String,
+        pause: Option<Duration>,
+    },
     Quiet,
 }
 
@@ -237,7 +240,10 @@ mod tests {
     #[test]
     fn other_nodes_are_learnt_once() {
         let mut urls = vec!["http://a:1".to_owned()];
-        learn(&mut urls, vec!["http://b:1/".into(), "http://a:1".into(), "http://b:1".into()]);
+        learn(
+            &mut urls,
+            vec!["http://b:1/".into(), "http://a:1".into(), "http://b:1".into()],
+        );
         assert_eq!(urls, ["http://a:1", "http://b:1"]);
     }
 

@@ -14,7 +14,5 @@ pub fn run(as_json: bool) -> Result<(), Failure> {
         return output::say(&json!({"version": VERSION, "commit": COMMIT, "data_format": FORMAT}).to_string());
     }
     let commit = COMMIT.unwrap_or("unknown (build with CAMPANILE_COMMIT set to name it)");
-    output::say(&format!(
-        "campanile {VERSION}\ncommit {commit}\ndata format {FORMAT}"
-    ))
+    output::say(&format!("campanile {VERSION}\ncommit {commit}\ndata format {FORMAT}"))
 }

@@ -32,8 +32,14 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("api.schedule_max", Time(Span::millis(0), Span::seconds(366 * DAY))),
     ("api.keys_kept", Time(Span::seconds(60), Span::seconds(30 * DAY))),
     ("api.keys_bytes_max", Bytes(Size::mib(1), Size::mib(64 * GIB))),
-    ("cluster.election_timeout_min", Time(Span::millis(20), Span::seconds(60))),
-    ("cluster.election_timeout_max", Time(Span::millis(40), Span::seconds(120))),
+    (
+        "cluster.election_timeout_min",
+        Time(Span::millis(20), Span::seconds(60)),
+    ),
+    (
+        "cluster.election_timeout_max",
+        Time(Span::millis(40), Span::seconds(120)),
+    ),
     ("cluster.heartbeat", Time(Span::millis(5), Span::seconds(30))),
     ("cluster.log_flush_wait_us", Count(0, 100_000)),
     ("cluster.log_chunk", Bytes(Size::mib(1), Size::mib(4 * GIB))),

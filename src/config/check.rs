@@ -40,7 +40,9 @@ impl Found {
     fn ranges(&mut self, config: &Config) {
         let all = Table::try_from(config).unwrap_or_default();
         for (name, bound) in BOUNDS {
-            let value = name.split_once('.').and_then(|(section, key)| all.get(section)?.get(key));
+            let value = name
+                .split_once('.')
+                .and_then(|(section, key)| all.get(section)?.get(key));
             if let Some(value) = value {
                 let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 self.must(bounds::holds(bound, value), name, &shown, &bounds::rule(bound));
@@ -50,7 +52,10 @@ impl Found {
 
     fn addresses(&mut self, config: &Config) {
         let Config { node, api, cluster, .. } = config;
-        let listens = [("api.listen", &api.listen, 8205), ("cluster.listen", &cluster.listen, 8206)];
+        let listens = [
+            ("api.listen", &api.listen, 8205),
+            ("cluster.listen", &cluster.listen, 8206),
+        ];
         for (key, listen, port) in listens {
             let address = listen.parse::<SocketAddr>();
             let rule = format!("be an address with a port, like 127.0.0.1:{port}");
@@ -84,7 +89,12 @@ impl Found {
         let mut once = |what: &str, each: &dyn Fn(&Peer) -> String| {
             let distinct: BTreeSet<String> = peers.iter().map(each).collect();
             let rule = format!("name each {what} once");
-            self.must(distinct.len() == count, "cluster.peers", &format!("a list of {count}"), &rule);
+            self.must(
+                distinct.len() == count,
+                "cluster.peers",
+                &format!("a list of {count}"),
+                &rule,
+            );
         };
         once("node", &|peer| peer.node.to_string());
         once("peer", &|peer| peer.peer.clone());
@@ -99,7 +109,8 @@ impl Found {
         for Peer { node, peer, url } in peers {
             self.must(*node > 0, "cluster.peers", &"a list with node 0", "number nodes from 1");
             self.must(
-                peer.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()),
+                peer.rsplit_once(':')
+                    .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()),
                 &format!("cluster.peers, node {node}: peer"),
                 peer,
                 "be host:port",
@@ -115,7 +126,13 @@ impl Found {
 
     /// Pairs that must stand in an order.
     fn order(&mut self, config: &Config) {
-        let Config { api, cluster, gateway, workers, .. } = config;
+        let Config {
+            api,
+            cluster,
+            gateway,
+            workers,
+            ..
+        } = config;
         self.must(
             cluster.heartbeat.0.saturating_mul(2) <= cluster.election_timeout_min.0,
             "cluster.heartbeat",
@@ -129,7 +146,10 @@ impl Found {
             cluster.election_timeout_min < cluster.election_timeout_max,
             "cluster.election_timeout_min",
             &cluster.election_timeout_min,
-            &format!("be below cluster.election_timeout_max ({})", cluster.election_timeout_max),
+            &format!(
+                "be below cluster.election_timeout_max ({})",
+                cluster.election_timeout_max
+            ),
         );
         self.must(
             workers.slice_min <= workers.slice_max,
@@ -195,9 +215,18 @@ mod tests {
     fn each_fault_has_key_value_and_reason() {
         for (setting, expected) in [
             ("node.id=0", "node.id is 0; it must be at least 1"),
-            ("gateway.window_bytes_max=0 B", "gateway.window_bytes_max is 0 B; it must be between 1 MiB and 64 GiB"),
-            ("gateway.sessions_max=0", "gateway.sessions_max is 0; it must be between 1 and 1000000"),
-            ("api.deadline=0s", "api.deadline is 0ms; it must be between 100ms and 5m"),
+            (
+                "gateway.window_bytes_max=0 B",
+                "gateway.window_bytes_max is 0 B; it must be between 1 MiB and 64 GiB",
+            ),
+            (
+                "gateway.sessions_max=0",
+                "gateway.sessions_max is 0; it must be between 1 and 1000000",
+            ),
+            (
+                "api.deadline=0s",
+                "api.deadline is 0ms; it must be between 100ms and 5m",
+            ),
             (
                 "cluster.heartbeat=600ms",
                 "cluster.heartbeat is 600ms; it must be at most half of cluster.election_timeout_min (300ms), or a late one \
@@ -207,12 +236,30 @@ mod tests {
                 "cluster.election_timeout_max=300ms",
                 "cluster.election_timeout_min is 300ms; it must be below cluster.election_timeout_max (300ms)",
             ),
-            ("workers.slice_min=501", "workers.slice_min is 501; it must be at most workers.slice_max (500)"),
-            ("workers.threads=8 & workers.cells=4", "workers.threads is 8; it must be at most workers.cells (4)"),
-            ("gateway.heartbeat=45s", "gateway.heartbeat is 45s; it must be shorter than gateway.silent_max (45s)"),
-            ("api.expires_max=1h", "api.expires_default is 1d; it must be at most api.expires_max (1h)"),
-            ("api.listen=here", "api.listen is here; it must be an address with a port, like 127.0.0.1:8205"),
-            ("cluster.listen=127.0.0.1:8205", "cluster.listen is 127.0.0.1:8205; it must differ from api.listen"),
+            (
+                "workers.slice_min=501",
+                "workers.slice_min is 501; it must be at most workers.slice_max (500)",
+            ),
+            (
+                "workers.threads=8 & workers.cells=4",
+                "workers.threads is 8; it must be at most workers.cells (4)",
+            ),
+            (
+                "gateway.heartbeat=45s",
+                "gateway.heartbeat is 45s; it must be shorter than gateway.silent_max (45s)",
+            ),
+            (
+                "api.expires_max=1h",
+                "api.expires_default is 1d; it must be at most api.expires_max (1h)",
+            ),
+            (
+                "api.listen=here",
+                "api.listen is here; it must be an address with a port, like 127.0.0.1:8205",
+            ),
+            (
+                "cluster.listen=127.0.0.1:8205",
+                "cluster.listen is 127.0.0.1:8205; it must differ from api.listen",
+            ),
             ("api.url=here", "api.url is here; it must be like http://10.0.0.1:8205"),
             (
                 "api.listen=0.0.0.0:8205 & node.insecure=true",

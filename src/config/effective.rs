@@ -29,7 +29,11 @@ impl Settings {
             for (key, value) in keys {
                 let name = format!("{section}.{key}");
                 let from = self.origin.get(&name).copied().unwrap_or(DEFAULT);
-                list.push(Effective { value: masked(key, value), name, from });
+                list.push(Effective {
+                    value: masked(key, value),
+                    name,
+                    from,
+                });
             }
         }
         list
@@ -48,7 +52,9 @@ fn masked(key: &str, value: &Value) -> Value {
     let Some((scheme, rest)) = text.split_once("://") else {
         return value.clone();
     };
-    let (authority, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
+    let (authority, path) = rest
+        .split_once('/')
+        .map_or((rest, None), |(host, path)| (host, Some(path)));
     let Some((_, host)) = authority.rsplit_once('@') else {
         return value.clone();
     };
@@ -70,7 +76,10 @@ mod tests {
         assert_eq!((found.value.as_str(), found.from), (Some("5s"), "flag"));
         assert_eq!(all.iter().filter(|setting| setting.from != "default").count(), 1);
         let listed = Settings::default().effective().len();
-        let known: usize = crate::config::layers::defaults().values().map(|keys| keys.as_table().unwrap().len()).sum();
+        let known: usize = crate::config::layers::defaults()
+            .values()
+            .map(|keys| keys.as_table().unwrap().len())
+            .sum();
         assert_eq!(listed, known, "no section is left out");
     }
 
@@ -78,7 +87,10 @@ mod tests {
     fn secrets_are_masked() {
         let text = |text: &str| Value::String(text.into());
         assert_eq!(masked("jwt_secret", &text("abc")), text("***"));
-        assert_eq!(masked("url", &text("http://me:pw@host:1/x")), text("http://***@host:1/x"));
+        assert_eq!(
+            masked("url", &text("http://me:pw@host:1/x")),
+            text("http://***@host:1/x")
+        );
         assert_eq!(masked("url", &text("http://host:1/a@b")), text("http://host:1/a@b"));
         assert_eq!(masked("keys_kept", &text("1d")), text("1d"));
     }

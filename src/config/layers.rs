@@ -106,7 +106,10 @@ fn typed(merged: Table, faults: &mut Vec<String>) -> Config {
                 Value::Table(Table::from_iter([(key.clone(), value.clone())])),
             )]);
             if let Err(error) = one.try_into::<Config>() {
-                faults.push(format!("{section}.{key} is {value}; {}", reason(&section, &key, error.message())));
+                faults.push(format!(
+                    "{section}.{key} is {value}; {}",
+                    reason(&section, &key, error.message())
+                ));
                 continue;
             }
             let mut all = Table::try_from(&config).unwrap_or_default();
@@ -179,7 +182,11 @@ impl Layers<'_> {
             .ok()
             .and_then(|mut table| table.remove("value"));
         // A folder named 5 is text: what is text by default is never read as a number.
-        let is_text = self.known.get(section).and_then(|keys| keys.get(key)).is_some_and(Value::is_str);
+        let is_text = self
+            .known
+            .get(section)
+            .and_then(|keys| keys.get(key))
+            .is_some_and(Value::is_str);
         let read = read.filter(|value| value.is_str() || !is_text);
         let value = read.unwrap_or_else(|| Value::String(text.to_owned()));
         self.insert(section, key, value, origin);
@@ -277,7 +284,13 @@ mod tests {
         let faults = load(
             None,
             pairs(&[]),
-            &set(&["gateway.hartbeat=5s", "node.id=x", "api.deadline=soon", "nothing", "rates.enabled=1"]),
+            &set(&[
+                "gateway.hartbeat=5s",
+                "node.id=x",
+                "api.deadline=soon",
+                "nothing",
+                "rates.enabled=1",
+            ]),
         )
         .unwrap_err();
         let text = faults.to_string();

@@ -21,8 +21,9 @@ use std::path::PathBuf;
 /// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
 pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 /// The sections in the order people meet them.
-pub const SECTIONS: [&str; 9] =
-    ["node", "api", "cluster", "storage", "gateway", "workers", "delivery", "rates", "log"];
+pub const SECTIONS: [&str; 9] = [
+    "node", "api", "cluster", "storage", "gateway", "workers", "delivery", "rates", "log",
+];
 
 /// All settings: a section for each part.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

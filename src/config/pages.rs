@@ -39,11 +39,15 @@ fn about(section: &str) -> &'static str {
             "The other nodes and the log that they share. Without peers a node is a cluster of one. After a leader dies, \
              publishing goes on after about `election_timeout_max` plus a random time between the two timeouts."
         }
-        "storage" => "The node's disk. What is acknowledged is in the log; this is what makes a start quick and the log short.",
+        "storage" => {
+            "The node's disk. What is acknowledged is in the log; this is what makes a start quick and the log short."
+        }
         "gateway" => "Subscribers.",
         "workers" => "The threads that write to subscribers.",
         "delivery" => "What comes back from subscribers.",
-        "rates" => "Rate caps per sender. **Not enforced yet**: the switch is there so that settings stay valid when they are.",
+        "rates" => {
+            "Rate caps per sender. **Not enforced yet**: the switch is there so that settings stay valid when they are."
+        }
         "log" => "What the node says on stderr.",
         _ => "",
     }
@@ -52,13 +56,27 @@ fn about(section: &str) -> &'static str {
 fn page() -> String {
     let mut page = HEAD.to_owned();
     for section in SECTIONS {
-        let _ = write!(page, "\n## {section}\n\n{}\n\n| setting | default | |\n|---|---|---|\n", about(section));
-        let lines = ANNOTATED.lines().skip_while(|line| *line != format!("[{section}]")).skip(1);
-        for line in lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.is_empty()) {
+        let _ = write!(
+            page,
+            "\n## {section}\n\n{}\n\n| setting | default | |\n|---|---|---|\n",
+            about(section)
+        );
+        let lines = ANNOTATED
+            .lines()
+            .skip_while(|line| *line != format!("[{section}]"))
+            .skip(1);
+        for line in lines
+            .take_while(|line| !line.starts_with('['))
+            .filter(|line| !line.is_empty())
+        {
             let (line, unset) = line.strip_prefix("# ").map_or((line, false), |line| (line, true));
             let (key, rest) = line.split_once(" = ").unwrap();
             let (value, text) = rest.split_once('#').unwrap();
-            let default = if unset { "not set".to_owned() } else { format!("`{}`", value.trim()) };
+            let default = if unset {
+                "not set".to_owned()
+            } else {
+                format!("`{}`", value.trim())
+            };
             let _ = writeln!(page, "| `{section}.{key}` | {default} | {} |", text.trim());
         }
     }
@@ -72,5 +90,8 @@ fn the_page_of_settings_is_up_to_date() {
         std::fs::write(&path, page()).unwrap();
     }
     let there = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(there == page(), "docs/SETTINGS.md is old; write it with: BLESS=1 cargo test --lib config::pages");
+    assert!(
+        there == page(),
+        "docs/SETTINGS.md is old; write it with: BLESS=1 cargo test --lib config::pages"
+    );
 }

@@ -36,7 +36,7 @@ pub struct Replica {
     pub last: Option<LogId>,
     pub members: Members,
     /// What the last batch of rows stood at.
-    taken: u64,
+    taken: Option<LogId>,
 }
 
 /// Shared by apply, the write-behind thread and the handle.
@@ -110,7 +110,7 @@ impl Replica {
         };
         state.loaded(applied);
         Ok(Self {
-            taken: state.applied(),
+            taken: last,
             state,
             last,
             members,
@@ -149,10 +149,10 @@ impl Shared {
     pub fn take(&self) -> Option<(Batch, Position)> {
         let mut replica = self.replica.write();
         // Entries without rows count too: members travel in the meta row.
-        if replica.state.applied() == replica.taken {
+        if replica.last == replica.taken {
             return None;
         }
-        replica.taken = replica.state.applied();
+        replica.taken = replica.last;
         let rows = replica.state.take_rows();
         let batch = Batch {
             applied: replica.state.applied(),

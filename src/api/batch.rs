@@ -46,7 +46,9 @@ pub async fn batch(State(context): State<Arc<Context>>, request: Request) -> Res
         Some((Ok::<_, std::convert::Infallible>(piece), receiver))
     });
     let mut response = Response::new(Body::from_stream(pieces));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     Ok(response)
 }
 
@@ -57,7 +59,9 @@ async fn run(context: Arc<Context>, key: Option<Arc<str>>, mut lines: Lines, sen
     let mut answers = BytesMut::new();
     let mut reading = true;
     while reading || !pending.is_empty() || !answers.is_empty() {
-        let room = pending.len() < LINES_IN_FLIGHT_MAX && bytes_in_flight < BYTES_IN_FLIGHT_MAX && answers.len() < ANSWER_BYTES_MAX;
+        let room = pending.len() < LINES_IN_FLIGHT_MAX
+            && bytes_in_flight < BYTES_IN_FLIGHT_MAX
+            && answers.len() < ANSWER_BYTES_MAX;
         tokio::select! {
             // what is ready is gathered, then sent, then more is read: pieces grow under load by themselves
             biased;
@@ -85,7 +89,12 @@ async fn run(context: Arc<Context>, key: Option<Arc<str>>, mut lines: Lines, sen
     }
 }
 
-async fn one(context: Arc<Context>, key: Option<Arc<str>>, line: Line, bytes: usize) -> (usize, Result<Bytes, Problem>) {
+async fn one(
+    context: Arc<Context>,
+    key: Option<Arc<str>>,
+    line: Line,
+    bytes: usize,
+) -> (usize, Result<Bytes, Problem>) {
     let answer = async {
         let text = line.text?;
         let key = key.map(|key| format!("{key}/{}", line.number));

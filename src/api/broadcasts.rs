@@ -7,13 +7,13 @@ use super::wire::{self, At, DraftView, Page, Text26};
 use crate::base::clock::Millis;
 use crate::model::broadcast::Status;
 use crate::model::{BroadcastId, NodeId, Number, Priority, Reason, Step, UserNumber};
-use crate::state::broadcasts::Hot;
 use crate::state::State as Applied;
+use crate::state::broadcasts::Hot;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{StatusCode, Uri};
-use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use std::sync::Arc;
 
 /// Broadcasts looked at for one page; a filter that finds few of them goes on with `next`.
@@ -46,7 +46,12 @@ struct Times {
 
 impl Shown<'_> {
     fn counts(&self) -> Counts {
-        let Hot { broadcast, recipients, ledger, .. } = self.hot;
+        let Hot {
+            broadcast,
+            recipients,
+            ledger,
+            ..
+        } = self.hot;
         let is_over = self.now >= broadcast.expires_at;
         Counts {
             targeted: u64::from(broadcast.targeted),
@@ -56,7 +61,11 @@ impl Shown<'_> {
             acknowledged: ledger.count(Step::Acknowledged),
             held: broadcast.held,
             skipped: broadcast.skipped,
-            expired: if is_over { recipients.difference_len(self.hot.done()) } else { 0 },
+            expired: if is_over {
+                recipients.difference_len(self.hot.done())
+            } else {
+                0
+            },
             failed: 0,
         }
     }
@@ -64,7 +73,13 @@ impl Shown<'_> {
     fn times(&self) -> Vec<(&'static str, Times)> {
         let each = Step::ALL.into_iter().filter_map(|step| {
             let (first, last) = self.hot.ledger.times[step.index()]?;
-            Some((step.name(), Times { first: At(first), last: At(last) }))
+            Some((
+                step.name(),
+                Times {
+                    first: At(first),
+                    last: At(last),
+                },
+            ))
         });
         each.collect()
     }
@@ -126,7 +141,13 @@ pub async fn get(State(context): State<Arc<Context>>, Path(id): Path<String>, ur
     let deadline = context.deadline();
     context.fresh(&Query::read(&uri, &[])?, deadline).await?;
     let hot = context.broadcast(&id, deadline).await?;
-    Ok(wire::json(StatusCode::OK, &Shown { hot: &hot, now: context.handle.log_time() }))
+    Ok(wire::json(
+        StatusCode::OK,
+        &Shown {
+            hot: &hot,
+            now: context.handle.log_time(),
+        },
+    ))
 }
 
 /// What a list is narrowed to.
@@ -148,7 +169,11 @@ impl Filter {
             venue: owned("venue"),
             priority: query.parse("priority", "one of critical, high, normal, low", Priority::parse)?,
             kind: owned("type"),
-            status: query.parse("status", "one of scheduled, released, completed, expired, cancelled", status)?,
+            status: query.parse(
+                "status",
+                "one of scheduled, released, completed, expired, cancelled",
+                status,
+            )?,
             since: query.time("since")?,
         })
     }
@@ -162,8 +187,18 @@ impl Filter {
         self.priority.is_none_or(|priority| draft.priority == priority)
             && self.since.is_none_or(|since| hot.broadcast.accepted_at >= since)
             && self.kind.as_ref().is_none_or(|kind| matches(kind, &draft.kind))
-            && names(&self.wedding, Box::new(clauses.iter().flat_map(|clause| &clause.weddings)))
-            && names(&self.venue, Box::new(clauses.iter().flat_map(|clause| clause.venues.iter().chain(&clause.on_site))))
+            && names(
+                &self.wedding,
+                Box::new(clauses.iter().flat_map(|clause| &clause.weddings)),
+            )
+            && names(
+                &self.venue,
+                Box::new(
+                    clauses
+                        .iter()
+                        .flat_map(|clause| clause.venues.iter().chain(&clause.on_site)),
+                ),
+            )
             && self.status.is_none_or(|status| hot.status(now) == status)
     }
 }
@@ -178,22 +213,35 @@ fn matches(wanted: &str, kind: &str) -> bool {
 
 /// Newest first. Only broadcasts whose ledgers are in memory are listed; older ones have their address and the inbox.
 pub async fn list(State(context): State<Arc<Context>>, uri: Uri) -> Result<Response, Problem> {
-    const KNOWN: &[&str] = &["limit", "after", "wedding", "venue", "priority", "type", "status", "since"];
+    const KNOWN: &[&str] = &[
+        "limit", "after", "wedding", "venue", "priority", "type", "status", "since",
+    ];
     let query = Query::read(&uri, KNOWN)?;
     context.fresh(&query, context.deadline()).await?;
     let (limit, filter) = (query.limit()?, Filter::read(&query)?);
     let after = query.parse("after", "an id that a page ended with", BroadcastId::parse)?;
     let now = context.handle.log_time();
-    let (found, next) = context.handle.read(|state| page(state, &filter, after.map(BroadcastId::number), limit, now));
+    let (found, next) = context
+        .handle
+        .read(|state| page(state, &filter, after.map(BroadcastId::number), limit, now));
     let items = found.iter().map(|hot| Shown { hot, now }).collect();
     Ok(wire::json(StatusCode::OK, &Page { items, next }))
 }
 
-fn page(state: &Applied, filter: &Filter, after: Option<Number>, limit: usize, now: Millis) -> (Vec<Hot>, Option<String>) {
+fn page(
+    state: &Applied,
+    filter: &Filter,
+    after: Option<Number>,
+    limit: usize,
+    now: Millis,
+) -> (Vec<Hot>, Option<String>) {
     let mut found = Vec::new();
     let below = after.unwrap_or(Number::MAX);
     let mut last = None;
-    let newest = state.broadcasts().newest().skip_while(|hot| hot.broadcast.number >= below);
+    let newest = state
+        .broadcasts()
+        .newest()
+        .skip_while(|hot| hot.broadcast.number >= below);
     for (looked_at, hot) in newest.enumerate() {
         if found.len() == limit || looked_at == LOOKED_AT_MAX {
             return (found, last);
@@ -222,23 +270,47 @@ struct Recipient {
     since: Option<At>,
 }
 
-const STATES: [&str; 7] = ["targeted", "sent", "received", "read", "acknowledged", "expired", "excluded"];
+const STATES: [&str; 7] = [
+    "targeted",
+    "sent",
+    "received",
+    "read",
+    "acknowledged",
+    "expired",
+    "excluded",
+];
 
-pub async fn recipients(State(context): State<Arc<Context>>, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
+pub async fn recipients(
+    State(context): State<Arc<Context>>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let (query, deadline) = (Query::read(&uri, &["limit", "after", "state"])?, context.deadline());
     context.fresh(&query, deadline).await?;
     let limit = query.limit()?;
     let known = |text: &str| STATES.into_iter().find(|state| *state == text);
-    let wanted = query.parse("state", "one of targeted, sent, received, read, acknowledged, expired, excluded", known)?;
-    let after = query.parse("after", "a number that a page ended with", |text| text.parse::<UserNumber>().ok())?;
+    let wanted = query.parse(
+        "state",
+        "one of targeted, sent, received, read, acknowledged, expired, excluded",
+        known,
+    )?;
+    let after = query.parse("after", "a number that a page ended with", |text| {
+        text.parse::<UserNumber>().ok()
+    })?;
     let hot = context.broadcast(&id, deadline).await?;
     let now = context.handle.log_time();
-    let among = if wanted == Some("excluded") { &hot.excluded } else { &hot.recipients };
+    let among = if wanted == Some("excluded") {
+        &hot.excluded
+    } else {
+        &hot.recipients
+    };
     let from = after.map_or(0, |after| after.saturating_add(1));
     let found: Vec<(UserNumber, Recipient)> = context.handle.read(|state| {
         let each = among.range(from..).filter_map(|user| {
             let shown = recipient(state, &hot, user, now, wanted == Some("excluded"))?;
-            wanted.is_none_or(|wanted| wanted == shown.state).then_some((user, shown))
+            wanted
+                .is_none_or(|wanted| wanted == shown.state)
+                .then_some((user, shown))
         });
         each.take(limit + 1).collect()
     });
@@ -265,7 +337,12 @@ fn recipient(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, is_exclu
             Some(step) => step.name(),
             None => "targeted",
         },
-        reason: if is_excluded { Some(Reason::Excluded) } else { reason(step, asks, is_expired, is_connected, since) }.map(Reason::name),
+        reason: if is_excluded {
+            Some(Reason::Excluded)
+        } else {
+            reason(step, asks, is_expired, is_connected, since)
+        }
+        .map(Reason::name),
         at: detail.map(|(at, _)| At(at)),
         node: detail.map(|(_, node)| node),
         answer: answer.map(|answer| answer.answer.clone()),
@@ -275,7 +352,13 @@ fn recipient(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, is_exclu
 }
 
 /// Why somebody is no further; `None` for who is done, or who has just not had the time yet.
-fn reason(step: Option<Step>, asks: bool, is_expired: bool, is_connected: bool, gone_since: Option<Millis>) -> Option<Reason> {
+fn reason(
+    step: Option<Step>,
+    asks: bool,
+    is_expired: bool,
+    is_connected: bool,
+    gone_since: Option<Millis>,
+) -> Option<Reason> {
     match step {
         Some(Step::Acknowledged) => None,
         Some(Step::Received | Step::Read) if asks => Some(Reason::NotAcknowledged),
@@ -305,8 +388,14 @@ mod tests {
         assert_eq!(reason(None, false, true, false, Some(1)), Some(Reason::OfflineSince));
         assert_eq!(reason(None, false, true, true, None), Some(Reason::Expired));
         assert_eq!(reason(None, false, false, true, None), None);
-        assert_eq!(reason(Some(Step::Sent), true, false, true, None), Some(Reason::SentNotReceived));
-        assert_eq!(reason(Some(Step::Read), true, false, true, None), Some(Reason::NotAcknowledged));
+        assert_eq!(
+            reason(Some(Step::Sent), true, false, true, None),
+            Some(Reason::SentNotReceived)
+        );
+        assert_eq!(
+            reason(Some(Step::Read), true, false, true, None),
+            Some(Reason::NotAcknowledged)
+        );
         assert_eq!(reason(Some(Step::Read), false, false, true, None), None);
         assert_eq!(reason(Some(Step::Acknowledged), true, true, true, None), None);
     }

@@ -1,11 +1,12 @@
 //! What every handler shares: the log's handle, the gateway, the settings, and how to read what left memory.
 
+use super::Config;
 use super::problem::{Code, Problem};
 use super::request::Query;
-use super::Config;
 use crate::base::clock;
 use crate::consensus::Handle;
-use crate::gateway::{Gateway, QueueStatus};
+use crate::gateway::Gateway;
+use crate::gateway::gateway::QueueStatus;
 use crate::model::{BroadcastId, NodeId, Number, PerPriority, UserNumber};
 use crate::state::broadcasts::Hot;
 use http::HeaderValue;
@@ -102,7 +103,10 @@ impl Context {
         match at_least {
             Some(index) if self.handle.applied() < index && !self.handle.wait_applied(index, deadline).await => {
                 let applied = self.handle.applied();
-                Err(Problem::new(Code::Behind, format!("entry {applied} is applied here, not yet {index}")))
+                Err(Problem::new(
+                    Code::Behind,
+                    format!("entry {applied} is applied here, not yet {index}"),
+                ))
             }
             _ => Ok(()),
         }
@@ -113,21 +117,26 @@ impl Context {
         if let Some(found) = look(self) {
             return Ok(Some(found));
         }
-        let before = self.handle.applied();
-        let index = self.handle.linearizable(deadline).await?;
-        Ok(if index > before { look(self) } else { None })
+        self.handle.linearizable(deadline).await?;
+        Ok(look(self))
     }
 
     /// A user's number, or 404.
     pub async fn user(&self, id: &str, deadline: Instant) -> Result<UserNumber, Problem> {
         let look = |context: &Self| context.handle.read(|state| state.directory().user_number(id));
-        self.find(deadline, look).await?.ok_or_else(|| Problem::absent("user", super::fields::shorten(id)))
+        self.find(deadline, look)
+            .await?
+            .ok_or_else(|| Problem::absent("user", super::fields::shorten(id)))
     }
 
     /// The user that a request speaks for. Without authentication, `?user=` says so.
     pub async fn caller(&self, query: &Query, deadline: Instant) -> Result<(String, UserNumber), Problem> {
         let id = query.get("user").ok_or_else(|| {
-            Problem::fault("?user", Code::MissingField, "says whom this is for, as long as there are no tokens")
+            Problem::fault(
+                "?user",
+                Code::MissingField,
+                "says whom this is for, as long as there are no tokens",
+            )
         })?;
         Ok((id.to_owned(), self.user(id, deadline).await?))
     }
@@ -143,7 +152,9 @@ impl Context {
         if let Some(hot) = self.handle.read(|state| state.broadcasts().get(number).cloned()) {
             return Some(hot);
         }
-        self.blocking(move |context| (context.reader.broadcast)(number)).await.flatten()
+        self.blocking(move |context| (context.reader.broadcast)(number))
+            .await
+            .flatten()
     }
 
     /// The broadcast of a public id, or 404; asks the leader before it says so.
@@ -154,16 +165,25 @@ impl Context {
         }
         let exists = |context: &Self| {
             let number = context.number(id)?;
-            context.handle.read(|state| (number < state.next_position()).then_some(number))
+            context
+                .handle
+                .read(|state| (number < state.next_position()).then_some(number))
         };
         let number = self.find(deadline, exists).await?.ok_or_else(absent)?;
         let found = self.hot(number).await.ok_or_else(absent)?;
         // the time in the id is part of it: another time is another id
-        if BroadcastId::parse(id) == Some(found.broadcast.id) { Ok(found) } else { Err(absent()) }
+        if BroadcastId::parse(id) == Some(found.broadcast.id) {
+            Ok(found)
+        } else {
+            Err(absent())
+        }
     }
 
     /// Runs what may read from disk where it holds up nobody.
-    pub async fn blocking<T: Send + 'static>(self: &Arc<Self>, read: impl FnOnce(&Self) -> T + Send + 'static) -> Option<T> {
+    pub async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Option<T> {
         let context = self.clone();
         tokio::task::spawn_blocking(move || read(&context)).await.ok()
     }
@@ -182,7 +202,10 @@ pub struct Turn<'a> {
 impl Running {
     /// `None` when a request with this key runs already.
     pub fn enter(&self, fingerprint: [u8; 16]) -> Option<Turn<'_>> {
-        self.0.lock().insert(fingerprint).then_some(Turn { running: self, fingerprint })
+        self.0.lock().insert(fingerprint).then_some(Turn {
+            running: self,
+            fingerprint,
+        })
     }
 }
 

@@ -91,10 +91,26 @@ impl Noun {
     fn list(self, state: &Applied, after: Option<&str>, limit: usize) -> Vec<(String, Box<RawValue>)> {
         let directory = state.directory();
         let shown: Vec<(String, Option<Box<RawValue>>)> = match self {
-            Self::User => directory.users_after(after, limit).into_iter().map(|it| (it.id.clone(), raw(&View(&it)))).collect(),
-            Self::Wedding => directory.weddings_after(after, limit).into_iter().map(|it| (it.id.clone(), raw(&View(&it)))).collect(),
-            Self::Venue => directory.venues_after(after, limit).into_iter().map(|it| (it.id.clone(), raw(&View(&it)))).collect(),
-            Self::Segment => directory.segments_after(after, limit).into_iter().map(|it| (it.name.clone(), raw(&View(&it)))).collect(),
+            Self::User => directory
+                .users_after(after, limit)
+                .into_iter()
+                .map(|it| (it.id.clone(), raw(&View(&it))))
+                .collect(),
+            Self::Wedding => directory
+                .weddings_after(after, limit)
+                .into_iter()
+                .map(|it| (it.id.clone(), raw(&View(&it))))
+                .collect(),
+            Self::Venue => directory
+                .venues_after(after, limit)
+                .into_iter()
+                .map(|it| (it.id.clone(), raw(&View(&it))))
+                .collect(),
+            Self::Segment => directory
+                .segments_after(after, limit)
+                .into_iter()
+                .map(|it| (it.name.clone(), raw(&View(&it))))
+                .collect(),
         };
         shown.into_iter().filter_map(|(id, shown)| Some((id, shown?))).collect()
     }
@@ -110,11 +126,22 @@ fn check_id(id: &str) -> Result<(), Problem> {
         .map_err(|(_, detail)| Problem::new(Code::MalformedRequest, format!("the id in the path {detail}")))
 }
 
-pub async fn put(noun: Noun, State(context): State<Arc<Context>>, Path(id): Path<String>, request: Request) -> Result<Response, Problem> {
+pub async fn put(
+    noun: Noun,
+    State(context): State<Arc<Context>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
     check_id(&id)?;
     let (body, deadline) = body(&context, request).await?;
     let mut faults = Faults::default();
-    let change = Fields::open(json::parse(&body, "")?, &Pointer::ROOT, &noun.line_fields()[1..], &mut faults).map(|mut fields| {
+    let change = Fields::open(
+        json::parse(&body, "")?,
+        &Pointer::ROOT,
+        &noun.line_fields()[1..],
+        &mut faults,
+    )
+    .map(|mut fields| {
         if fields.raw_text(noun.key()).is_some_and(|given| given != id) {
             fields.fault(noun.key(), Code::InvalidValue, "is another than the one in the path");
         }
@@ -130,15 +157,27 @@ pub async fn put(noun: Noun, State(context): State<Arc<Context>>, Path(id): Path
     Ok(stamped(wire::json(status_of(did), &shown), index))
 }
 
-pub async fn get(noun: Noun, State(context): State<Arc<Context>>, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
+pub async fn get(
+    noun: Noun,
+    State(context): State<Arc<Context>>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let deadline = context.deadline();
     context.fresh(&Query::read(&uri, &[])?, deadline).await?;
     let look = |context: &Context| context.handle.read(|state| noun.show(state, &id));
     let shown = context.find(deadline, look).await?;
-    shown.map(|shown| wire::json(StatusCode::OK, &shown)).ok_or_else(|| absent(noun.name(), &id))
+    shown
+        .map(|shown| wire::json(StatusCode::OK, &shown))
+        .ok_or_else(|| absent(noun.name(), &id))
 }
 
-pub async fn delete(noun: Noun, State(context): State<Arc<Context>>, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
+pub async fn delete(
+    noun: Noun,
+    State(context): State<Arc<Context>>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     check_id(&id)?;
     let (did, index) = change_one(&context, noun.delete(id.clone()), context.deadline(), |_| None).await?;
@@ -149,7 +188,9 @@ pub async fn list(noun: Noun, State(context): State<Arc<Context>>, uri: Uri) -> 
     let query = Query::read(&uri, &["limit", "after"])?;
     context.fresh(&query, context.deadline()).await?;
     let limit = query.limit()?;
-    let found = context.handle.read(|state| noun.list(state, query.get("after"), limit + 1));
+    let found = context
+        .handle
+        .read(|state| noun.list(state, query.get("after"), limit + 1));
     let page = Page::cut(found, limit, |(id, _)| id.clone());
     let items = page.items.into_iter().map(|(_, shown)| shown).collect();
     Ok(wire::json(StatusCode::OK, &Page { items, next: page.next }))
@@ -172,32 +213,57 @@ struct Member {
     role: String,
 }
 
-pub async fn members(kind: PlaceKind, State(context): State<Arc<Context>>, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
+pub async fn members(
+    kind: PlaceKind,
+    State(context): State<Arc<Context>>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let (query, deadline) = (Query::read(&uri, &["limit", "after"])?, context.deadline());
     context.fresh(&query, deadline).await?;
     let (limit, after) = (query.limit()?, query.get("after").unwrap_or_default());
     let place = Place { kind, id };
     let look = |context: &Context| context.handle.read(|state| state.directory().members(&place));
-    let mut found = context.find(deadline, look).await?.ok_or_else(|| absent(place_name(kind), &place.id))?;
+    let mut found = context
+        .find(deadline, look)
+        .await?
+        .ok_or_else(|| absent(place_name(kind), &place.id))?;
     found.sort_unstable();
-    let items = found.into_iter().filter(|(user, _)| user.as_str() > after).take(limit + 1);
+    let items = found
+        .into_iter()
+        .filter(|(user, _)| user.as_str() > after)
+        .take(limit + 1);
     let items = items.map(|(user, role)| Member { user, role }).collect();
-    Ok(wire::json(StatusCode::OK, &Page::cut(items, limit, |member: &Member| member.user.clone())))
+    Ok(wire::json(
+        StatusCode::OK,
+        &Page::cut(items, limit, |member: &Member| member.user.clone()),
+    ))
 }
 
-pub async fn put_members(kind: PlaceKind, State(context): State<Arc<Context>>, Path(id): Path<String>, request: Request) -> Result<Response, Problem> {
+pub async fn put_members(
+    kind: PlaceKind,
+    State(context): State<Arc<Context>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
     check_id(&id)?;
     let (body, deadline) = body(&context, request).await?;
     let members = read_members(json::parse(&body, "")?)?;
     let place = Place { kind, id };
     let change = Change::PutMembers(place.clone(), members.clone());
     let pointer = |refused: &Refused| match refused {
-        Refused::UnknownUser(id) => members.iter().position(|(user, _)| user == id).map(|index| format!("/{index}/user")),
+        Refused::UnknownUser(id) => members
+            .iter()
+            .position(|(user, _)| user == id)
+            .map(|index| format!("/{index}/user")),
         _ => None,
     };
     let changed = change_one(&context, change, deadline, pointer).await;
     let (_, index) = changed.map_err(|problem| not_found(problem, kind, &place.id))?;
-    Ok(stamped(wire::json(StatusCode::OK, &serde_json::json!({"members": members.len()})), index))
+    Ok(stamped(
+        wire::json(StatusCode::OK, &serde_json::json!({"members": members.len()})),
+        index,
+    ))
 }
 
 /// A list of `{user, role}`; nobody stands in it twice.
@@ -216,8 +282,12 @@ fn read_members(body: Json<'_>) -> Result<Vec<(String, String)>, Problem> {
     for (index, value) in values.into_iter().enumerate() {
         let path = Pointer::ROOT;
         let path = path.index(index);
-        let Some(mut fields) = Fields::open(value, &path, &["user", "role"], &mut faults) else { continue };
-        let Some((user, role)) = member(&mut fields) else { continue };
+        let Some(mut fields) = Fields::open(value, &path, &["user", "role"], &mut faults) else {
+            continue;
+        };
+        let Some((user, role)) = member(&mut fields) else {
+            continue;
+        };
         if seen.insert(user.clone()) {
             members.push((user, role));
         } else {
@@ -240,7 +310,12 @@ pub fn member(fields: &mut Fields<'_, '_, '_>) -> Option<(String, String)> {
 
 type MemberPath = Path<(String, String)>;
 
-pub async fn get_member(kind: PlaceKind, State(context): State<Arc<Context>>, Path((id, user)): MemberPath, uri: Uri) -> Result<Response, Problem> {
+pub async fn get_member(
+    kind: PlaceKind,
+    State(context): State<Arc<Context>>,
+    Path((id, user)): MemberPath,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let deadline = context.deadline();
     context.fresh(&Query::read(&uri, &[])?, deadline).await?;
     let place = Place { kind, id };
@@ -250,24 +325,33 @@ pub async fn get_member(kind: PlaceKind, State(context): State<Arc<Context>>, Pa
             state.directory().role_at(&place, number).map(str::to_owned)
         })
     };
-    let role = context.find(deadline, look).await?.ok_or_else(|| absent("member", &user))?;
+    let role = context
+        .find(deadline, look)
+        .await?
+        .ok_or_else(|| absent("member", &user))?;
     Ok(wire::json(StatusCode::OK, &Member { user, role }))
 }
 
-pub async fn put_member(kind: PlaceKind, State(context): State<Arc<Context>>, Path((id, user)): MemberPath, request: Request) -> Result<Response, Problem> {
+pub async fn put_member(
+    kind: PlaceKind,
+    State(context): State<Arc<Context>>,
+    Path((id, user)): MemberPath,
+    request: Request,
+) -> Result<Response, Problem> {
     check_id(&id)?;
     check_id(&user)?;
     let (body, deadline) = body(&context, request).await?;
     let mut faults = Faults::default();
-    let role = Fields::open(json::parse(&body, "")?, &Pointer::ROOT, &["user", "role"], &mut faults).and_then(|mut fields| {
-        if fields.raw_text("user").is_some_and(|given| given != user) {
-            fields.fault("user", Code::InvalidValue, "is another than the one in the path");
-        }
-        if !fields.has("role") {
-            fields.missing("role");
-        }
-        fields.word("role", WORD_MAX)
-    });
+    let role =
+        Fields::open(json::parse(&body, "")?, &Pointer::ROOT, &["user", "role"], &mut faults).and_then(|mut fields| {
+            if fields.raw_text("user").is_some_and(|given| given != user) {
+                fields.fault("user", Code::InvalidValue, "is another than the one in the path");
+            }
+            if !fields.has("role") {
+                fields.missing("role");
+            }
+            fields.word("role", WORD_MAX)
+        });
     let role = faults.or(role)?;
     let place = Place { kind, id };
     let change = Change::PutMember(place.clone(), user.clone(), role.clone());
@@ -276,7 +360,12 @@ pub async fn put_member(kind: PlaceKind, State(context): State<Arc<Context>>, Pa
     Ok(stamped(wire::json(status_of(did), &Member { user, role }), index))
 }
 
-pub async fn delete_member(kind: PlaceKind, State(context): State<Arc<Context>>, Path((id, user)): MemberPath, uri: Uri) -> Result<Response, Problem> {
+pub async fn delete_member(
+    kind: PlaceKind,
+    State(context): State<Arc<Context>>,
+    Path((id, user)): MemberPath,
+    uri: Uri,
+) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
     check_id(&id)?;
     check_id(&user)?;
@@ -286,24 +375,45 @@ pub async fn delete_member(kind: PlaceKind, State(context): State<Arc<Context>>,
     gone(did, index).ok_or_else(|| absent("member", &user))
 }
 
-pub async fn put_preferences(State(context): State<Arc<Context>>, Path(id): Path<String>, request: Request) -> Result<Response, Problem> {
+pub async fn put_preferences(
+    State(context): State<Arc<Context>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
     check_id(&id)?;
     let (body, deadline) = body(&context, request).await?;
     let mut faults = Faults::default();
-    let preferences = Fields::open(json::parse(&body, "")?, &Pointer::ROOT, &nouns::PREFERENCES[2..], &mut faults)
-        .map(|mut fields| nouns::preferences(&mut fields));
+    let preferences = Fields::open(
+        json::parse(&body, "")?,
+        &Pointer::ROOT,
+        &nouns::PREFERENCES[2..],
+        &mut faults,
+    )
+    .map(|mut fields| nouns::preferences(&mut fields));
     let preferences = faults.or(preferences)?;
     let change = Change::PutPreferences(id.clone(), preferences.clone());
     let changed = change_one(&context, change, deadline, |_| None).await;
-    let (_, index) = changed.map_err(|problem| if problem.code() == Code::UnknownUser { absent("user", &id) } else { problem })?;
+    let (_, index) = changed.map_err(|problem| {
+        if problem.code() == Code::UnknownUser {
+            absent("user", &id)
+        } else {
+            problem
+        }
+    })?;
     Ok(stamped(wire::json(StatusCode::OK, &View(&preferences)), index))
 }
 
-pub async fn get_preferences(State(context): State<Arc<Context>>, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
+pub async fn get_preferences(
+    State(context): State<Arc<Context>>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let deadline = context.deadline();
     context.fresh(&Query::read(&uri, &[])?, deadline).await?;
     let number: UserNumber = context.user(&id, deadline).await?;
-    let found = context.handle.read(|state| state.directory().preferences(number).cloned());
+    let found = context
+        .handle
+        .read(|state| state.directory().preferences(number).cloned());
     Ok(wire::json(StatusCode::OK, &View(&found.unwrap_or_default())))
 }
 
@@ -312,7 +422,10 @@ async fn body(context: &Context, request: Request) -> Result<(bytes::Bytes, Inst
     let (parts, body) = request.into_parts();
     Query::read(&parts.uri, &[])?;
     request::media_type(&parts.headers, request::JSON)?;
-    Ok((request::body(body, context.config.body_bytes_max.bytes(), deadline).await?, deadline))
+    Ok((
+        request::body(body, context.config.body_bytes_max.bytes(), deadline).await?,
+        deadline,
+    ))
 }
 
 /// Proposes one change: what it did, and the entry that holds it. `pointer` says where in the body a refused id stands.
@@ -322,7 +435,10 @@ async fn change_one(
     deadline: Instant,
     pointer: impl Fn(&Refused) -> Option<String>,
 ) -> Result<(Did, u64), Problem> {
-    let proposed = context.handle.propose(Command::Directory(vec![change]), deadline).await?;
+    let proposed = context
+        .handle
+        .propose(Command::Directory(vec![change]), deadline)
+        .await?;
     match proposed.outcome {
         Outcome::Changed(did) => Ok((did.first().copied().unwrap_or(Did::Absent), proposed.index)),
         Outcome::NotChanged(faults) => match faults.first() {
@@ -340,7 +456,9 @@ async fn change_one(
 fn not_found(problem: Problem, kind: PlaceKind, place: &str) -> Problem {
     let in_path = problem.errors().is_empty();
     match (problem.code(), kind) {
-        (Code::UnknownWedding, PlaceKind::Wedding) | (Code::UnknownVenue, PlaceKind::Venue) => absent(place_name(kind), place),
+        (Code::UnknownWedding, PlaceKind::Wedding) | (Code::UnknownVenue, PlaceKind::Venue) => {
+            absent(place_name(kind), place)
+        }
         (Code::UnknownUser, _) if in_path => Problem::new(Code::NotFound, problem.detail()),
         _ => problem,
     }
@@ -358,7 +476,9 @@ fn gone(did: Did, index: u64) -> Option<Response> {
 }
 
 fn stamped(mut response: Response, index: u64) -> Response {
-    response.headers_mut().insert("campanile-applied", HeaderValue::from(index));
+    response
+        .headers_mut()
+        .insert("campanile-applied", HeaderValue::from(index));
     response
 }
 
@@ -369,7 +489,11 @@ mod tests {
 
     fn check(body: &str, expected: &[(&str, &str)]) {
         let problem = read_members(json::parse(body.as_bytes(), "").unwrap()).unwrap_err();
-        let found: Vec<(&str, &str)> = problem.errors().iter().map(|f| (f.pointer.as_str(), f.code.text())).collect();
+        let found: Vec<(&str, &str)> = problem
+            .errors()
+            .iter()
+            .map(|f| (f.pointer.as_str(), f.code.text()))
+            .collect();
         assert_eq!(found, expected, "{body}");
     }
 
@@ -377,8 +501,19 @@ mod tests {
     fn members_are_users_with_one_role_each() {
         check("{}", &[("", "WRONG_TYPE")]);
         check(r#"[{"user": "a"}]"#, &[("/0/role", "MISSING_FIELD")]);
-        check(r#"[{"user": "a", "role": "dj"}, {"user": "a", "role": "bar"}]"#, &[("/1/user", "INVALID_VALUE")]);
-        check(r#"["a", {"user": 1, "rol": "x"}]"#, &[("/0", "WRONG_TYPE"), ("/1/rol", "UNKNOWN_FIELD"), ("/1/role", "MISSING_FIELD"), ("/1/user", "WRONG_TYPE")]);
+        check(
+            r#"[{"user": "a", "role": "dj"}, {"user": "a", "role": "bar"}]"#,
+            &[("/1/user", "INVALID_VALUE")],
+        );
+        check(
+            r#"["a", {"user": 1, "rol": "x"}]"#,
+            &[
+                ("/0", "WRONG_TYPE"),
+                ("/1/rol", "UNKNOWN_FIELD"),
+                ("/1/role", "MISSING_FIELD"),
+                ("/1/user", "WRONG_TYPE"),
+            ],
+        );
         let good = read_members(json::parse(br#"[{"user": "a", "role": "dj"}]"#, "").unwrap()).unwrap();
         assert_eq!(good, [("a".to_owned(), "dj".to_owned())]);
     }

@@ -1,9 +1,9 @@
 //! From a request's JSON to a `Draft`: every limit that needs no state is checked here, and every fault is named.
 
+use super::Config;
 use super::fields::{Faults, Fields, ID_BYTES_MAX, Path, WORD_MAX, check_text};
 use super::json::Json;
 use super::problem::{Code, Problem};
-use super::Config;
 use crate::base::clock::Millis;
 use crate::model::broadcast::{Escalate, OnMissed};
 use crate::model::{Acknowledge, Action, Audience, BroadcastId, Clause, Draft, Priority, Text};
@@ -62,7 +62,11 @@ pub fn read(body: Json<'_>, config: &Config, now: Millis) -> Result<Draft, Probl
 fn draft(body: Json<'_>, config: &Config, now: Millis, faults: &mut Faults) -> Option<Draft> {
     let mut fields = Fields::open(body, &Path::ROOT, &FIELDS, faults)?;
     let priority = fields.choice("priority", &PRIORITIES).unwrap_or_default();
-    let body_max = if priority == Priority::Critical { CRITICAL_BODY_MAX } else { BODY_MAX };
+    let body_max = if priority == Priority::Critical {
+        CRITICAL_BODY_MAX
+    } else {
+        BODY_MAX
+    };
     let kind = required(&mut fields, "type", kind);
     let audience = audience(&mut fields);
     let title = required(&mut fields, "title", |fields| fields.text("title", TITLE_MAX));
@@ -75,7 +79,9 @@ fn draft(body: Json<'_>, config: &Config, now: Millis, faults: &mut Faults) -> O
     let expires_at = expires_at(&mut fields, config, now);
     let supersedes = supersedes(&mut fields);
     let drill = fields.flag("drill").unwrap_or_default();
-    let acknowledge = fields.take("acknowledge").and_then(|value| acknowledge(value, config, fields.faults));
+    let acknowledge = fields
+        .take("acknowledge")
+        .and_then(|value| acknowledge(value, config, fields.faults));
     Some(Draft {
         kind: kind?,
         priority,
@@ -96,7 +102,11 @@ fn draft(body: Json<'_>, config: &Config, now: Millis, faults: &mut Faults) -> O
 }
 
 /// Complains only when the field is not there at all; `read` complains about what is.
-fn required<T>(fields: &mut Fields<'_, '_, '_>, name: &str, read: impl FnOnce(&mut Fields<'_, '_, '_>) -> Option<T>) -> Option<T> {
+fn required<T>(
+    fields: &mut Fields<'_, '_, '_>,
+    name: &str,
+    read: impl FnOnce(&mut Fields<'_, '_, '_>) -> Option<T>,
+) -> Option<T> {
     if !fields.has(name) {
         fields.missing(name);
         return None;
@@ -108,7 +118,9 @@ fn required<T>(fields: &mut Fields<'_, '_, '_>, name: &str, read: impl FnOnce(&m
 pub fn is_kind(kind: &str) -> bool {
     let is_word = |word: &str| {
         word.starts_with(|c: char| c.is_ascii_lowercase())
-            && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
+            && word
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
     };
     kind.len() <= TYPE_MAX && kind.split('.').all(is_word)
 }
@@ -119,9 +131,17 @@ fn kind(fields: &mut Fields<'_, '_, '_>) -> Option<String> {
         return Some(kind.into_owned());
     }
     if kind.len() > TYPE_MAX {
-        fields.fault("type", Code::TooLong, format!("has {} bytes; {TYPE_MAX} are allowed", kind.len()));
+        fields.fault(
+            "type",
+            Code::TooLong,
+            format!("has {} bytes; {TYPE_MAX} are allowed", kind.len()),
+        );
     } else {
-        fields.fault("type", Code::InvalidValue, "must be lower-case words with dots between, like weather.warning");
+        fields.fault(
+            "type",
+            Code::InvalidValue,
+            "must be lower-case words with dots between, like weather.warning",
+        );
     }
     None
 }
@@ -133,7 +153,11 @@ fn audience(fields: &mut Fields<'_, '_, '_>) -> Option<Audience> {
         None => Vec::new(),
     };
     if clauses.is_empty() {
-        fields.fault("audience", Code::EmptyAudience, "must name somebody: a clause, or a list of clauses");
+        fields.fault(
+            "audience",
+            Code::EmptyAudience,
+            "must name somebody: a clause, or a list of clauses",
+        );
         return None;
     }
     let path = fields.path.name("exclude");
@@ -151,7 +175,11 @@ fn clauses(value: Json<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Vec<
         other => return Some(clause(other, path, faults)?.into_iter().collect()),
     };
     if values.len() > CLAUSES_MAX {
-        faults.add(path, Code::TooLong, format!("has {} clauses; {CLAUSES_MAX} are allowed", values.len()));
+        faults.add(
+            path,
+            Code::TooLong,
+            format!("has {} clauses; {CLAUSES_MAX} are allowed", values.len()),
+        );
         return None;
     }
     // every clause is looked at, so that all their faults are named
@@ -167,7 +195,9 @@ fn clauses(value: Json<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Vec<
 /// `None` where it is faulty; `Some(None)` where it names nobody.
 #[allow(clippy::option_option)] // two different ways of not being a clause
 fn clause(value: Json<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Option<Clause>> {
-    const KEYS: [&str; 8] = ["everyone", "users", "weddings", "venues", "on_site", "roles", "tiers", "segments"];
+    const KEYS: [&str; 8] = [
+        "everyone", "users", "weddings", "venues", "on_site", "roles", "tiers", "segments",
+    ];
     let before = faults.len();
     let mut fields = Fields::open(value, path, &KEYS, faults)?;
     let mut names_nobody = false;
@@ -205,12 +235,17 @@ fn texts(fields: &mut Fields<'_, '_, '_>, body_max: usize) -> Vec<(String, Text)
     let mut texts = Vec::with_capacity(locales.len());
     for (locale, value) in locales {
         let path = path.name(&locale);
-        let is_locale = (1..=35).contains(&locale.len()) && locale.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let is_locale =
+            (1..=35).contains(&locale.len()) && locale.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if !is_locale {
-            fields.faults.add(&path, Code::InvalidValue, "the name must be a locale like es or fr-CA");
+            fields
+                .faults
+                .add(&path, Code::InvalidValue, "the name must be a locale like es or fr-CA");
             continue;
         }
-        let Some(mut text) = Fields::open(value, &path, &["title", "body"], fields.faults) else { continue };
+        let Some(mut text) = Fields::open(value, &path, &["title", "body"], fields.faults) else {
+            continue;
+        };
         let title = required(&mut text, "title", |text| text.text("title", TITLE_MAX));
         let body = required(&mut text, "body", |text| text.text("body", body_max));
         if let (Some(title), Some(body)) = (title, body) {
@@ -222,13 +257,23 @@ fn texts(fields: &mut Fields<'_, '_, '_>, body_max: usize) -> Vec<(String, Text)
 
 /// Kept as it was written: it is the sender's business.
 fn data(fields: &mut Fields<'_, '_, '_>) -> Option<String> {
-    let Json::Raw(raw) = fields.take("data")? else { return None };
+    let Json::Raw(raw) = fields.take("data")? else {
+        return None;
+    };
     if raw.len() > DATA_BYTES_MAX {
-        fields.fault("data", Code::TooLong, format!("has {} bytes; {DATA_BYTES_MAX} are allowed", raw.len()));
+        fields.fault(
+            "data",
+            Code::TooLong,
+            format!("has {} bytes; {DATA_BYTES_MAX} are allowed", raw.len()),
+        );
         return None;
     }
     // frames are lines, so line ends between the tokens go (inside texts they are escaped)
-    Some(if raw.contains(['\n', '\r']) { raw.replace(['\n', '\r'], " ") } else { raw.to_owned() })
+    Some(if raw.contains(['\n', '\r']) {
+        raw.replace(['\n', '\r'], " ")
+    } else {
+        raw.to_owned()
+    })
 }
 
 fn action(fields: &mut Fields<'_, '_, '_>) -> Option<Action> {
@@ -241,7 +286,11 @@ fn action(fields: &mut Fields<'_, '_, '_>) -> Option<Action> {
         match check_text(&url, URL_MAX) {
             Ok(()) if is_url(&url) => Some(url.into_owned()),
             Ok(()) => {
-                action.fault("url", Code::InvalidValue, "must be a path, or begin with https:, http:, tel: or mailto:");
+                action.fault(
+                    "url",
+                    Code::InvalidValue,
+                    "must be a path, or begin with https:, http:, tel: or mailto:",
+                );
                 None
             }
             Err((code, detail)) => {
@@ -250,22 +299,36 @@ fn action(fields: &mut Fields<'_, '_, '_>) -> Option<Action> {
             }
         }
     });
-    Some(Action { label: label?, url: url? })
+    Some(Action {
+        label: label?,
+        url: url?,
+    })
 }
 
 /// Nothing that a client would run.
 fn is_url(url: &str) -> bool {
     let schemes = ["https://", "http://", "tel:", "mailto:"];
-    let known = schemes.iter().any(|scheme| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+    let known = schemes.iter().any(|scheme| {
+        url.get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    });
     (known || url.starts_with('/')) && !url.contains(char::is_whitespace)
 }
 
 fn schedule(fields: &mut Fields<'_, '_, '_>) {
     if fields.time("deliver_at").is_some() {
-        fields.fault("deliver_at", Code::NotAvailableYet, "scheduled delivery is not available yet");
+        fields.fault(
+            "deliver_at",
+            Code::NotAvailableYet,
+            "scheduled delivery is not available yet",
+        );
     }
     if fields.raw_text("deliver_at_local").is_some() {
-        fields.fault("deliver_at_local", Code::NotAvailableYet, "scheduled delivery is not available yet");
+        fields.fault(
+            "deliver_at_local",
+            Code::NotAvailableYet,
+            "scheduled delivery is not available yet",
+        );
     }
 }
 
@@ -276,7 +339,11 @@ fn expires_at(fields: &mut Fields<'_, '_, '_>, config: &Config, now: Millis) -> 
         return None;
     }
     if at - now > config.expires_max.0.as_millis() as Millis {
-        fields.fault("expires_at", Code::OutOfRange, format!("must be within {} of now", config.expires_max));
+        fields.fault(
+            "expires_at",
+            Code::OutOfRange,
+            format!("must be within {} of now", config.expires_max),
+        );
         return None;
     }
     Some(at)
@@ -295,12 +362,19 @@ fn acknowledge(value: Json<'_>, config: &Config, faults: &mut Faults) -> Option<
     let path = Path::ROOT;
     let path = path.name("acknowledge");
     let mut fields = Fields::open(value, &path, &["within", "answers", "need", "escalate"], faults)?;
-    let within_ms = required(&mut fields, "within", |fields| fields.span("within", config.expires_max));
+    let within_ms = required(&mut fields, "within", |fields| {
+        fields.span("within", config.expires_max)
+    });
     let answers = fields.words("answers", ANSWERS_MAX, LABEL_MAX).unwrap_or_default();
     let need = fields.list("need", NEEDS_MAX, need).unwrap_or_default();
     let escalate = |value, path: &Path<'_>, faults: &mut Faults| escalate(value, path, config, faults);
     let escalate = fields.list("escalate", ESCALATIONS_MAX, escalate).unwrap_or_default();
-    Some(Acknowledge { within_ms: within_ms?, answers, need, escalate })
+    Some(Acknowledge {
+        within_ms: within_ms?,
+        answers,
+        need,
+        escalate,
+    })
 }
 
 fn need(value: Json<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<(String, u32)> {
@@ -320,7 +394,15 @@ fn escalate(value: Json<'_>, path: &Path<'_>, config: &Config, faults: &mut Faul
     };
     let priority = fields.choice("priority", &PRIORITIES);
     let outputs = fields.words("outputs", OUTPUTS_MAX, WORD_MAX).unwrap_or_default();
-    Some(Escalate { after_ms: after_ms?, to: Audience { clauses, exclude: Vec::new() }, priority, outputs })
+    Some(Escalate {
+        after_ms: after_ms?,
+        to: Audience {
+            clauses,
+            exclude: Vec::new(),
+        },
+        priority,
+        outputs,
+    })
 }
 
 #[cfg(test)]
@@ -350,7 +432,11 @@ mod tests {
         let body = body(with);
         let json = json::parse(body.as_bytes(), "data").unwrap();
         let problem = read(json, &Config::default(), NOW).unwrap_err();
-        let found: Vec<(&str, &str)> = problem.errors().iter().map(|f| (f.pointer.as_str(), f.code.text())).collect();
+        let found: Vec<(&str, &str)> = problem
+            .errors()
+            .iter()
+            .map(|f| (f.pointer.as_str(), f.code.text()))
+            .collect();
         assert_eq!(found, expected, "{body}");
         assert_eq!(problem.status().as_u16(), 422);
     }
@@ -365,19 +451,49 @@ mod tests {
         check(&json!({"title": "é".repeat(201)}), &[("/title", "TOO_LONG")]);
         check(&json!({"title": "a\u{1b}[31m"}), &[("/title", "INVALID_VALUE")]);
         check(&json!({"body": "x".repeat(1001)}), &[("/body", "TOO_LONG")]);
-        check(&json!({"body": "x".repeat(361), "priority": "critical"}), &[("/body", "TOO_LONG")]);
+        check(
+            &json!({"body": "x".repeat(361), "priority": "critical"}),
+            &[("/body", "TOO_LONG")],
+        );
         check(&json!({"priority": "urgent"}), &[("/priority", "INVALID_VALUE")]);
-        check(&json!({"priority": 1, "type": "Weather"}), &[("/priority", "WRONG_TYPE"), ("/type", "INVALID_VALUE")]);
+        check(
+            &json!({"priority": 1, "type": "Weather"}),
+            &[("/priority", "WRONG_TYPE"), ("/type", "INVALID_VALUE")],
+        );
         check(&json!({"data": "x".repeat(16 << 10)}), &[("/data", "TOO_LONG")]);
-        check(&json!({"action": {"label": "x".repeat(51), "url": "/"}}), &[("/action/label", "TOO_LONG")]);
-        check(&json!({"action": {"label": "x", "url": "javascript:alert(1)"}}), &[("/action/url", "INVALID_VALUE")]);
+        check(
+            &json!({"action": {"label": "x".repeat(51), "url": "/"}}),
+            &[("/action/label", "TOO_LONG")],
+        );
+        check(
+            &json!({"action": {"label": "x", "url": "javascript:alert(1)"}}),
+            &[("/action/url", "INVALID_VALUE")],
+        );
         check(&json!({"action": {"label": "x"}}), &[("/action/url", "MISSING_FIELD")]);
-        check(&json!({"texts": {"es": {"title": "t"}}}), &[("/texts/es/body", "MISSING_FIELD")]);
-        check(&json!({"texts": {"e/s": {"title": "t", "body": "b"}}}), &[("/texts/e~1s", "INVALID_VALUE")]);
-        check(&json!({"deliver_at": "2027-06-19T16:42:00-04:00"}), &[("/deliver_at", "NOT_AVAILABLE_YET")]);
-        check(&json!({"expires_at": "2027-13-19"}), &[("/expires_at", "INVALID_VALUE")]);
-        check(&json!({"expires_at": "1970-01-01T00:00:00Z"}), &[("/expires_at", "OUT_OF_RANGE")]);
-        check(&json!({"expires_at": "9999-12-30T00:00:00Z"}), &[("/expires_at", "OUT_OF_RANGE")]);
+        check(
+            &json!({"texts": {"es": {"title": "t"}}}),
+            &[("/texts/es/body", "MISSING_FIELD")],
+        );
+        check(
+            &json!({"texts": {"e/s": {"title": "t", "body": "b"}}}),
+            &[("/texts/e~1s", "INVALID_VALUE")],
+        );
+        check(
+            &json!({"deliver_at": "2027-06-19T16:42:00-04:00"}),
+            &[("/deliver_at", "NOT_AVAILABLE_YET")],
+        );
+        check(
+            &json!({"expires_at": "2027-13-19"}),
+            &[("/expires_at", "INVALID_VALUE")],
+        );
+        check(
+            &json!({"expires_at": "1970-01-01T00:00:00Z"}),
+            &[("/expires_at", "OUT_OF_RANGE")],
+        );
+        check(
+            &json!({"expires_at": "9999-12-30T00:00:00Z"}),
+            &[("/expires_at", "OUT_OF_RANGE")],
+        );
         check(&json!({"supersedes": "x"}), &[("/supersedes", "UNKNOWN_BROADCAST")]);
         check(&json!({"drill": "yes"}), &[("/drill", "WRONG_TYPE")]);
         check(&json!({"acknowledge": {}}), &[("/acknowledge/within", "MISSING_FIELD")]);
@@ -393,14 +509,31 @@ mod tests {
     #[test]
     fn an_audience_must_be_stated_and_never_widens() {
         use serde_json::json;
-        for nobody in [json!(null), json!([]), json!({"weddings": []}), json!([{"users": [], "roles": ["guest"]}])] {
+        for nobody in [
+            json!(null),
+            json!([]),
+            json!({"weddings": []}),
+            json!([{"users": [], "roles": ["guest"]}]),
+        ] {
             check(&json!({"audience": nobody}), &[("/audience", "EMPTY_AUDIENCE")]);
         }
-        check(&json!({"audience": [{"users": ["a"]}, {}]}), &[("/audience/1", "EMPTY_AUDIENCE")]);
-        check(&json!({"audience": {"everyone": false}}), &[("/audience", "EMPTY_AUDIENCE")]);
+        check(
+            &json!({"audience": [{"users": ["a"]}, {}]}),
+            &[("/audience/1", "EMPTY_AUDIENCE")],
+        );
+        check(
+            &json!({"audience": {"everyone": false}}),
+            &[("/audience", "EMPTY_AUDIENCE")],
+        );
         check(&json!({"audience": "everyone"}), &[("/audience", "WRONG_TYPE")]);
-        check(&json!({"audience": {"wedding": ["w"]}}), &[("/audience/wedding", "UNKNOWN_FIELD")]);
-        check(&json!({"audience": [{"users": ["a", 7]}]}), &[("/audience/0/users/1", "WRONG_TYPE")]);
+        check(
+            &json!({"audience": {"wedding": ["w"]}}),
+            &[("/audience/wedding", "UNKNOWN_FIELD")],
+        );
+        check(
+            &json!({"audience": [{"users": ["a", 7]}]}),
+            &[("/audience/0/users/1", "WRONG_TYPE")],
+        );
         let draft = good(&json!({"audience": [{"users": []}, {"roles": ["guest"]}], "exclude": {"users": []}}));
         assert_eq!((draft.audience.clauses.len(), draft.audience.exclude.len()), (1, 0));
     }
@@ -417,7 +550,10 @@ mod tests {
         assert_eq!((draft.priority, draft.drill), (Priority::Critical, true));
         assert_eq!(draft.data.as_deref(), Some(r#"{"any":[1,"json"]}"#));
         let acknowledge = draft.acknowledge.unwrap();
-        assert_eq!((acknowledge.within_ms, acknowledge.need, acknowledge.escalate.len()), (15_000, vec![("security".into(), 2)], 1));
+        assert_eq!(
+            (acknowledge.within_ms, acknowledge.need, acknowledge.escalate.len()),
+            (15_000, vec![("security".into(), 2)], 1)
+        );
     }
 
     #[test]
@@ -425,7 +561,18 @@ mod tests {
         for kind in ["weather.warning", "cue.call", "announcement", "a.b-c.d_2"] {
             assert!(is_kind(kind), "{kind}");
         }
-        for kind in ["", ".", "a.", ".a", "a..b", "Weather.warning", "a b", "2.a", "é", &"a".repeat(65)] {
+        for kind in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "Weather.warning",
+            "a b",
+            "2.a",
+            "é",
+            &"a".repeat(65),
+        ] {
             assert!(!is_kind(kind), "{kind}");
         }
         assert!(is_url("HTTPS://x.example/a") && !is_url("data:text/html,x") && !is_url("/a b"));

@@ -27,14 +27,23 @@ enum Part<'p> {
 }
 
 impl<'p> Path<'p> {
-    pub const ROOT: Self = Path { parent: None, part: Part::Root };
+    pub const ROOT: Self = Path {
+        parent: None,
+        part: Part::Root,
+    };
 
     pub const fn name(&'p self, name: &'p str) -> Self {
-        Self { parent: Some(self), part: Part::Name(name) }
+        Self {
+            parent: Some(self),
+            part: Part::Name(name),
+        }
     }
 
     pub const fn index(&'p self, index: usize) -> Self {
-        Self { parent: Some(self), part: Part::Index(index) }
+        Self {
+            parent: Some(self),
+            part: Part::Index(index),
+        }
     }
 }
 
@@ -124,7 +133,9 @@ impl<'a, 'p, 'f> Fields<'a, 'p, 'f> {
 
     /// Whether the member is there; `null` counts as not given.
     pub fn has(&self, name: &str) -> bool {
-        self.members.iter().any(|(member, value)| member == name && *value != Json::Null)
+        self.members
+            .iter()
+            .any(|(member, value)| member == name && *value != Json::Null)
     }
 
     pub fn fault(&mut self, name: &str, code: Code, detail: impl Into<String>) {
@@ -260,7 +271,11 @@ impl<'a, 'p, 'f> Fields<'a, 'p, 'f> {
             }
         };
         if values.len() > max {
-            self.fault(name, Code::TooLong, format!("has {} elements; {max} are allowed", values.len()));
+            self.fault(
+                name,
+                Code::TooLong,
+                format!("has {} elements; {max} are allowed", values.len()),
+            );
             return None;
         }
         let path = self.path.name(name);
@@ -270,7 +285,9 @@ impl<'a, 'p, 'f> Fields<'a, 'p, 'f> {
 
     /// A list of words.
     pub fn words(&mut self, name: &str, count_max: usize, word_max: usize) -> Option<Vec<String>> {
-        self.list(name, count_max, |value, path, faults| word(value, path, word_max, faults))
+        self.list(name, count_max, |value, path, faults| {
+            word(value, path, word_max, faults)
+        })
     }
 
     /// The members of an object whose names are free, in the order of their names.
@@ -283,10 +300,17 @@ impl<'a, 'p, 'f> Fields<'a, 'p, 'f> {
             }
         };
         if members.len() > max {
-            self.fault(name, Code::TooLong, format!("has {} members; {max} are allowed", members.len()));
+            self.fault(
+                name,
+                Code::TooLong,
+                format!("has {} members; {max} are allowed", members.len()),
+            );
             return None;
         }
-        let mut sorted: Vec<(String, Json<'a>)> = members.into_iter().map(|(name, value)| (name.into_owned(), value)).collect();
+        let mut sorted: Vec<(String, Json<'a>)> = members
+            .into_iter()
+            .map(|(name, value)| (name.into_owned(), value))
+            .collect();
         sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
         Some(sorted)
     }
@@ -351,7 +375,10 @@ pub fn check_word(text: &str, max: usize) -> Result<(), Complaint> {
         return Err((Code::TooLong, format!("has {} bytes; {max} are allowed", text.len())));
     }
     if text.trim().len() != text.len() || text.chars().any(char::is_control) {
-        return Err((Code::InvalidValue, "has white space at an end, or a control character".into()));
+        return Err((
+            Code::InvalidValue,
+            "has white space at an end, or a control character".into(),
+        ));
     }
     Ok(())
 }
@@ -360,7 +387,10 @@ pub fn check_word(text: &str, max: usize) -> Result<(), Complaint> {
 pub fn check_zone(name: &str) -> Result<(), Complaint> {
     match jiff::tz::TimeZone::get(name) {
         Ok(_) => Ok(()),
-        Err(_) => Err((Code::InvalidValue, format!("{:?} is not an IANA time zone like America/New_York", shorten(name)))),
+        Err(_) => Err((
+            Code::InvalidValue,
+            format!("{:?} is not an IANA time zone like America/New_York", shorten(name)),
+        )),
     }
 }
 
@@ -399,7 +429,11 @@ mod tests {
         assert_eq!(fields.span("pause", Span::seconds(7 * 86_400)), None);
         assert_eq!(fields.flag("on"), None);
         assert_eq!(fields.text("title", 9), None);
-        let found: Vec<(String, &str)> = faults.into_list().into_iter().map(|f| (f.pointer, f.code.text())).collect();
+        let found: Vec<(String, &str)> = faults
+            .into_list()
+            .into_iter()
+            .map(|f| (f.pointer, f.code.text()))
+            .collect();
         let expected = [
             ("/a~1b", "UNKNOWN_FIELD"),
             ("/titel", "UNKNOWN_FIELD"),

@@ -17,11 +17,21 @@ pub struct Hosts {
 impl Hosts {
     pub fn new<'a>(config: &Config, own_urls: impl Iterator<Item = &'a str>) -> Self {
         let listen = split_port(&config.listen);
-        let loopback_only = listen.eq_ignore_ascii_case("localhost") || address(listen).is_some_and(|ip| ip.is_loopback());
+        let loopback_only =
+            listen.eq_ignore_ascii_case("localhost") || address(listen).is_some_and(|ip| ip.is_loopback());
         let named = own_urls.filter_map(|url| url.parse::<Uri>().ok());
-        let names = named.filter_map(|url| url.host().map(str::to_ascii_lowercase)).collect();
-        let cors_origins = config.cors_origins.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase());
-        Self { names, loopback_only, cors_origins: cors_origins.collect() }
+        let names = named
+            .filter_map(|url| url.host().map(str::to_ascii_lowercase))
+            .collect();
+        let cors_origins = config
+            .cors_origins
+            .iter()
+            .map(|origin| origin.trim_end_matches('/').to_ascii_lowercase());
+        Self {
+            names,
+            loopback_only,
+            cors_origins: cors_origins.collect(),
+        }
     }
 
     /// Passes a request whose `Host` is this node's and whose `Origin`, if any, may call it. Answers with the origin
@@ -32,15 +42,17 @@ impl Hosts {
             let detail = format!("{:?} is no name of this node", super::fields::shorten(host));
             return Err(Problem::new(Code::ForeignHost, detail));
         }
-        let Some(origin) = headers.get(header::ORIGIN) else { return Ok(None) };
+        let Some(origin) = headers.get(header::ORIGIN) else {
+            return Ok(None);
+        };
         let text = origin.to_str().unwrap_or_default().to_ascii_lowercase();
         if self.cors_origins.contains(&text) {
             return Ok(Some(origin.clone()));
         }
         // the node's own pages
-        let own = text.split_once("://").is_some_and(|(scheme, rest)| {
-            matches!(scheme, "http" | "https") && rest.eq_ignore_ascii_case(host)
-        });
+        let own = text
+            .split_once("://")
+            .is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && rest.eq_ignore_ascii_case(host));
         if own {
             return Ok(None);
         }
@@ -52,7 +64,10 @@ impl Hosts {
         let name = split_port(host);
         match address(name) {
             Some(ip) => !self.loopback_only || ip.is_loopback() || self.names.iter().any(|known| known == name),
-            None => name.eq_ignore_ascii_case("localhost") || self.names.iter().any(|known| known.eq_ignore_ascii_case(name)),
+            None => {
+                name.eq_ignore_ascii_case("localhost")
+                    || self.names.iter().any(|known| known.eq_ignore_ascii_case(name))
+            }
         }
     }
 }
@@ -83,7 +98,11 @@ fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Problem>
 /// `name:port`, `1.2.3.4:port` or `[::1]:port` without the port.
 fn split_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) => name,
+        Some((name, port))
+            if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
+        {
+            name
+        }
         _ => host,
     }
 }
@@ -124,10 +143,24 @@ mod tests {
 
     #[test]
     fn a_loopback_node_answers_to_loopback_names_only() {
-        for host in ["127.0.0.1:8205", "127.0.0.1", "127.0.0.9:1", "localhost:8205", "LOCALHOST", "[::1]:8205", "[::1]"] {
+        for host in [
+            "127.0.0.1:8205",
+            "127.0.0.1",
+            "127.0.0.9:1",
+            "localhost:8205",
+            "LOCALHOST",
+            "[::1]:8205",
+            "[::1]",
+        ] {
             check("127.0.0.1:8205", host, "", Ok(None));
         }
-        for host in ["evil.example", "evil.example:8205", "10.0.0.7:8205", "localhost.evil.example", "127.0.0.1.evil.example:8205"] {
+        for host in [
+            "evil.example",
+            "evil.example:8205",
+            "10.0.0.7:8205",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:8205",
+        ] {
             check("127.0.0.1:8205", host, "", Err(403));
         }
         check("127.0.0.1:8205", "campanile.venue.example:8205", "", Ok(None));
@@ -144,8 +177,19 @@ mod tests {
     #[test]
     fn only_own_and_listed_pages_may_call() {
         check("127.0.0.1:8205", "127.0.0.1:8205", "http://127.0.0.1:8205", Ok(None));
-        check("127.0.0.1:8205", "127.0.0.1:8205", "https://venue.example", Ok(Some("https://venue.example")));
-        for origin in ["http://127.0.0.1:9", "https://evil.example", "null", "file://", "http://127.0.0.1:8205.evil.example"] {
+        check(
+            "127.0.0.1:8205",
+            "127.0.0.1:8205",
+            "https://venue.example",
+            Ok(Some("https://venue.example")),
+        );
+        for origin in [
+            "http://127.0.0.1:9",
+            "https://evil.example",
+            "null",
+            "file://",
+            "http://127.0.0.1:8205.evil.example",
+        ] {
             check("127.0.0.1:8205", "127.0.0.1:8205", origin, Err(403));
         }
     }
@@ -155,8 +199,16 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_static("127.0.0.1:8205"));
         let hosts = hosts("127.0.0.1:8205");
-        assert!(hosts.check(&Uri::from_static("http://127.0.0.1:8205/x"), &headers).is_ok());
-        assert!(hosts.check(&Uri::from_static("http://evil.example/x"), &headers).is_err());
+        assert!(
+            hosts
+                .check(&Uri::from_static("http://127.0.0.1:8205/x"), &headers)
+                .is_ok()
+        );
+        assert!(
+            hosts
+                .check(&Uri::from_static("http://evil.example/x"), &headers)
+                .is_err()
+        );
         headers.append("host", HeaderValue::from_static("127.0.0.1:8205"));
         assert!(hosts.check(&Uri::from_static("/x"), &headers).is_err());
     }

@@ -97,13 +97,18 @@ pub async fn import(State(context): State<Arc<Context>>, request: Request) -> Re
     }
     let mut response = wire::json(StatusCode::OK, &report);
     if applied > 0 {
-        response.headers_mut().insert("campanile-applied", HeaderValue::from(applied));
+        response
+            .headers_mut()
+            .insert("campanile-applied", HeaderValue::from(applied));
     }
     Ok(response)
 }
 
 fn so_far(why: &str, report: &Report) -> String {
-    format!("{why}; {} lines are applied, and sending all of them again is safe", report.applied)
+    format!(
+        "{why}; {} lines are applied, and sending all of them again is safe",
+        report.applied
+    )
 }
 
 fn broken_off(error: &ProposeError, report: &Report) -> Problem {
@@ -116,7 +121,12 @@ async fn propose(context: &Context, block: &mut Block) -> Option<Result<Proposed
         return None;
     }
     let changes = std::mem::take(&mut block.changes);
-    Some(context.handle.propose(Command::Directory(changes), context.deadline()).await)
+    Some(
+        context
+            .handle
+            .propose(Command::Directory(changes), context.deadline())
+            .await,
+    )
 }
 
 fn settle(outcome: Outcome, block: &Block, report: &mut Report) -> Result<(), Problem> {
@@ -146,7 +156,9 @@ fn settle(outcome: Outcome, block: &Block, report: &mut Report) -> Result<(), Pr
 async fn read_block(lines: &mut Lines, report: &mut Report) -> Result<Block, Problem> {
     let mut block = Block::default();
     while block.count < BLOCK_LINES as u64 && block.bytes < BLOCK_BYTES_MAX {
-        let Some(Line { number, text }) = lines.next().await? else { break };
+        let Some(Line { number, text }) = lines.next().await? else {
+            break;
+        };
         report.lines += 1;
         block.count += 1;
         block.bytes += text.as_ref().map_or(0, bytes::Bytes::len);
@@ -260,8 +272,14 @@ fn place(fields: &mut Fields<'_, '_, '_>) -> Option<Place> {
     let path = fields.path.name("of");
     let mut of = Fields::open(value, &path, &["wedding", "venue"], fields.faults)?;
     match (of.word("wedding", ID_BYTES_MAX), of.word("venue", ID_BYTES_MAX)) {
-        (Some(id), None) => Some(Place { kind: PlaceKind::Wedding, id }),
-        (None, Some(id)) => Some(Place { kind: PlaceKind::Venue, id }),
+        (Some(id), None) => Some(Place {
+            kind: PlaceKind::Wedding,
+            id,
+        }),
+        (None, Some(id)) => Some(Place {
+            kind: PlaceKind::Venue,
+            id,
+        }),
         _ => {
             fields.fault("of", Code::InvalidValue, "must be {\"wedding\": ID} or {\"venue\": ID}");
             None
@@ -277,7 +295,11 @@ mod tests {
 
     fn check(line: &str, expected: &[(&str, &str)]) {
         let problem = change(line.as_bytes()).unwrap_err();
-        let found: Vec<(&str, &str)> = problem.errors().iter().map(|f| (f.pointer.as_str(), f.code.text())).collect();
+        let found: Vec<(&str, &str)> = problem
+            .errors()
+            .iter()
+            .map(|f| (f.pointer.as_str(), f.code.text()))
+            .collect();
         assert_eq!(found, expected, "{line}");
     }
 
@@ -293,7 +315,10 @@ mod tests {
             assert!(change(line.as_bytes()).is_ok(), "{line}");
         }
         let member = change(br#"{"kind": "member", "of": {"venue": "v"}, "user": "a", "role": "dj"}"#).unwrap();
-        let place = Place { kind: PlaceKind::Venue, id: "v".into() };
+        let place = Place {
+            kind: PlaceKind::Venue,
+            id: "v".into(),
+        };
         assert_eq!(member.0, Change::PutMember(place, "a".into(), "dj".into()));
     }
 
@@ -302,8 +327,14 @@ mod tests {
         check("[]", &[("/kind", "INVALID_VALUE")]);
         check(r#"{"kind": "guest"}"#, &[("/kind", "INVALID_VALUE")]);
         check(r#"{"kind": "user"}"#, &[("/id", "MISSING_FIELD")]);
-        check(r#"{"kind": "user", "id": "a", "rule": "dj"}"#, &[("/rule", "UNKNOWN_FIELD")]);
-        check(r#"{"kind": "member", "user": "a", "role": "dj"}"#, &[("/of", "MISSING_FIELD")]);
+        check(
+            r#"{"kind": "user", "id": "a", "rule": "dj"}"#,
+            &[("/rule", "UNKNOWN_FIELD")],
+        );
+        check(
+            r#"{"kind": "member", "user": "a", "role": "dj"}"#,
+            &[("/of", "MISSING_FIELD")],
+        );
         check(
             r#"{"kind": "member", "of": {"wedding": "w", "venue": "v"}, "user": "a"}"#,
             &[("/of", "INVALID_VALUE"), ("/role", "MISSING_FIELD")],

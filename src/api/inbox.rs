@@ -10,8 +10,8 @@ use crate::state::broadcasts::Hot;
 use axum::extract::State;
 use axum::response::Response;
 use http::{StatusCode, Uri};
-use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use std::sync::Arc;
 
 /// Broadcasts looked at for one page; unread counts are exact below it and say so above it.
@@ -36,8 +36,14 @@ impl Filter {
             && (!self.unread || is_unread(hot, self.user))
             && self.priority.is_none_or(|priority| draft.priority == priority)
             && self.kind.as_ref().is_none_or(|kind| *kind == draft.kind)
-            && self.category.as_ref().is_none_or(|category| category == draft.category())
-            && self.wedding.as_ref().is_none_or(|wedding| draft.wedding() == Some(wedding))
+            && self
+                .category
+                .as_ref()
+                .is_none_or(|category| category == draft.category())
+            && self
+                .wedding
+                .as_ref()
+                .is_none_or(|wedding| draft.wedding() == Some(wedding))
             && self.since.is_none_or(|since| hot.broadcast.accepted_at >= since)
     }
 }
@@ -75,7 +81,10 @@ impl Serialize for Item {
         map.serialize_entry("drill", &draft.drill)?;
         map.serialize_entry("acknowledge", &draft.acknowledge.as_ref().map(AcknowledgeView))?;
         map.serialize_entry("state", self.hot.ledger.step(self.user).map_or("targeted", Step::name))?;
-        map.serialize_entry("answer", &self.hot.ledger.answers.get(&self.user).map(|answer| &answer.answer))?;
+        map.serialize_entry(
+            "answer",
+            &self.hot.ledger.answers.get(&self.user).map(|answer| &answer.answer),
+        )?;
         map.end()
     }
 }
@@ -109,7 +118,9 @@ struct Unread {
 }
 
 pub async fn inbox(State(context): State<Arc<Context>>, uri: Uri) -> Result<Response, Problem> {
-    const KNOWN: &[&str] = &["user", "limit", "after", "unread", "priority", "type", "wedding", "category", "since"];
+    const KNOWN: &[&str] = &[
+        "user", "limit", "after", "unread", "priority", "type", "wedding", "category", "since",
+    ];
     let (query, deadline) = (Query::read(&uri, KNOWN)?, context.deadline());
     context.fresh(&query, deadline).await?;
     let (_, user) = context.caller(&query, deadline).await?;
@@ -122,14 +133,30 @@ pub async fn inbox(State(context): State<Arc<Context>>, uri: Uri) -> Result<Resp
         category: owned("category"),
         wedding: owned("wedding"),
         since: query.time("since")?,
-        below: query.parse("after", "an id that a page ended with", BroadcastId::parse)?.map_or(Number::MAX, BroadcastId::number),
+        below: query
+            .parse("after", "an id that a page ended with", BroadcastId::parse)?
+            .map_or(Number::MAX, BroadcastId::number),
         limit: query.limit()?,
     };
-    let found = context.blocking(move |context| look(context, &filter)).await.unwrap_or_default();
+    let found = context
+        .blocking(move |context| look(context, &filter))
+        .await
+        .unwrap_or_default();
     let now = context.handle.log_time();
-    let next = found.items.last().filter(|_| found.more).map(|hot| hot.broadcast.id.to_string());
+    let next = found
+        .items
+        .last()
+        .filter(|_| found.more)
+        .map(|hot| hot.broadcast.id.to_string());
     let [critical, high, normal, low] = found.unread;
-    let unread = Unread { critical, high, normal, low, total: found.unread.iter().sum(), at_least: found.cut };
+    let unread = Unread {
+        critical,
+        high,
+        normal,
+        low,
+        total: found.unread.iter().sum(),
+        at_least: found.cut,
+    };
     let items = found.items.into_iter().map(|hot| Item { hot, user, now }).collect();
     Ok(wire::json(StatusCode::OK, &Inbox { items, next, unread }))
 }
@@ -148,12 +175,10 @@ fn look(context: &Context, filter: &Filter) -> Found {
             found.unread[hot.broadcast.draft.priority.index()] += 1;
         }
         if filter.passes(&hot) {
+            // once the page is full only the unread are counted
             found.more = found.items.len() == filter.limit;
             if !found.more {
                 found.items.push(hot);
-            } else if looked_at > filter.limit {
-                // the page is full and there is more: from here on only the unread are counted
-                found.more = true;
             }
         }
         true

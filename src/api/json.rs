@@ -41,7 +41,10 @@ impl Json<'_> {
 /// Reads a body. `raw` names the member of the outermost object that is kept as it stands (or is empty).
 pub fn parse<'a>(bytes: &'a [u8], raw: &'static str) -> Result<Json<'a>, Problem> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        Problem::new(Code::InvalidUtf8, format!("byte {} starts no valid character", error.valid_up_to()))
+        Problem::new(
+            Code::InvalidUtf8,
+            format!("byte {} starts no valid character", error.valid_up_to()),
+        )
     })?;
     read(text, raw).map_err(|error| Problem::new(Code::MalformedJson, error.to_string()))
 }
@@ -119,7 +122,9 @@ impl<'de> Visitor<'de> for Seed {
             members.push((name, value));
         }
         match duplicate(&members) {
-            Some(name) => Err(A::Error::custom(format_args!("the name {name:?} stands twice in one object"))),
+            Some(name) => Err(A::Error::custom(format_args!(
+                "the name {name:?} stands twice in one object"
+            ))),
             None => Ok(Json::Object(members)),
         }
     }
@@ -135,8 +140,13 @@ fn raw_member(raw: &RawValue) -> Result<Json<'_>, serde_json::Error> {
 
 fn duplicate<'m>(members: &'m [(Cow<'_, str>, Json<'_>)]) -> Option<&'m str> {
     if members.len() <= PAIRS_MAX {
-        let repeats = |(at, (name, _)): &(usize, &(Cow<'_, str>, Json<'_>))| members[..*at].iter().any(|(n, _)| n == name);
-        return members.iter().enumerate().find(repeats).map(|(_, (name, _))| name.as_ref());
+        let repeats =
+            |(at, (name, _)): &(usize, &(Cow<'_, str>, Json<'_>))| members[..*at].iter().any(|(n, _)| n == name);
+        return members
+            .iter()
+            .enumerate()
+            .find(repeats)
+            .map(|(_, (name, _))| name.as_ref());
     }
     let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_ref()).collect();
     names.sort_unstable();
@@ -182,10 +192,26 @@ mod tests {
         check_refused(b"{\"a\": 1,}", Code::MalformedJson, "column 9");
         check_refused(b"{\"a\": 1} x", Code::MalformedJson, "trailing");
         check_refused(b"{\"a\": \"\xff\"}", Code::InvalidUtf8, "byte 7");
-        check_refused(b"{\"a\": 1, \"b\": 2, \"a\": 3}", Code::MalformedJson, "\"a\" stands twice");
-        check_refused(b"{\"a\": {\"b\": 2, \"\\u0062\": 3}}", Code::MalformedJson, "\"b\" stands twice");
-        check_refused(b"{\"data\": {\"b\": 2, \"b\": 3}}", Code::MalformedJson, "\"b\" stands twice");
-        check_refused(b"{\"data\": 1, \"data\": 1}", Code::MalformedJson, "\"data\" stands twice");
+        check_refused(
+            b"{\"a\": 1, \"b\": 2, \"a\": 3}",
+            Code::MalformedJson,
+            "\"a\" stands twice",
+        );
+        check_refused(
+            b"{\"a\": {\"b\": 2, \"\\u0062\": 3}}",
+            Code::MalformedJson,
+            "\"b\" stands twice",
+        );
+        check_refused(
+            b"{\"data\": {\"b\": 2, \"b\": 3}}",
+            Code::MalformedJson,
+            "\"b\" stands twice",
+        );
+        check_refused(
+            b"{\"data\": 1, \"data\": 1}",
+            Code::MalformedJson,
+            "\"data\" stands twice",
+        );
         check_refused(br#"{"a": "\ud800"}"#, Code::MalformedJson, "");
         check_refused(br#"{"data": ["\ud800"]}"#, Code::MalformedJson, "");
         check_refused(br#"{"a": "x\u0000y"}"#, Code::MalformedJson, "U+0000");
@@ -209,17 +235,27 @@ mod tests {
     fn many_members_are_searched_for_duplicates_too() {
         let members: Vec<String> = (0..50_000).map(|n| format!("\"n{n}\":0")).collect();
         assert!(parse(format!("{{{}}}", members.join(",")).as_bytes(), "").is_ok());
-        check_refused(format!("{{{},\"n7\":1}}", members.join(",")).as_bytes(), Code::MalformedJson, "\"n7\" stands twice");
+        check_refused(
+            format!("{{{},\"n7\":1}}", members.join(",")).as_bytes(),
+            Code::MalformedJson,
+            "\"n7\" stands twice",
+        );
     }
 
     #[test]
     fn a_raw_member_keeps_its_spelling() {
-        let Json::Object(members) = parse(br#"{"data": {"n": 1.50, "big": 12345678901234567890}, "a": {"data": 1}}"#, "data").unwrap()
-        else {
+        let Json::Object(members) = parse(
+            br#"{"data": {"n": 1.50, "big": 12345678901234567890}, "a": {"data": 1}}"#,
+            "data",
+        )
+        .unwrap() else {
             panic!("an object")
         };
         assert_eq!(members[0].1, Json::Raw(r#"{"n": 1.50, "big": 12345678901234567890}"#));
         assert_eq!(members[1].1, Json::Object(vec![("data".into(), Json::Whole(1))]));
-        assert_eq!(parse(br#"{"data": null}"#, "data").unwrap(), Json::Object(vec![("data".into(), Json::Null)]));
+        assert_eq!(
+            parse(br#"{"data": null}"#, "data").unwrap(),
+            Json::Object(vec![("data".into(), Json::Null)])
+        );
     }
 }

@@ -88,7 +88,10 @@ impl Lines {
         self.number += 1;
         let too_long = std::mem::take(&mut self.skipping);
         let text = if too_long {
-            Err(Problem::new(Code::TooLarge, format!("the line has more than {} bytes", self.line_bytes_max)))
+            Err(Problem::new(
+                Code::TooLarge,
+                format!("the line has more than {} bytes", self.line_bytes_max),
+            ))
         } else if self.started.is_empty() {
             Ok(part)
         } else {
@@ -97,7 +100,10 @@ impl Lines {
             }
             Ok(self.started.split().freeze())
         };
-        Some(Line { number: self.number, text })
+        Some(Line {
+            number: self.number,
+            text,
+        })
     }
 }
 
@@ -117,10 +123,16 @@ mod tests {
         let mut lines = Lines::new(Body::from_stream(stream), 8, Duration::from_secs(5));
         let mut found = Vec::new();
         while let Some(line) = lines.next().await.unwrap() {
-            let text = line.text.map_or_else(|problem| problem.code().text().to_owned(), |text| String::from_utf8(text.to_vec()).unwrap());
+            let text = line.text.map_or_else(
+                |problem| problem.code().text().to_owned(),
+                |text| String::from_utf8(text.to_vec()).unwrap(),
+            );
             found.push((line.number, text));
         }
-        let expected: Vec<(u64, String)> = expected.iter().map(|(number, text)| (*number, (*text).to_owned())).collect();
+        let expected: Vec<(u64, String)> = expected
+            .iter()
+            .map(|(number, text)| (*number, (*text).to_owned()))
+            .collect();
         assert_eq!(found, expected, "{chunks:?}");
     }
 

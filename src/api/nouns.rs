@@ -6,8 +6,8 @@ use super::problem::Code;
 use super::wire::At;
 use crate::base::clock::Millis;
 use crate::model::directory::{Preferences, QuietHours, Segment, User, Venue, Wedding, WeddingStatus};
-use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
 pub const NAME_MAX: usize = 200;
 pub const ATTRIBUTES_MAX: usize = 32;
@@ -32,12 +32,35 @@ const STATUSES: [(&str, WeddingStatus); 4] = [
 
 /// Fields of a line of an import; a `PUT` has them all but the first.
 pub const USER: &[&str] = &["kind", "id", "role", "tier", "locale", "timezone", "attributes"];
-pub const WEDDING: &[&str] =
-    &["kind", "id", "name", "venue", "timezone", "starts_at", "ends_at", "guests_expected", "status"];
+pub const WEDDING: &[&str] = &[
+    "kind",
+    "id",
+    "name",
+    "venue",
+    "timezone",
+    "starts_at",
+    "ends_at",
+    "guests_expected",
+    "status",
+];
 pub const VENUE: &[&str] = &["kind", "id", "name", "timezone", "latitude", "longitude"];
-pub const SEGMENT: &[&str] =
-    &["kind", "name", "roles", "tiers", "attributes", "wedding_status", "wedding_within_days"];
-pub const PREFERENCES: &[&str] = &["kind", "user", "muted_categories", "critical_only", "quiet_hours", "channels"];
+pub const SEGMENT: &[&str] = &[
+    "kind",
+    "name",
+    "roles",
+    "tiers",
+    "attributes",
+    "wedding_status",
+    "wedding_within_days",
+];
+pub const PREFERENCES: &[&str] = &[
+    "kind",
+    "user",
+    "muted_categories",
+    "critical_only",
+    "quiet_hours",
+    "channels",
+];
 
 pub fn user(fields: &mut Fields<'_, '_, '_>, id: String) -> User {
     User {
@@ -63,7 +86,9 @@ fn attributes(fields: &mut Fields<'_, '_, '_>) -> Vec<(String, String)> {
             Json::Number(number) => number.to_string(),
             Json::Bool(flag) => flag.to_string(),
             other => {
-                fields.faults.add(&path, Code::WrongType, format!("must be a text, not {}", other.noun()));
+                fields
+                    .faults
+                    .add(&path, Code::WrongType, format!("must be a text, not {}", other.noun()));
                 continue;
             }
         };
@@ -145,9 +170,16 @@ pub fn segment(fields: &mut Fields<'_, '_, '_>, name: String) -> Segment {
     }
     let status = |value, path: &Path<'_>, faults: &mut super::fields::Faults| {
         let word = super::fields::word(value, path, WORD_MAX, faults)?;
-        let found = STATUSES.iter().find(|(name, _)| *name == word).map(|(_, status)| *status);
+        let found = STATUSES
+            .iter()
+            .find(|(name, _)| *name == word)
+            .map(|(_, status)| *status);
         if found.is_none() {
-            faults.add(path, Code::InvalidValue, "must be one of planned, active, completed, cancelled");
+            faults.add(
+                path,
+                Code::InvalidValue,
+                "must be one of planned, active, completed, cancelled",
+            );
         }
         found
     };
@@ -156,7 +188,9 @@ pub fn segment(fields: &mut Fields<'_, '_, '_>, name: String) -> Segment {
         roles,
         tiers,
         attributes,
-        wedding_status: fields.list("wedding_status", STATUSES.len(), status).unwrap_or_default(),
+        wedding_status: fields
+            .list("wedding_status", STATUSES.len(), status)
+            .unwrap_or_default(),
         wedding_within_days: fields.whole("wedding_within_days", 0, 36_500).map(|days| days as u32),
     }
 }
@@ -178,7 +212,9 @@ fn attribute_values(value: Json<'_>, path: &Path<'_>, faults: &mut super::fields
 
 pub fn preferences(fields: &mut Fields<'_, '_, '_>) -> Preferences {
     Preferences {
-        muted_categories: fields.words("muted_categories", CATEGORIES_MAX, WORD_MAX).unwrap_or_default(),
+        muted_categories: fields
+            .words("muted_categories", CATEGORIES_MAX, WORD_MAX)
+            .unwrap_or_default(),
         critical_only: fields.flag("critical_only").unwrap_or_default(),
         quiet_hours: quiet_hours(fields),
         channels: fields.words("channels", CATEGORIES_MAX, WORD_MAX).unwrap_or_default(),
@@ -196,7 +232,11 @@ fn quiet_hours(fields: &mut Fields<'_, '_, '_>) -> Option<QuietHours> {
         hours.missing("timezone");
         None
     };
-    Some(QuietHours { start: start?, end: end?, timezone: timezone? })
+    Some(QuietHours {
+        start: start?,
+        end: end?,
+        timezone: timezone?,
+    })
 }
 
 fn time_of_day(fields: &mut Fields<'_, '_, '_>, name: &str) -> Option<String> {
@@ -205,8 +245,12 @@ fn time_of_day(fields: &mut Fields<'_, '_, '_>, name: &str) -> Option<String> {
         return None;
     }
     let text = fields.raw_text(name)?;
-    let digits = |text: &str, below: u8| text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u8>().is_ok_and(|n| n < below);
-    let is_time = text.split_once(':').is_some_and(|(hour, minute)| digits(hour, 24) && digits(minute, 60));
+    let digits = |text: &str, below: u8| {
+        text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u8>().is_ok_and(|n| n < below)
+    };
+    let is_time = text
+        .split_once(':')
+        .is_some_and(|(hour, minute)| digits(hour, 24) && digits(minute, 60));
     if !is_time {
         fields.fault(name, Code::InvalidValue, "must be a time of day like 22:30");
         return None;
@@ -227,10 +271,22 @@ pub struct View<'a, T>(pub &'a T);
 
 impl Serialize for View<'_, User> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let User { id, role, tier, locale, timezone, attributes } = self.0;
+        let User {
+            id,
+            role,
+            tier,
+            locale,
+            timezone,
+            attributes,
+        } = self.0;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("id", id)?;
-        for (name, value) in [("role", role), ("tier", tier), ("locale", locale), ("timezone", timezone)] {
+        for (name, value) in [
+            ("role", role),
+            ("tier", tier),
+            ("locale", locale),
+            ("timezone", timezone),
+        ] {
             if !value.is_empty() {
                 map.serialize_entry(name, value)?;
             }
@@ -292,8 +348,15 @@ impl Serialize for View<'_, Preferences> {
             end: &'a str,
             timezone: &'a str,
         }
-        let Preferences { muted_categories, critical_only, quiet_hours, channels } = self.0;
-        let hours = quiet_hours.as_ref().map(|QuietHours { start, end, timezone }| Hours { start, end, timezone });
+        let Preferences {
+            muted_categories,
+            critical_only,
+            quiet_hours,
+            channels,
+        } = self.0;
+        let hours = quiet_hours
+            .as_ref()
+            .map(|QuietHours { start, end, timezone }| Hours { start, end, timezone });
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("muted_categories", muted_categories)?;
         map.serialize_entry("critical_only", critical_only)?;
@@ -331,7 +394,11 @@ mod tests {
         if faults.is_empty() {
             return Ok(shown.unwrap());
         }
-        Err(faults.into_list().into_iter().map(|fault| (fault.pointer, fault.code.text())).collect())
+        Err(faults
+            .into_list()
+            .into_iter()
+            .map(|fault| (fault.pointer, fault.code.text()))
+            .collect())
     }
 
     #[test]
@@ -343,12 +410,18 @@ mod tests {
                 assert_eq!(&shown[name], value, "{kind}/{name}");
             }
         };
-        check("user", r#"{"role": "dj", "tier": "scale", "locale": "en", "timezone": "America/New_York", "attributes": {"a": "b"}}"#);
+        check(
+            "user",
+            r#"{"role": "dj", "tier": "scale", "locale": "en", "timezone": "America/New_York", "attributes": {"a": "b"}}"#,
+        );
         check(
             "wedding",
             r#"{"name": "A / B", "venue": "v", "timezone": "UTC", "starts_at": "2027-06-19T19:30:00.000Z", "ends_at": "2027-06-20T03:00:00.000Z", "guests_expected": 132, "status": "planned"}"#,
         );
-        check("venue", r#"{"name": "V", "timezone": "UTC", "latitude": 42.44, "longitude": -72.33}"#);
+        check(
+            "venue",
+            r#"{"name": "V", "timezone": "UTC", "latitude": 42.44, "longitude": -72.33}"#,
+        );
         check(
             "segment",
             r#"{"roles": ["guest"], "tiers": ["scale"], "attributes": {"a": ["b", "c"]}, "wedding_status": ["planned"], "wedding_within_days": 365}"#,
@@ -366,9 +439,21 @@ mod tests {
             let found: Vec<(&str, &str)> = found.iter().map(|(pointer, code)| (pointer.as_str(), *code)).collect();
             assert_eq!(found, expected, "{kind} {body}");
         };
-        check("user", r#"{"tier": "gold", "timezone": "Mars/Olympus"}"#, &[("/tier", "INVALID_VALUE"), ("/timezone", "INVALID_VALUE")]);
-        check("user", r#"{"attributes": {"a": [1]}}"#, &[("/attributes/a", "WRONG_TYPE")]);
-        check("wedding", "{}", &[("/starts_at", "MISSING_FIELD"), ("/ends_at", "MISSING_FIELD")]);
+        check(
+            "user",
+            r#"{"tier": "gold", "timezone": "Mars/Olympus"}"#,
+            &[("/tier", "INVALID_VALUE"), ("/timezone", "INVALID_VALUE")],
+        );
+        check(
+            "user",
+            r#"{"attributes": {"a": [1]}}"#,
+            &[("/attributes/a", "WRONG_TYPE")],
+        );
+        check(
+            "wedding",
+            "{}",
+            &[("/starts_at", "MISSING_FIELD"), ("/ends_at", "MISSING_FIELD")],
+        );
         check(
             "wedding",
             r#"{"starts_at": "0001-01-01T00:00:00Z", "ends_at": "9999-01-01T00:00:00Z"}"#,
@@ -380,7 +465,11 @@ mod tests {
             &[("/ends_at", "OUT_OF_RANGE"), ("/guests_expected", "OUT_OF_RANGE")],
         );
         check("venue", r#"{"latitude": 91}"#, &[("/latitude", "OUT_OF_RANGE")]);
-        check("segment", r#"{"wedding_status": ["over"]}"#, &[("/wedding_status/0", "INVALID_VALUE")]);
+        check(
+            "segment",
+            r#"{"wedding_status": ["over"]}"#,
+            &[("/wedding_status/0", "INVALID_VALUE")],
+        );
         check(
             "preferences",
             r#"{"quiet_hours": {"start": "24:00", "end": "+7:30"}}"#,

@@ -5,7 +5,7 @@ use super::problem::{Code, Problem};
 use super::request::Query;
 use super::wire;
 use crate::base::clock;
-use crate::gateway::QueueStatus;
+use crate::gateway::gateway::QueueStatus;
 use crate::metrics::METRICS;
 use crate::model::{NodeId, PerPriority, Priority};
 use axum::body::Body;
@@ -22,7 +22,9 @@ const RATE_OVER: Duration = Duration::from_millis(500);
 
 fn text(content_type: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -73,13 +75,27 @@ pub async fn cluster(State(context): State<Arc<Context>>, uri: Uri) -> Result<Re
     let (query, deadline) = (Query::read(&uri, &[])?, context.deadline());
     context.fresh(&query, deadline).await?;
     let leadership = context.handle.leadership();
-    let statuses: BTreeMap<NodeId, _> = context.handle.nodes().into_iter().map(|status| (status.node, status)).collect();
-    let ids: BTreeSet<NodeId> = statuses.keys().copied().chain(context.nodes.iter().map(|(node, _)| *node)).collect();
+    let statuses: BTreeMap<NodeId, _> = context
+        .handle
+        .nodes()
+        .into_iter()
+        .map(|status| (status.node, status))
+        .collect();
+    let ids: BTreeSet<NodeId> = statuses
+        .keys()
+        .copied()
+        .chain(context.nodes.iter().map(|(node, _)| *node))
+        .collect();
     let describe = |node: NodeId| {
         let status = statuses.get(&node);
-        let (record, connected) =
-            context.handle.read(|state| (state.nodes().get(node).cloned(), state.presence().connected_at(node)));
-        let configured = context.nodes.iter().find(|(id, _)| *id == node).map(|(_, url)| url.clone());
+        let (record, connected) = context
+            .handle
+            .read(|state| (state.nodes().get(node).cloned(), state.presence().connected_at(node)));
+        let configured = context
+            .nodes
+            .iter()
+            .find(|(id, _)| *id == node)
+            .map(|(_, url)| url.clone());
         Node {
             node,
             role: status.map_or("unknown", |status| status.role),
@@ -87,11 +103,20 @@ pub async fn cluster(State(context): State<Arc<Context>>, uri: Uri) -> Result<Re
             applied: status.map_or(0, |status| status.applied),
             lag: status.and_then(|status| status.lag),
             version: record.map(|record| record.version),
-            sessions: if node == context.node { context.gateway.sessions() as u64 } else { connected },
+            sessions: if node == context.node {
+                context.gateway.sessions() as u64
+            } else {
+                connected
+            },
         }
     };
     let nodes = ids.into_iter().map(describe).collect();
-    let cluster = Cluster { leader: leadership.leader, term: leadership.term, node: context.node, nodes };
+    let cluster = Cluster {
+        leader: leadership.leader,
+        term: leadership.term,
+        node: context.node,
+        nodes,
+    };
     Ok(wire::json(StatusCode::OK, &cluster))
 }
 
@@ -174,7 +199,12 @@ pub async fn workers(State(context): State<Arc<Context>>, uri: Uri) -> Result<Re
         busy_share: worker.busy_share,
         panics: worker.panics,
     });
-    Ok(wire::json(StatusCode::OK, &Workers { workers: each.collect() }))
+    Ok(wire::json(
+        StatusCode::OK,
+        &Workers {
+            workers: each.collect(),
+        },
+    ))
 }
 
 pub async fn config(State(context): State<Arc<Context>>, uri: Uri) -> Result<Response, Problem> {
@@ -186,7 +216,13 @@ pub async fn config(State(context): State<Arc<Context>>, uri: Uri) -> Result<Res
 pub async fn problem(axum::extract::Path(code): axum::extract::Path<String>) -> Result<Response, Problem> {
     let found = Code::ALL.iter().find(|known| known.text() == code);
     let found = found.ok_or_else(|| Problem::absent("problem", super::fields::shorten(&code)))?;
-    let page = format!("{}\n\n{}\n\nstatus: {}\nretryable: {}\n", found.text(), found.title(), found.status().as_u16(), found.retryable());
+    let page = format!(
+        "{}\n\n{}\n\nstatus: {}\nretryable: {}\n",
+        found.text(),
+        found.title(),
+        found.status().as_u16(),
+        found.retryable()
+    );
     Ok(text("text/plain; charset=utf-8", page))
 }
 
@@ -194,6 +230,8 @@ pub async fn problem(axum::extract::Path(code): axum::extract::Path<String>) -> 
 pub async fn page() -> Response {
     let mut response = text("text/html; charset=utf-8", include_str!("page.html"));
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     response
 }

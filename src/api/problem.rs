@@ -108,7 +108,11 @@ fn as_text<S: serde::Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S:
 
 impl Fault {
     pub fn new(pointer: impl ToString, code: Code, detail: impl Into<String>) -> Self {
-        Self { pointer: pointer.to_string(), code, detail: detail.into() }
+        Self {
+            pointer: pointer.to_string(),
+            code,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -264,7 +268,11 @@ impl Problem {
 
     pub fn of_publish(error: &ProposeError) -> Self {
         let unknown = matches!(error, ProposeError::TimedOut { proposed: true });
-        Self::of_proposal(error).with_outcome(if unknown { Published::Unknown } else { Published::NotPublished })
+        Self::of_proposal(error).with_outcome(if unknown {
+            Published::Unknown
+        } else {
+            Published::NotPublished
+        })
     }
 }
 
@@ -309,10 +317,16 @@ impl IntoResponse for Problem {
         let mut response = Response::new(axum::body::Body::from(self.json()));
         *response.status_mut() = self.0.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(after) = self.0.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64));
+            headers.insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64),
+            );
         }
         if let Some(methods) = self.0.allow {
             headers.insert(header::ALLOW, methods);
@@ -337,8 +351,15 @@ mod tests {
         let words: HashSet<&str> = Code::ALL.iter().map(|code| code.text()).collect();
         assert_eq!(words.len(), Code::ALL.len());
         for code in Code::ALL {
-            assert!(code.status().is_client_error() || code.status().is_server_error(), "{code:?}");
-            assert!(code.text().chars().all(|c| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit()));
+            assert!(
+                code.status().is_client_error() || code.status().is_server_error(),
+                "{code:?}"
+            );
+            assert!(
+                code.text()
+                    .chars()
+                    .all(|c| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit())
+            );
         }
     }
 
@@ -369,18 +390,36 @@ mod tests {
         assert_eq!(json["outcome"], outcome, "{error}");
         let response = problem.into_response();
         assert_eq!(response.status().as_u16(), status, "{error}");
-        let header = response.headers().get("retry-after").map(|value| value.to_str().unwrap());
+        let header = response
+            .headers()
+            .get("retry-after")
+            .map(|value| value.to_str().unwrap());
         assert_eq!(header, retry_after, "{error}");
     }
 
     #[test]
     fn a_failed_publish_says_what_is_known_and_when_to_come_back() {
         let wait = Duration::from_millis(1200);
-        check_proposal(&ProposeError::NoLeader { retry_after: wait }, 503, "not_published", Some("2"));
-        check_proposal(&ProposeError::Overloaded { retry_after: wait }, 503, "not_published", Some("2"));
+        check_proposal(
+            &ProposeError::NoLeader { retry_after: wait },
+            503,
+            "not_published",
+            Some("2"),
+        );
+        check_proposal(
+            &ProposeError::Overloaded { retry_after: wait },
+            503,
+            "not_published",
+            Some("2"),
+        );
         check_proposal(&ProposeError::DiskFull, 507, "not_published", Some("10"));
         check_proposal(&ProposeError::TimedOut { proposed: true }, 503, "unknown", Some("1"));
-        check_proposal(&ProposeError::TimedOut { proposed: false }, 503, "not_published", Some("1"));
+        check_proposal(
+            &ProposeError::TimedOut { proposed: false },
+            503,
+            "not_published",
+            Some("1"),
+        );
         check_proposal(&ProposeError::Stopping, 503, "not_published", Some("1"));
     }
 

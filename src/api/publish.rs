@@ -65,7 +65,12 @@ impl Done {
 }
 
 /// From the bytes of one broadcast to its answer; also the road of each line of a batch.
-pub async fn accept(context: &Arc<Context>, key: Option<&str>, body: &[u8], deadline: Instant) -> Result<Done, Problem> {
+pub async fn accept(
+    context: &Arc<Context>,
+    key: Option<&str>,
+    body: &[u8],
+    deadline: Instant,
+) -> Result<Done, Problem> {
     if context.is_draining() {
         return Err(Problem::new(Code::Stopping, "this node is stopping").with_outcome(Published::NotPublished));
     }
@@ -74,7 +79,10 @@ pub async fn accept(context: &Arc<Context>, key: Option<&str>, body: &[u8], dead
     let _turn = match key.table_bytes_max {
         0 => None,
         _ => Some(context.running.enter(key.fingerprint).ok_or_else(|| {
-            Problem::new(Code::KeyInProgress, "a request with this key is still running on this node")
+            Problem::new(
+                Code::KeyInProgress,
+                "a request with this key is still running on this node",
+            )
         })?),
     };
     let publish = Publish {
@@ -86,7 +94,11 @@ pub async fn accept(context: &Arc<Context>, key: Option<&str>, body: &[u8], dead
     // what the state refuses points into the audience, which it does not give back
     let audience = publish.draft.audience.clone();
     let command = Command::Publish(Box::new(publish));
-    let proposed = context.handle.propose(command, deadline).await.map_err(|error| Problem::of_publish(&error))?;
+    let proposed = context
+        .handle
+        .propose(command, deadline)
+        .await
+        .map_err(|error| Problem::of_publish(&error))?;
     match proposed.outcome {
         Outcome::Published { number, replayed } => answer(context, number, replayed, proposed.index).await,
         Outcome::Refused(refused) => Err(refusal(&refused, &audience)),
@@ -119,7 +131,9 @@ async fn answer(context: &Arc<Context>, number: u64, replayed: bool, applied: u6
 
 /// The client's key: 1 to 255 visible ASCII characters.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
     let key = value.to_str().unwrap_or_default();
     if (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
         return Ok(Some(key));
@@ -139,12 +153,21 @@ fn clients_key(context: &Context, key: &str, body: &[u8]) -> Key {
 
 /// Forwarding to a new leader must not double a publish, so one without a key gets one here.
 fn own_key() -> Key {
-    Key { fingerprint: rand::random(), body: 0, kept_ms: OWN_KEY_KEPT_MS, table_bytes_max: 0 }
+    Key {
+        fingerprint: rand::random(),
+        body: 0,
+        kept_ms: OWN_KEY_KEPT_MS,
+        table_bytes_max: 0,
+    }
 }
 
 /// Callers do not share keys: a caller's name ends where a byte stands that no name has.
 pub fn fingerprint(caller: &str, key: &str) -> [u8; 16] {
-    let hash = Sha256::new().chain_update(caller).chain_update([0]).chain_update(key).finalize();
+    let hash = Sha256::new()
+        .chain_update(caller)
+        .chain_update([0])
+        .chain_update(key)
+        .finalize();
     let mut first = [0; 16];
     first.copy_from_slice(&hash[..16]);
     first
@@ -161,9 +184,9 @@ fn refusal(refused: &Refused, audience: &Audience) -> Problem {
     let pointer = match refused {
         Refused::UnknownWedding(id) => pointer_to(audience, id, |clause| [("weddings", &clause.weddings)]),
         Refused::UnknownSegment(id) => pointer_to(audience, id, |clause| [("segments", &clause.segments)]),
-        Refused::UnknownVenue(id) => {
-            pointer_to(audience, id, |clause| [("venues", &clause.venues), ("on_site", &clause.on_site)])
-        }
+        Refused::UnknownVenue(id) => pointer_to(audience, id, |clause| {
+            [("venues", &clause.venues), ("on_site", &clause.on_site)]
+        }),
         Refused::ExpiresBeforeRelease => Some("/expires_at".to_owned()),
         Refused::NotYet => Some("/deliver_at".to_owned()),
         Refused::UnknownUser(_)
@@ -178,7 +201,11 @@ fn refusal(refused: &Refused, audience: &Audience) -> Problem {
         Some(pointer) => Problem::fault(pointer, code_of(refused), refused.to_string()),
         None => Problem::from(refused),
     };
-    if problem.status().is_server_error() { problem.with_outcome(Published::NotPublished) } else { problem }
+    if problem.status().is_server_error() {
+        problem.with_outcome(Published::NotPublished)
+    } else {
+        problem
+    }
 }
 
 fn pointer_to<'a, const N: usize>(
@@ -186,8 +213,16 @@ fn pointer_to<'a, const N: usize>(
     id: &str,
     lists: impl Fn(&'a Clause) -> [(&'static str, &'a Vec<String>); N],
 ) -> Option<String> {
-    let clauses = audience.clauses.iter().enumerate().map(|(index, clause)| ("audience", index, clause));
-    let exclude = audience.exclude.iter().enumerate().map(|(index, clause)| ("exclude", index, clause));
+    let clauses = audience
+        .clauses
+        .iter()
+        .enumerate()
+        .map(|(index, clause)| ("audience", index, clause));
+    let exclude = audience
+        .exclude
+        .iter()
+        .enumerate()
+        .map(|(index, clause)| ("exclude", index, clause));
     for (field, index, clause) in clauses.chain(exclude) {
         for (key, values) in lists(clause) {
             if let Some(at) = values.iter().position(|value| value == id) {
@@ -221,7 +256,10 @@ fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
         let connected = state.presence().connected_among(&resolved.recipients);
         Ok((resolved, connected))
     };
-    let (resolved, connected) = context.handle.read(look).map_err(|refused: Refused| refusal(&refused, &draft.audience))?;
+    let (resolved, connected) = context
+        .handle
+        .read(look)
+        .map_err(|refused: Refused| refusal(&refused, &draft.audience))?;
     let targeted = resolved.recipients.len();
     Ok(wire::json(
         StatusCode::OK,
@@ -257,7 +295,12 @@ mod tests {
     fn check_key(value: &[u8], accepted: bool) {
         let mut headers = HeaderMap::new();
         headers.insert("idempotency-key", HeaderValue::from_bytes(value).unwrap());
-        assert_eq!(idempotency_key(&headers).is_ok(), accepted, "{}", String::from_utf8_lossy(value));
+        assert_eq!(
+            idempotency_key(&headers).is_ok(),
+            accepted,
+            "{}",
+            String::from_utf8_lossy(value)
+        );
     }
 
     #[test]
@@ -278,9 +321,15 @@ mod tests {
             on_site: on_site.iter().map(ToString::to_string).collect(),
             ..Clause::default()
         };
-        let audience = Audience { clauses: vec![clause(&["a"], &[])], exclude: vec![clause(&["a"], &["a", "b"])] };
+        let audience = Audience {
+            clauses: vec![clause(&["a"], &[])],
+            exclude: vec![clause(&["a"], &["a", "b"])],
+        };
         let problem = refusal(&Refused::UnknownVenue("b".into()), &audience);
         assert_eq!(problem.errors()[0].pointer, "/exclude/0/on_site/1");
-        assert_eq!((problem.code().text(), problem.status().as_u16()), ("UNKNOWN_VENUE", 422));
+        assert_eq!(
+            (problem.code().text(), problem.status().as_u16()),
+            ("UNKNOWN_VENUE", 422)
+        );
     }
 }

@@ -52,7 +52,12 @@ pub async fn receipts(State(context): State<Arc<Context>>, request: Request) -> 
     let mut counts = [0; 2];
     let mut refused = Vec::new();
     let mut is_expired = true;
-    for (list, step, count) in lists.into_iter().zip([Step::Received, Step::Read]).zip(0..).map(|((l, s), c)| (l, s, c)) {
+    for (list, step, count) in lists
+        .into_iter()
+        .zip([Step::Received, Step::Read])
+        .zip(0..)
+        .map(|((l, s), c)| (l, s, c))
+    {
         for id in list {
             match take(&context, &id, user, deadline).await {
                 Ok(number) => {
@@ -63,7 +68,11 @@ pub async fn receipts(State(context): State<Arc<Context>>, request: Request) -> 
                 Err(problem) if problem.status().is_server_error() => return Err(problem),
                 Err(problem) => {
                     is_expired &= problem.code() == Code::Expired;
-                    refused.push(Not { id, code: problem.code().text(), detail: problem.detail().to_owned() });
+                    refused.push(Not {
+                        id,
+                        code: problem.code().text(),
+                        detail: problem.detail().to_owned(),
+                    });
                 }
             }
         }
@@ -71,9 +80,19 @@ pub async fn receipts(State(context): State<Arc<Context>>, request: Request) -> 
     let [received, read] = counts;
     if received + read == 0 && !refused.is_empty() {
         let code = if is_expired { Code::Expired } else { Code::NotFound };
-        return Err(Problem::new(code, "none of these broadcasts takes a receipt from this user"));
+        return Err(Problem::new(
+            code,
+            "none of these broadcasts takes a receipt from this user",
+        ));
     }
-    Ok(wire::json(StatusCode::OK, &Taken { received, read, refused }))
+    Ok(wire::json(
+        StatusCode::OK,
+        &Taken {
+            received,
+            read,
+            refused,
+        },
+    ))
 }
 
 fn read_receipts(body: Json<'_>) -> Result<[Vec<String>; 2], Problem> {
@@ -98,7 +117,11 @@ async fn take(context: &Arc<Context>, id: &str, user: UserNumber, deadline: Inst
 
 async fn mine(context: &Arc<Context>, id: &str, user: UserNumber, deadline: Instant) -> Result<Hot, Problem> {
     let hot = context.broadcast(id, deadline).await?;
-    if hot.recipients.contains(user) { Ok(hot) } else { Err(Problem::absent("broadcast", super::fields::shorten(id))) }
+    if hot.recipients.contains(user) {
+        Ok(hot)
+    } else {
+        Err(Problem::absent("broadcast", super::fields::shorten(id)))
+    }
 }
 
 #[derive(Serialize)]
@@ -112,7 +135,11 @@ struct Confirmed<'a> {
 }
 
 /// `POST /v1/broadcasts/{id}/acknowledge`
-pub async fn acknowledge(State(context): State<Arc<Context>>, Path(id): Path<String>, request: Request) -> Result<Response, Problem> {
+pub async fn acknowledge(
+    State(context): State<Arc<Context>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (query, body, deadline) = body(&context, request).await?;
     let (_, user) = context.caller(&query, deadline).await?;
     let answer = read_answer(&body)?;
@@ -122,7 +149,12 @@ pub async fn acknowledge(State(context): State<Arc<Context>>, Path(id): Path<Str
     match each.pop() {
         Some(Ok(Acknowledgement { late, repeated })) => {
             METRICS.receipts.with_label_values(&[Step::Acknowledged.name()]).inc();
-            let confirmed = Confirmed { id: &id, answer: &answer, late, repeated };
+            let confirmed = Confirmed {
+                id: &id,
+                answer: &answer,
+                late,
+                repeated,
+            };
             Ok(stamped(wire::json(StatusCode::OK, &confirmed), index))
         }
         Some(Err(refused)) => Err(refusal(&refused, &id)),
@@ -136,18 +168,34 @@ fn read_answer(body: &[u8]) -> Result<String, Problem> {
         return Ok(DEFAULT_ANSWER.to_owned());
     }
     let mut faults = Faults::default();
-    let answer = Fields::open(json::parse(body, "")?, &Pointer::ROOT, &["answer"], &mut faults)
-        .map(|mut fields| if fields.has("answer") { fields.text("answer", ANSWER_MAX) } else { None }.unwrap_or_else(|| DEFAULT_ANSWER.to_owned()));
+    let answer = Fields::open(json::parse(body, "")?, &Pointer::ROOT, &["answer"], &mut faults).map(|mut fields| {
+        if fields.has("answer") {
+            fields.text("answer", ANSWER_MAX)
+        } else {
+            None
+        }
+        .unwrap_or_else(|| DEFAULT_ANSWER.to_owned())
+    });
     faults.or(answer)
 }
 
 /// The log checks this again for broadcasts in memory; older ones cannot change, so this check stands for it.
 fn check_answer(hot: &Hot, answer: &str) -> Result<(), Problem> {
-    let asked = hot.broadcast.draft.acknowledge.as_ref().map(|asked| asked.answers.as_slice()).unwrap_or_default();
+    let asked = hot
+        .broadcast
+        .draft
+        .acknowledge
+        .as_ref()
+        .map(|asked| asked.answers.as_slice())
+        .unwrap_or_default();
     if asked.is_empty() || asked.iter().any(|known| known == answer) {
         return Ok(());
     }
-    Err(Problem::fault("/answer", Code::UnknownAnswer, format!("must be one of {}", asked.join(", "))))
+    Err(Problem::fault(
+        "/answer",
+        Code::UnknownAnswer,
+        format!("must be one of {}", asked.join(", ")),
+    ))
 }
 
 fn refusal(refused: &Refused, id: &str) -> Problem {
@@ -172,8 +220,15 @@ pub async fn acknowledgements(State(context): State<Arc<Context>>, request: Requ
         };
         checked.push(found);
     }
-    let answers: Vec<_> = checked.iter().filter_map(|found| Some((*found.as_ref().ok()?, answer.clone()))).collect();
-    let (each, index) = if answers.is_empty() { (Vec::new(), 0) } else { propose(&context, user, answers, deadline).await? };
+    let answers: Vec<_> = checked
+        .iter()
+        .filter_map(|found| Some((*found.as_ref().ok()?, answer.clone())))
+        .collect();
+    let (each, index) = if answers.is_empty() {
+        (Vec::new(), 0)
+    } else {
+        propose(&context, user, answers, deadline).await?
+    };
     let mut each = each.into_iter();
     let items = ids.iter().zip(checked).map(|(id, found)| {
         let outcome = found.and_then(|_| match each.next() {
@@ -184,12 +239,24 @@ pub async fn acknowledgements(State(context): State<Arc<Context>>, request: Requ
         match outcome {
             Ok(Acknowledgement { late, repeated }) => {
                 METRICS.receipts.with_label_values(&[Step::Acknowledged.name()]).inc();
-                serde_json::json!(Confirmed { id, answer: &answer, late, repeated })
+                serde_json::json!(Confirmed {
+                    id,
+                    answer: &answer,
+                    late,
+                    repeated
+                })
             }
-            Err(problem) => serde_json::json!(Not { id: id.clone(), code: problem.code().text(), detail: problem.detail().to_owned() }),
+            Err(problem) => serde_json::json!(Not {
+                id: id.clone(),
+                code: problem.code().text(),
+                detail: problem.detail().to_owned()
+            }),
         }
     });
-    let page = Page { items: items.collect(), next: None };
+    let page = Page {
+        items: items.collect(),
+        next: None,
+    };
     Ok(stamped(wire::json(StatusCode::OK, &page), index))
 }
 
@@ -199,7 +266,11 @@ fn read_bulk(body: Json<'_>) -> Result<(Vec<String>, String), Problem> {
         if !fields.has("ids") {
             fields.missing("ids");
         }
-        let answer = if fields.has("answer") { fields.text("answer", ANSWER_MAX)? } else { DEFAULT_ANSWER.to_owned() };
+        let answer = if fields.has("answer") {
+            fields.text("answer", ANSWER_MAX)?
+        } else {
+            DEFAULT_ANSWER.to_owned()
+        };
         Some((fields.words("ids", ACKNOWLEDGED_MAX, ID_MAX)?, answer))
     });
     faults.or(bulk)
@@ -207,13 +278,25 @@ fn read_bulk(body: Json<'_>) -> Result<(Vec<String>, String), Problem> {
 
 type Each = Vec<Result<Acknowledgement, Refused>>;
 
-async fn propose(context: &Context, user: UserNumber, answers: Vec<(Number, String)>, deadline: Instant) -> Result<(Each, u64), Problem> {
-    let command = Command::Acknowledge(Acknowledged { user, node: context.node, answers });
+async fn propose(
+    context: &Context,
+    user: UserNumber,
+    answers: Vec<(Number, String)>,
+    deadline: Instant,
+) -> Result<(Each, u64), Problem> {
+    let command = Command::Acknowledge(Acknowledged {
+        user,
+        node: context.node,
+        answers,
+    });
     let proposed = context.handle.propose(command, deadline).await?;
     match proposed.outcome {
         Outcome::Acknowledged(each) => Ok((each, proposed.index)),
         Outcome::Refused(refused) => Err(Problem::from(&refused)),
-        other => Err(Problem::new(Code::Internal, format!("a confirmation came to {other:?}"))),
+        other => Err(Problem::new(
+            Code::Internal,
+            format!("a confirmation came to {other:?}"),
+        )),
     }
 }
 
@@ -228,7 +311,9 @@ async fn body(context: &Context, request: Request) -> Result<(Query, bytes::Byte
 
 fn stamped(mut response: Response, index: u64) -> Response {
     if index > 0 {
-        response.headers_mut().insert("campanile-applied", HeaderValue::from(index));
+        response
+            .headers_mut()
+            .insert("campanile-applied", HeaderValue::from(index));
     }
     response
 }
@@ -243,15 +328,36 @@ mod tests {
         assert_eq!(read_answer(b"").unwrap(), "ok");
         assert_eq!(read_answer(b"{}").unwrap(), "ok");
         assert_eq!(read_answer(br#"{"answer": "need_help"}"#).unwrap(), "need_help");
-        assert_eq!(read_answer(br#"{"answer": 7}"#).unwrap_err().errors()[0].pointer, "/answer");
-        assert_eq!(read_answer(br#"{"answr": "ok"}"#).unwrap_err().code().text(), "UNKNOWN_FIELD");
+        assert_eq!(
+            read_answer(br#"{"answer": 7}"#).unwrap_err().errors()[0].pointer,
+            "/answer"
+        );
+        assert_eq!(
+            read_answer(br#"{"answr": "ok"}"#).unwrap_err().code().text(),
+            "UNKNOWN_FIELD"
+        );
     }
 
     #[test]
     fn lists_are_bounded() {
         let ids = |count: usize| format!("{{\"ids\": [{}]}}", vec!["\"01J\""; count].join(","));
-        assert_eq!(read_bulk(json::parse(ids(50).as_bytes(), "").unwrap()).unwrap().0.len(), 50);
-        assert_eq!(read_bulk(json::parse(ids(51).as_bytes(), "").unwrap()).unwrap_err().code().text(), "TOO_LONG");
-        assert_eq!(read_receipts(json::parse(b"{}", "").unwrap()).unwrap_err().code().text(), "MISSING_FIELD");
+        assert_eq!(
+            read_bulk(json::parse(ids(50).as_bytes(), "").unwrap()).unwrap().0.len(),
+            50
+        );
+        assert_eq!(
+            read_bulk(json::parse(ids(51).as_bytes(), "").unwrap())
+                .unwrap_err()
+                .code()
+                .text(),
+            "TOO_LONG"
+        );
+        assert_eq!(
+            read_receipts(json::parse(b"{}", "").unwrap())
+                .unwrap_err()
+                .code()
+                .text(),
+            "MISSING_FIELD"
+        );
     }
 }

@@ -9,8 +9,8 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 use std::time::Duration;
 
@@ -46,7 +46,9 @@ pub fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
 pub fn json_bytes(status: StatusCode, bytes: Bytes) -> Response {
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -106,7 +108,11 @@ impl<'a> Accepted<'a> {
         Self {
             id: Text26(broadcast.id),
             position: broadcast.position,
-            status: if broadcast.position.is_some() { "released" } else { "scheduled" },
+            status: if broadcast.position.is_some() {
+                "released"
+            } else {
+                "scheduled"
+            },
             priority: broadcast.draft.priority,
             kind: &broadcast.draft.kind,
             targeted: broadcast.targeted,
@@ -166,7 +172,15 @@ impl Serialize for Texts<'_> {
             title: &'a str,
             body: &'a str,
         }
-        serializer.collect_map(self.0.iter().map(|(locale, text)| (locale, View { title: &text.title, body: &text.body })))
+        serializer.collect_map(self.0.iter().map(|(locale, text)| {
+            (
+                locale,
+                View {
+                    title: &text.title,
+                    body: &text.body,
+                },
+            )
+        }))
     }
 }
 
@@ -187,7 +201,12 @@ impl Serialize for AcknowledgeView<'_> {
             role: &'a str,
             count: u32,
         }
-        let Acknowledge { within_ms, answers, need, escalate } = self.0;
+        let Acknowledge {
+            within_ms,
+            answers,
+            need,
+            escalate,
+        } = self.0;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("within", &span(*within_ms))?;
         if !answers.is_empty() {

@@ -2,8 +2,7 @@
 
 use super::cluster::{Cluster, NODES, Settings};
 use anyhow::{Context, Result, bail};
-use serde_json::json;
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How often the parent looks whether a node has ended.
@@ -113,11 +112,13 @@ fn greet(cluster: &Cluster, options: &Options) {
 
 fn announce(cluster: &Cluster, number: u64, options: &Options) {
     let (url, pid) = (cluster.url(number), cluster.pid(number).unwrap_or_default());
-    if options.json {
-        println!("{}", json!({"node": number, "url": url, "pid": pid}));
+    let line = if options.json {
+        format!("{{\"node\": {number}, \"url\": \"{url}\", \"pid\": {pid}}}")
     } else {
-        println!("  {number:<4}  {url:<23}  {pid}");
-    }
+        format!("  {number:<4}  {url:<23}  {pid}")
+    };
+    // Whoever started this may have stopped reading; the nodes go on.
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 #[cfg(test)]

@@ -4,7 +4,11 @@
 use crate::base::clock;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
-use std::{fmt::Write as _, net::SocketAddr, time::Duration};
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -33,6 +37,8 @@ pub struct Head {
 pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
+    /// When its head was read.
+    pub at: Instant,
 }
 
 impl<'a> Call<'a> {
@@ -100,10 +106,12 @@ pub async fn call(node: SocketAddr, call: &Call<'_>, limit: Duration) -> Result<
         socket.write_all(&call.encode(node, "close")).await?;
         let mut buffer = Vec::with_capacity(1024);
         let head = read_head(&mut socket, &mut buffer).await?;
+        let at = clock::now();
         let body = read_body(&mut socket, &head, buffer).await?;
         Ok(Answer {
             status: head.status,
             body,
+            at,
         })
     };
     let end = clock::now() + limit;

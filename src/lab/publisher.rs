@@ -46,7 +46,8 @@ pub async fn post(nodes: &[SocketAddr], first: usize, path: &str, key: &str, bod
     loop {
         let node = nodes[(first + tries as usize) % nodes.len()];
         let answer = http::call(node, &call, TRY_MAX.min(clock::left(end))).await.ok();
-        let (answer, at) = (answer.filter(|answer| stands(answer.status)), clock::now());
+        let answer = answer.filter(|answer| stands(answer.status));
+        let at = answer.as_ref().map_or_else(clock::now, |answer| answer.at);
         tries += 1;
         if answer.is_some() || at >= end {
             return Told {

@@ -22,7 +22,7 @@ use std::time::Duration;
 /// What changed since the last batch, and the log position it stands at.
 pub struct Batch {
     pub applied: u64,
-    /// Opaque to storage: what `consensus` needs to go on from here (log id, membership).
+    /// The applied index (u64, little-endian), then what `consensus` needs to go on from here: opaque to storage.
     pub meta: Bytes,
     pub rows: Vec<Row>,
 }
@@ -73,7 +73,10 @@ impl WriteBehind {
     /// `take` is called once per tick; `None` when nothing changed. `committed` is told each batch's applied index.
     pub fn start(store: Store, config: &Config, take: Take, committed: Committed) -> Result<Self, StorageError> {
         let (orders, waiting) = bounded(ORDERS_MAX);
-        let stored = Arc::new(AtomicU64::new(0));
+        // Until the first batch, the store stands where the last run left it.
+        let meta = store.meta()?.unwrap_or_default();
+        let index = meta.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let stored = Arc::new(AtomicU64::new(index));
         let folder = store.folder().to_owned();
         let every = config.write_behind_every.0;
         let writer = Loop {
@@ -81,7 +84,7 @@ impl WriteBehind {
             take,
             committed,
             stored: stored.clone(),
-            meta: Bytes::new(),
+            meta,
             scan: None,
         };
         let thread = std::thread::Builder::new()
@@ -338,7 +341,7 @@ mod tests {
     use std::time::Duration;
 
     fn row(number: u32, version: u64) -> Row {
-        let gone = (u64::from(number) + version) % 11 == 0;
+        let gone = (u64::from(number) + version).is_multiple_of(11);
         Row {
             key: RowKey::User(number),
             value: (!gone).then(|| Bytes::from(vec![version as u8; 2_000])),
@@ -361,7 +364,7 @@ mod tests {
             let rows = (0..5_000).map(|number| row(number, applied)).collect();
             (applied <= 60).then(|| Batch {
                 applied,
-                meta: Bytes::from(applied.to_string()),
+                meta: Bytes::copy_from_slice(&applied.to_le_bytes()),
                 rows,
             })
         };
@@ -377,7 +380,7 @@ mod tests {
         );
         write_behind.stop();
         let (restored, header) = restore(&info.path, &folder.path().join("again"), &config).unwrap();
-        assert_eq!(header.meta, info.applied.to_string());
+        assert_eq!(header.meta, info.applied.to_le_bytes().as_slice());
         for number in 0..5_000 {
             let found = restored.get(&RowKey::User(number)).unwrap();
             assert_eq!(found, row(number, info.applied).value, "row {number}");

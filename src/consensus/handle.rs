@@ -93,7 +93,9 @@ impl Handle {
             return Err(ProposeError::DiskFull);
         }
         if matches!(command, Command::Publish(_)) && !self.is_founded(deadline).await {
-            return Err(ProposeError::NoLeader { retry_after: RETRY_AFTER });
+            return Err(ProposeError::NoLeader {
+                retry_after: RETRY_AFTER,
+            });
         }
         let command = bincode::serialize(&command).map_err(|_| ProposeError::Stopping)?.into();
         let progress = Arc::new(Progress::default());

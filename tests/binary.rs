@@ -189,7 +189,7 @@ fn nobody_there_has_an_exit_code_of_its_own() {
 fn the_page_of_commands_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/COMMANDS.md");
     let page = page();
-    #[allow(clippy::disallowed_methods)] // no setting: a word to this test
+    #[allow(clippy::disallowed_methods)] // a switch for whoever changes the page, not a setting
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, &page).unwrap();
     }

@@ -171,7 +171,7 @@ impl Handle {
         matches!(tokio::time::timeout_at(deadline.into(), reached).await, Ok(Ok(_)))
     }
 
-    /// ReadIndex: after this, local reads see every write answered before the call. Returns the index.
+    /// `ReadIndex`: after this, local reads see every write answered before the call. Returns the index.
     pub async fn linearizable(&self, deadline: Instant) -> Result<u64, ProposeError> {
         let index = loop {
             let leadership = self.leadership.borrow().clone();
@@ -243,7 +243,7 @@ impl Handle {
                 .replication
                 .as_ref()
                 .and_then(|all| all.get(&node))
-                .cloned()
+                .copied()
                 .flatten();
             let heard = metrics
                 .heartbeat

@@ -1,7 +1,7 @@
 //! Proposals through three nodes in one process: real sockets, real files, a majority on disk before each answer.
 //! Prints one JSON line per number of callers; the callers are spread over the nodes.
 //!
-//! `cargo bench --bench propose`
+//! `cargo bench --bench propose`, or with another `cluster.log_flush_wait_us`: `cargo bench --bench propose -- 50`
 #![allow(clippy::unwrap_used)] // a bench that cannot run stops
 
 use campanile::base::clock;
@@ -36,10 +36,16 @@ fn soon() -> Instant {
     clock::now() + DEADLINE
 }
 
+fn flush_wait() -> u64 {
+    let told = std::env::args().find_map(|argument| argument.parse().ok());
+    told.unwrap_or(Config::default().log_flush_wait_us)
+}
+
 async fn start(folder: &Path, node: u64, peers: &[Peer]) -> (Handle, Running) {
     let config = Config {
         listen: peers[node as usize - 1].peer.clone(),
         peers: peers.to_vec(),
+        log_flush_wait_us: flush_wait(),
         ..Config::default()
     };
     let storage = storage::Config::default();

@@ -206,12 +206,11 @@ impl Server {
             served = connection.as_mut() => Some(served),
             _ = self.closing.wait_for(|closing| *closing) => None,
         };
-        let served = match finished {
-            Some(served) => served,
-            None => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
+        let served = if let Some(served) = finished {
+            served
+        } else {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         };
         if let Err(error) = served {
             tracing::debug!(%error, "a connection ended badly");

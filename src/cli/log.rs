@@ -2,14 +2,13 @@
 
 use super::failure::Failure;
 use crate::config::{Log, LogFormat};
-use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 pub fn start(log: &Log) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&log.level).map_err(|error| {
         Failure::usage(format!("log.level is {:?}: {error}", log.level)).hint("info, or info,campanile::gateway=debug")
     })?;
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|text| text.is_empty());
+    let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

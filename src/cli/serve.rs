@@ -55,6 +55,7 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 /// Never ends unless a parent asked for it: it holds the other end of our standard input as long as it lives.
 fn orphaned() -> std::io::Result<impl Future<Output = ()>> {
     let (told, gone) = oneshot::channel();
+    #[allow(clippy::disallowed_methods)] // no setting: a word between a parent process and its child
     let has_parent = std::env::var_os(PARENT_PIPE).is_some();
     if has_parent {
         std::thread::Builder::new()

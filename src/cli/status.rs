@@ -60,13 +60,16 @@ fn lines(cluster: &Value, queues: &Value) -> Vec<String> {
     }
     lines.extend(table.lines());
     lines.push(format!("\n{STRONG}queues of the node that answered{STRONG:#}"));
-    let mut table = Table::new(&["priority", "waiting", "oldest", "in flight", "retries"]);
+    let mut table = Table::new(&["priority", "waiting", "oldest", "written/s", "in flight", "retries"]);
     for name in PRIORITIES {
-        if let Some(queue) = queue(queues, name) {
+        if let Some(queue) = queues.get(name) {
+            let oldest = queue.get("oldest_seconds").and_then(Value::as_f64).unwrap_or_default();
+            let rate = queue.get("rate").and_then(Value::as_f64).unwrap_or_default();
             table.row(&[
                 &name,
                 &cell(queue, "waiting"),
-                &cell(queue, "oldest"),
+                &format!("{oldest:.1}s"),
+                &output::count(rate.round() as u64),
                 &cell(queue, "in_flight"),
                 &cell(queue, "retries"),
             ]);
@@ -74,21 +77,6 @@ fn lines(cluster: &Value, queues: &Value) -> Vec<String> {
     }
     lines.extend(table.lines());
     lines
-}
-
-/// The queue of a priority: an object by name, or a list of objects that name theirs.
-fn queue<'a>(queues: &'a Value, name: &str) -> Option<&'a Value> {
-    let named = |list: &'a Vec<Value>| {
-        let is_it = |queue: &&Value| queue.get("priority").and_then(Value::as_str) == Some(name);
-        list.iter().find(is_it)
-    };
-    queues.get(name).or_else(|| {
-        let list = ["queues", "items"].iter().find_map(|key| queues.get(*key));
-        match list.unwrap_or(queues) {
-            Value::Array(list) => named(list),
-            object => object.get(name),
-        }
-    })
 }
 
 fn cell(value: &Value, name: &str) -> String {
@@ -110,18 +98,21 @@ mod tests {
         let cluster = json!({"leader": 2, "term": 7, "nodes": [
             {"node": 1, "role": "follower", "url": "http://a:8205", "applied": 98123, "lag": null, "version": "0.1.0", "sessions": 12},
             {"node": 2, "role": "leader", "url": "http://b:8205", "applied": 98123, "lag": 0, "version": "0.1.0", "sessions": 9}]});
-        let list =
-            json!({"queues": [{"priority": "critical", "waiting": 3, "oldest": "12ms", "in_flight": 1, "retries": 0}]});
-        let object = json!({"critical": {"waiting": 3, "oldest": "12ms", "in_flight": 1, "retries": 0}});
-        for queues in [list, object] {
-            let told: Vec<String> = lines(&cluster, &queues)
-                .iter()
-                .map(|line| anstream::adapter::strip_str(line).to_string())
-                .collect();
-            assert_eq!(told[0], "node 2 leads (term 7)");
-            assert_eq!(told[3], "   1  follower  http://a:8205   98,123  -           12  0.1.0");
-            assert_eq!(told.last().unwrap(), "critical        3    12ms          1        0");
-        }
+        let queues = json!({"critical":
+            {"waiting": 3, "oldest_seconds": 0.25, "rate": 1999.6, "in_flight": 1, "retries": 0}});
+        let told: Vec<String> = lines(&cluster, &queues)
+            .iter()
+            .map(|line| anstream::adapter::strip_str(line).to_string())
+            .collect();
+        assert_eq!(told[0], "node 2 leads (term 7)");
+        assert_eq!(
+            told[3],
+            "   1  follower  http://a:8205   98,123  -          12    0.1.0"
+        );
+        assert_eq!(
+            told[told.len() - 1],
+            "critical        3    0.2s      2,000          1        0"
+        );
         assert!(lines(&json!({"leader": null, "nodes": []}), &json!({}))[0].contains("no leader"));
     }
 }

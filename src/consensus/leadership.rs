@@ -93,8 +93,8 @@ impl Watch {
         let mut changes = self.raft.server_metrics();
         loop {
             self.tell(self.look());
-            let changed = tokio::time::timeout(self.every, changes.changed()).await;
-            if let Ok(Err(_)) = changed {
+            let news = tokio::time::timeout(self.every, changes.changed()).await;
+            if let Ok(Err(_)) = news {
                 return self.tell(Leadership::default());
             }
         }

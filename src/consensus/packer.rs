@@ -186,13 +186,12 @@ impl Packer {
         let packer = self.clone();
         let completion = Completion::new(move |result: ClientWriteResult<Types>| {
             drop(permit);
-            match result {
-                Ok(done) => answer(pack, done.log_id.index, done.data),
+            if let Ok(done) = result {
+                answer(pack, done.log_id.index, done.data);
+            } else {
                 // Not appended, or overwritten by another leader: it never will be applied.
-                Err(_) => {
-                    pack.iter().for_each(|waiting| waiting.progress.withdraw());
-                    packer.later(pack, RETRY_EVERY);
-                }
+                withdraw(&pack);
+                packer.later(pack, RETRY_EVERY);
             }
         });
         // If raft has stopped, the replies are dropped with the closure: the callers see an unknown outcome.
@@ -270,7 +269,7 @@ impl Packer {
             Ok(Forwarded::Done(outcomes)) => self.forwarded(pack, outcomes).await,
             Ok(Forwarded::Overloaded) => refuse(pack),
             Ok(Forwarded::NotLeader) => {
-                pack.iter().for_each(|waiting| waiting.progress.withdraw());
+                withdraw(&pack);
                 self.later(pack, RETRY_EVERY);
             }
             Ok(Forwarded::Unknown) | Err(_) => self.later(pack, UNKNOWN_AFTER),
@@ -338,6 +337,13 @@ impl Packer {
             };
         }
         applied.max(time.anchor + time.since.elapsed().as_millis() as Millis)
+    }
+}
+
+/// Whoever gives up from now on knows that it never was proposed.
+fn withdraw(pack: &[Waiting]) {
+    for waiting in pack {
+        waiting.progress.withdraw();
     }
 }
 

@@ -127,19 +127,16 @@ impl Connection {
         deadline: Instant,
     ) -> io::Result<R> {
         let body = encode(message)?;
-        match tokio::time::timeout(clock::left(deadline), self.exchange(path, cluster, body)).await {
-            Ok(answer) => {
-                self.silent.store(0, Ordering::Relaxed);
-                decode(&answer?)
-            }
-            Err(_) => {
-                self.note_silence().await;
-                Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    format!("no answer from {} in time", self.address),
-                ))
-            }
+        let exchange = self.exchange(path, cluster, body);
+        if let Ok(answer) = tokio::time::timeout(clock::left(deadline), exchange).await {
+            self.silent.store(0, Ordering::Relaxed);
+            return decode(&answer?);
         }
+        self.note_silence().await;
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer from {} in time", self.address),
+        ))
     }
 
     /// A connection that leads nowhere would only be found out by TCP minutes after the network is back.

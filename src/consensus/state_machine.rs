@@ -128,7 +128,7 @@ impl Replica {
             }
             Content::Commands(Pack { at, commands }) => self.state.apply(index, at, commands, &mut effects),
             Content::Members(members) => {
-                self.members = Members::new(Some(log_id.clone()), members);
+                self.members = Members::new(Some(log_id), members);
                 self.state.skip(index);
                 Vec::new()
             }
@@ -215,7 +215,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, Members)> {
         let replica = self.0.replica.read();
-        Ok((replica.last.clone(), replica.members.clone()))
+        Ok((replica.last, replica.members.clone()))
     }
 
     async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>

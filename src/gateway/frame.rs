@@ -215,7 +215,7 @@ pub fn problem(reference: Option<&str>, code: &str, detail: &str, retryable: boo
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// These types hold nothing that serde_json refuses; an empty text would be seen by every test of this page.
+/// These types hold nothing that `serde_json` refuses; an empty text would be seen by every test of this page.
 fn text(frame: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(frame).unwrap_or_default()
 }

@@ -385,6 +385,7 @@ impl Gateway {
 /// Looks again and again until it is so, or the deadline has passed.
 fn wait(deadline: Instant, is_so: impl Fn() -> bool) {
     while !is_so() && clock::now() < deadline {
+        #[allow(clippy::disallowed_methods)] // a stop may wait: it runs where nobody is held up
         std::thread::sleep(DRAIN_LOOK);
     }
 }

@@ -59,7 +59,7 @@ impl Cell {
         let mut decoder = session.decoder.take().unwrap_or_default();
         let mut said = Vec::new();
         let result = decoder.push(bytes, context.shared.config.message_bytes_max.bytes(), |what| {
-            said.push(what)
+            said.push(what);
         });
         if !decoder.is_idle() {
             session.decoder = Some(decoder);

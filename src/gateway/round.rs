@@ -169,14 +169,14 @@ impl Cell {
                 0
             }
         };
-        self.count(&batch, done, context);
+        Self::count(&batch, done, context);
         if let Some(round) = self.rounds[kind.index()].as_mut() {
             let at = round.next - 1;
             round.touched[at].done = done;
         }
     }
 
-    fn count(&self, batch: &Batch, done: u64, context: &Context) {
+    fn count(batch: &Batch, done: u64, context: &Context) {
         let mut all = 0;
         for (bits, counter) in batch.bits.iter().zip(&context.written) {
             let count = u64::from((bits & done).count_ones());

@@ -174,7 +174,8 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 mod tests {
     #[test]
     fn a_session_is_small() {
-        // Debug builds of mio keep one more word per socket.
-        assert!(size_of::<super::Session>() <= 72, "{}", size_of::<super::Session>());
+        // Debug builds of mio keep two more words per socket.
+        let most = if cfg!(debug_assertions) { 80 } else { 64 };
+        assert!(size_of::<super::Session>() <= most, "{}", size_of::<super::Session>());
     }
 }

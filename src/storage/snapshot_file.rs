@@ -196,7 +196,7 @@ pub fn rows(
         let mut lengths = [0; 8];
         stream.read_exact(&mut lengths).map_err(StorageError::io(path))?;
         let (key, value) = lengths.split_at(4);
-        let length = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes).unwrap_or(u32::MAX);
+        let length = |bytes: &[u8]| bytes.try_into().map_or(u32::MAX, u32::from_le_bytes);
         let (key, value) = (length(key), length(value));
         if key == 0 {
             return Ok(header);
@@ -302,7 +302,7 @@ mod tests {
     fn what_is_written_is_restored() {
         let folder = tempfile::tempdir().unwrap();
         let path = file(folder.path());
-        assert_eq!(list(folder.path()).unwrap(), [path.clone()]);
+        assert_eq!(list(folder.path()).unwrap(), std::slice::from_ref(&path));
         let (store, header) = restore(&path, &folder.path().join("state"), &Config::default()).unwrap();
         assert_eq!(
             (header.applied, store.meta().unwrap().unwrap().as_ref()),
@@ -310,7 +310,11 @@ mod tests {
         );
         assert_eq!(store.get(&RowKey::User(49)).unwrap().unwrap(), vec![49; 147]);
         let mut count = 0;
-        rows(&path, |_, _| Ok(count += 1)).unwrap();
+        rows(&path, |_, _| {
+            let _: () = count += 1;
+            Ok(())
+        })
+        .unwrap();
         assert_eq!(count, 51);
     }
 

@@ -11,7 +11,6 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -57,7 +56,7 @@ pub struct Store {
 impl Store {
     /// Opens or creates the folder; gives up after `config.open_deadline`.
     pub fn open(folder: &Path, config: &Config) -> Result<Self, StorageError> {
-        let (done, opened) = mpsc::channel();
+        let (done, opened) = crossbeam_channel::bounded(1);
         let (path, cache) = (folder.to_owned(), config.sled_cache.0);
         let open = move || {
             let result = std::panic::catch_unwind(|| {
@@ -362,7 +361,12 @@ mod tests {
             store.write(&rows, b"meta").unwrap();
             assert_eq!(store.get(&RowKey::Presence(1)).unwrap().unwrap().len(), bytes);
             let mut seen = Vec::new();
-            store.scan(|key, value| Ok(seen.push((key, value.len())))).unwrap();
+            store
+                .scan(|key, value| {
+                    let _: () = seen.push((key, value.len()));
+                    Ok(())
+                })
+                .unwrap();
             let expected = [
                 (RowKey::Presence(1), bytes),
                 (RowKey::Presence(2), 9),

@@ -341,7 +341,7 @@ mod tests {
     use std::time::Duration;
 
     fn row(number: u32, version: u64) -> Row {
-        let gone = (u64::from(number) + version) % 11 == 0;
+        let gone = (u64::from(number) + version).is_multiple_of(11);
         Row {
             key: RowKey::User(number),
             value: (!gone).then(|| Bytes::from(vec![version as u8; 2_000])),

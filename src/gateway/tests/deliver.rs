@@ -1,6 +1,7 @@
 use super::fixture::{House, PATIENCE, bitmap, config, draft, eventually, house, release, release_of};
 use crate::base::clock;
-use crate::gateway::{From, Transport};
+use crate::base::size::Span;
+use crate::gateway::{Config, From, Transport};
 use crate::model::Priority::{Critical, High, Low, Normal};
 use crate::model::{Priority, Step};
 
@@ -117,7 +118,11 @@ fn order_holds_within_a_priority_under_load() {
 
 #[test]
 fn critical_overtakes_what_waits() {
-    let house = house(&config(), 1, 4);
+    let patient = Config {
+        stall_max: Span::seconds(30),
+        ..config()
+    };
+    let house = house(&patient, 1, 4);
     let count = 100;
     let everyone: Vec<u32> = (0..count).collect();
     let mut clients: Vec<_> = everyone

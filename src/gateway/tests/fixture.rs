@@ -1,7 +1,7 @@
 //! Releases, a backlog over all that was released, and subscribers on real sockets.
 
 use crate::base::clock;
-use crate::base::size::{Size, Span};
+use crate::base::size::Span;
 use crate::gateway::backlog::{Backlog, Read, Start};
 use crate::gateway::{Config, From, Gateway, Request, Socket, Subscriber, Transport};
 use crate::model::{Audience, Broadcast, BroadcastId, Cursor, Draft, PerPriority, Position, Priority};
@@ -149,7 +149,6 @@ pub struct House {
 
 pub fn config() -> Config {
     Config {
-        send_buffer: Size::kib(16),
         stall_max: Span::millis(700),
         ..Config::default()
     }
@@ -188,7 +187,7 @@ impl House {
         let client = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
         let (server, _) = self.listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
-        let subscriber = Subscriber {
+        let mut subscriber = Subscriber {
             socket: Socket::Tcp(server),
             read: Bytes::new(),
             head: Bytes::from_static(b"HEAD\r\n\r\n"),
@@ -196,7 +195,12 @@ impl House {
             user,
             from,
         };
-        self.gateway.accept(subscriber).unwrap();
+        let deadline = clock::now() + PATIENCE;
+        while let Err(refused) = self.gateway.accept(subscriber) {
+            assert!(clock::now() < deadline, "refused");
+            subscriber = refused;
+            std::thread::yield_now();
+        }
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         Client {
             socket: client,

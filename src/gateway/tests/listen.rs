@@ -146,6 +146,7 @@ fn everybody_is_told_of_the_leader_of_the_end_and_of_their_own_end() {
     assert_eq!(clients[2].until("goodbye")["code"], 4003);
     assert_eq!(clients[2].next(), Heard::End);
     let gateway = house.gateway.clone();
+    #[allow(clippy::disallowed_methods)] // a test's own thread
     let drain = std::thread::spawn(move || gateway.drain(std::time::Duration::from_secs(5)));
     let goodbye = clients[0].until("goodbye");
     assert_eq!(

@@ -24,9 +24,11 @@ fn check_moves(seed: u64, count: u64) {
         scope.spawn(|| {
             let mut random = SmallRng::seed_from_u64(seed);
             while !done.load(Relaxed) {
-                house
-                    .gateway
-                    .move_cell(random.random_range(0..CELLS), random.random_range(0..3));
+                let (cell, worker) = (random.random_range(0..CELLS), random.random_range(0..3));
+                house.gateway.move_cell(cell, worker);
+                while house.gateway.owner(cell) != worker && !done.load(Relaxed) {
+                    std::thread::yield_now();
+                }
                 if random.random_ratio(1, 8) {
                     drop(house.connect(random.random_range(0..USERS), Transport::Lines, From::Backlog));
                 }
@@ -66,19 +68,18 @@ fn check_moves(seed: u64, count: u64) {
         }
         done.store(true, Relaxed);
     });
-    let written = house.gateway.take_report();
-    assert!(
-        written
-            .watermarks
-            .iter()
-            .zip([count - 3, count - 2, count - 1, count])
-            .all(|(mark, _)| *mark <= count)
-    );
     drop(clients);
     eventually("nobody is left", || {
         house.gateway.sessions() == 0 && house.gateway.present().is_empty()
     });
-    let _ = house.gateway.take_report();
+    eventually("all of it counts as written", || {
+        house
+            .gateway
+            .take_report()
+            .watermarks
+            .iter()
+            .all(|mark| *mark > count - 4)
+    });
 }
 
 #[test]

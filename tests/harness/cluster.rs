@@ -238,7 +238,10 @@ impl Cluster {
     pub fn log_tail(&self, at: usize) -> String {
         let log = std::fs::read_to_string(self.log_path(at)).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        let last = lines[lines.len().saturating_sub(20)..].iter();
+        // openraft says hundreds of letters about itself
+        last.map(|line| line.chars().take(300).collect::<String>() + "\n")
+            .collect()
     }
 
     fn log_path(&self, at: usize) -> PathBuf {
@@ -275,7 +278,7 @@ impl Drop for Cluster {
 
 fn settings(node: &Node, all: &[Node]) -> String {
     let mut text = format!(
-        "[node]\nid = {}\ndata = \"{}\"\n\n[api]\nlisten = \"{}\"\n\n[cluster]\nlisten = \"{}\"\n",
+        "[node]\nid = {}\ndata = \"{}\"\n\n[log]\nlevel = \"info,openraft=warn\"\n\n[api]\nlisten = \"{}\"\n\n[cluster]\nlisten = \"{}\"\n",
         node.id,
         node.data.display(),
         node.address,

@@ -360,9 +360,8 @@ fn reason(
     gone_since: Option<Millis>,
 ) -> Option<Reason> {
     match step {
-        Some(Step::Acknowledged) => None,
         Some(Step::Received | Step::Read) if asks => Some(Reason::NotAcknowledged),
-        Some(Step::Read) => None,
+        Some(Step::Acknowledged | Step::Read) => None,
         Some(Step::Received) => Some(Reason::ReceivedNotRead),
         Some(Step::Sent) => Some(Reason::SentNotReceived),
         None if !is_connected && gone_since.is_some() => Some(Reason::OfflineSince),

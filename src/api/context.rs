@@ -202,9 +202,8 @@ pub struct Turn<'a> {
 impl Running {
     /// `None` when a request with this key runs already.
     pub fn enter(&self, fingerprint: [u8; 16]) -> Option<Turn<'_>> {
-        // a turn that is made is dropped: only who may enter gets one, after the lock is free again
-        let entered = self.0.lock().insert(fingerprint);
-        entered.then(|| Turn {
+        let is_new = self.0.lock().insert(fingerprint);
+        is_new.then(|| Turn {
             running: self,
             fingerprint,
         })

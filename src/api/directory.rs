@@ -443,7 +443,7 @@ async fn change_one(
         Outcome::Changed(did) => Ok((did.first().copied().unwrap_or(Did::Absent), proposed.index)),
         Outcome::NotChanged(faults) => match faults.first() {
             Some((_, refused)) => Err(match pointer(refused) {
-                Some(pointer) => Problem::fault(pointer, code_of(refused), refused.to_string()),
+                Some(pointer) => Problem::fault(&pointer, code_of(refused), refused.to_string()),
                 None => Problem::from(refused),
             }),
             None => Err(Problem::new(Code::Internal, "a change was refused without a reason")),

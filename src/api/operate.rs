@@ -60,6 +60,7 @@ struct Cluster {
 }
 
 #[derive(Serialize)]
+#[allow(clippy::struct_field_names)] // the contract's names
 struct Node {
     node: NodeId,
     role: &'static str,

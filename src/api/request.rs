@@ -105,10 +105,10 @@ impl Query {
         for (at, (name, _)) in pairs.iter().enumerate() {
             let pointer = format!("?{}", shorten(name));
             if !known.contains(&name.as_str()) && !EVERYWHERE.contains(&name.as_str()) {
-                return Err(Problem::fault(pointer, Code::UnknownParameter, unknown(name, known)));
+                return Err(Problem::fault(&pointer, Code::UnknownParameter, unknown(name, known)));
             }
             if pairs[..at].iter().any(|(earlier, _)| earlier == name) {
-                return Err(Problem::fault(pointer, Code::InvalidValue, "is given twice"));
+                return Err(Problem::fault(&pointer, Code::InvalidValue, "is given twice"));
             }
         }
         Ok(Self(pairs))
@@ -166,7 +166,7 @@ impl Query {
 
     fn invalid(name: &str, text: &str, wanted: &str) -> Problem {
         Problem::fault(
-            format!("?{name}"),
+            &format!("?{name}"),
             Code::InvalidValue,
             format!("{:?} is not {wanted}", shorten(text)),
         )

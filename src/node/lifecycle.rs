@@ -108,6 +108,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let ended = tokio::select! {
         () = shutdown => Ok(()),
         part = parts.join_next() => Err(anyhow::anyhow!("a part of the node ended by itself: {part:?}")),
+        reason = running.ended() => Err(anyhow::anyhow!("this node cannot follow the cluster any more: {reason}")),
         served = &mut serving => Err(anyhow::anyhow!("the API ended by itself: {served:?}")),
     };
     tracing::info!("stopping: new work is refused, what is owed is delivered");

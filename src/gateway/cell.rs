@@ -80,7 +80,9 @@ impl Hasher for Spread {
         }
     }
     fn write_u32(&mut self, number: u32) {
-        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        self.0 = (self.0 ^ u64::from(number))
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .rotate_left(29);
     }
 }
 
@@ -141,7 +143,9 @@ impl Cell {
     }
 
     pub fn occupied(&self) -> Vec<u32> {
-        (0..self.slots.len() as u32).filter(|slot| self.slots[*slot as usize].is_some()).collect()
+        (0..self.slots.len() as u32)
+            .filter(|slot| self.slots[*slot as usize].is_some())
+            .collect()
     }
 
     /// The user's first session; [`Session::next_of_user`] leads on.
@@ -151,13 +155,19 @@ impl Cell {
 
     /// Where the cell stands once the rounds under way are done.
     pub fn target(&self) -> PerPriority<Position> {
-        self.rounds.iter().flatten().fold(self.positions, |positions, round| round.batch.end(positions))
+        self.rounds
+            .iter()
+            .flatten()
+            .fold(self.positions, |positions, round| round.batch.end(positions))
     }
 
     /// Where a session that is up to date stands right now.
     pub fn standing(&self, session: &Session) -> PerPriority<Position> {
         let done = |kind: &Kind| session.pending[kind.index()] == 0;
-        let rounds = Kind::ALL.into_iter().filter(done).filter_map(|kind| self.rounds[kind.index()].as_ref());
+        let rounds = Kind::ALL
+            .into_iter()
+            .filter(done)
+            .filter_map(|kind| self.rounds[kind.index()].as_ref());
         rounds.fold(self.positions, |positions, round| round.batch.end(positions))
     }
 
@@ -183,7 +193,10 @@ impl Cell {
     pub fn watermark(&self) -> PerPriority<Position> {
         let mut lowest = self.positions;
         for slot in &self.behind {
-            if let Some(behind) = self.slots[slot as usize].as_ref().and_then(|session| session.behind.as_ref()) {
+            if let Some(behind) = self.slots[slot as usize]
+                .as_ref()
+                .and_then(|session| session.behind.as_ref())
+            {
                 for (low, position) in lowest.iter_mut().zip(behind.positions) {
                     *low = position.min(*low);
                 }
@@ -282,7 +295,9 @@ impl Cell {
         let Some(key) = self.key(slot) else { return Ok(()) };
         let Some(session) = self.get(slot) else { return Ok(()) };
         let interests = mio::Interest::READABLE | mio::Interest::WRITABLE;
-        context.registry.register(session.stream.source(), mio::Token(key.0 as usize), interests)
+        context
+            .registry
+            .register(session.stream.source(), mio::Token(key.0 as usize), interests)
     }
 
     /// Lets a session go at once; its socket closes.
@@ -331,7 +346,9 @@ impl Cell {
     }
 
     pub fn requeue(&mut self, slot: u32) {
-        let Some(behind) = self.get(slot).and_then(|session| session.behind.as_mut()) else { return };
+        let Some(behind) = self.get(slot).and_then(|session| session.behind.as_mut()) else {
+            return;
+        };
         if !behind.queued && !behind.blocked {
             behind.queued = true;
             self.queue.push_back(slot);
@@ -345,19 +362,27 @@ impl Cell {
             From::Now => {
                 self.settle(&shared.window);
                 let positions = self.target();
-                return self.begin(slot, super::reader::Started {
-                    positions,
-                    scanned: positions,
-                    ..Default::default()
-                }, context);
+                return self.begin(
+                    slot,
+                    super::reader::Started {
+                        positions,
+                        scanned: positions,
+                        ..Default::default()
+                    },
+                    context,
+                );
             }
             From::Cursor(cursor) if cursor.epoch == self.epoch && shared.window.reaches(cursor.positions) => {
                 self.confirm(slot, cursor, context);
-                return self.begin(slot, super::reader::Started {
-                    positions: cursor.positions,
-                    scanned: cursor.positions,
-                    ..Default::default()
-                }, context);
+                return self.begin(
+                    slot,
+                    super::reader::Started {
+                        positions: cursor.positions,
+                        scanned: cursor.positions,
+                        ..Default::default()
+                    },
+                    context,
+                );
             }
             From::Cursor(cursor) => {
                 if cursor.epoch == self.epoch {
@@ -375,14 +400,24 @@ impl Cell {
     fn confirm(&mut self, slot: u32, cursor: crate::model::Cursor, context: &Context) {
         if let (Some(session), Some(user)) = (self.key(slot), self.get(slot).map(|session| session.user)) {
             let question = Question::Confirm(cursor);
-            context.shared.asks.ask(Ask { session, user, question });
+            context.shared.asks.ask(Ask {
+                session,
+                user,
+                question,
+            });
         }
     }
 
     pub fn ask(&mut self, slot: u32, question: Question, context: &mut Context) {
         let Some(session) = self.key(slot) else { return };
-        let Some(user) = self.get(slot).map(|session| session.user) else { return };
-        let asked = context.shared.asks.ask(Ask { session, user, question });
+        let Some(user) = self.get(slot).map(|session| session.user) else {
+            return;
+        };
+        let asked = context.shared.asks.ask(Ask {
+            session,
+            user,
+            question,
+        });
         if !asked {
             METRICS.limits_hit.with_label_values(&["gateway.reads"]).inc();
             self.dismiss(slot, goodbye::TRY_LATER, context);

@@ -84,7 +84,10 @@ impl Collector {
         for (key, mut users) in tally.steps {
             users.sort_unstable();
             users.dedup();
-            METRICS.receipts.with_label_values(&[key.1.name()]).inc_by(users.len() as u64);
+            METRICS
+                .receipts
+                .with_label_values(&[key.1.name()])
+                .inc_by(users.len() as u64);
             let users = RoaringBitmap::from_sorted_iter(users).unwrap_or_default();
             *gathered.steps.entry(key).or_default() |= users;
         }
@@ -95,7 +98,12 @@ impl Collector {
 
     pub fn step(&self, number: Number, step: Step, user: UserNumber) {
         METRICS.receipts.with_label_values(&[step.name()]).inc();
-        self.gathered.lock().steps.entry((number, step)).or_default().insert(user);
+        self.gathered
+            .lock()
+            .steps
+            .entry((number, step))
+            .or_default()
+            .insert(user);
     }
 
     /// A session that resumes further back does not take it back.
@@ -113,7 +121,9 @@ impl Collector {
     }
 
     pub fn watermark(&self, cell: usize) -> PerPriority<Position> {
-        self.watermarks[cell].each_ref().map(|mark| mark.load(Ordering::Relaxed))
+        self.watermarks[cell]
+            .each_ref()
+            .map(|mark| mark.load(Ordering::Relaxed))
     }
 
     /// Of all cells, for each priority.
@@ -129,7 +139,10 @@ impl Collector {
         let mut gathered = self.gathered.lock();
         let steps = std::mem::take(&mut gathered.steps);
         Report {
-            deltas: steps.into_iter().map(|((number, step), users)| (number, step, users)).collect(),
+            deltas: steps
+                .into_iter()
+                .map(|((number, step), users)| (number, step, users))
+                .collect(),
             watermarks,
             came: std::mem::take(&mut gathered.came),
             went: std::mem::take(&mut gathered.went),
@@ -166,10 +179,17 @@ mod tests {
     #[test]
     fn coming_and_going_is_nothing_whichever_report_has_it() {
         let collector = Collector::new(1);
-        hand_over(&collector, |tally| [1, 2, 3].into_iter().for_each(|user| tally.came(user)));
+        hand_over(&collector, |tally| {
+            for user in [1, 2, 3] {
+                tally.came(user);
+            }
+        });
         hand_over(&collector, |tally| tally.went(3));
         let report = collector.take();
-        assert_eq!((report.came.clone(), report.went.len()), (RoaringBitmap::from([1, 2]), 0));
+        assert_eq!(
+            (report.came.clone(), report.went.len()),
+            (RoaringBitmap::from([1, 2]), 0)
+        );
         hand_over(&collector, |tally| tally.went(2));
         collector.put_back(report);
         let report = collector.take();

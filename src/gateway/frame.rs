@@ -112,14 +112,7 @@ struct Hello<'a> {
 }
 
 /// The first frame: who answers, and where the stream starts. `backlog`: how many more the inbox has.
-pub fn hello(
-    session: &str,
-    node: NodeId,
-    cursor: Cursor,
-    heartbeat: Span,
-    nodes: &[String],
-    backlog: u64,
-) -> Vec<u8> {
+pub fn hello(session: &str, node: NodeId, cursor: Cursor, heartbeat: Span, nodes: &[String], backlog: u64) -> Vec<u8> {
     text(&Hello {
         event: "hello",
         session,
@@ -222,7 +215,7 @@ pub fn problem(reference: Option<&str>, code: &str, detail: &str, retryable: boo
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// These types hold nothing that serde_json refuses; an empty text would be seen by every test of this page.
+/// These types hold nothing that `serde_json` refuses; an empty text would be seen by every test of this page.
 fn text(frame: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(frame).unwrap_or_default()
 }

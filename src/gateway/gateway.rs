@@ -11,11 +11,10 @@ use super::shared::{Bulletin, Context, NO_SALT, Shared};
 use super::window::Window;
 use crate::base::clock;
 use crate::metrics::METRICS;
-use crate::model::{
-    BroadcastId, Cursor, Millis, NodeId, Number, PerPriority, Position, Priority, Step, UserNumber,
-};
+use crate::model::{BroadcastId, Cursor, Millis, NodeId, Number, PerPriority, Position, Priority, Step, UserNumber};
 use crate::state::Release;
-use crate::workers::{Pool, WorkerStatus};
+use crate::workers::Pool;
+pub use crate::workers::WorkerStatus;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
@@ -155,7 +154,9 @@ impl Gateway {
         });
         let pool = Pool::start(workers, |place, pool| {
             let mine = |index: usize| index % threads == place.index;
-            let cells = (0..cells).map(|index| mine(index).then(|| Box::new(Cell::new(index, epoch)))).collect();
+            let cells = (0..cells)
+                .map(|index| mine(index).then(|| Box::new(Cell::new(index, epoch))))
+                .collect();
             let context = Context::new(shared.clone(), place.registry, place.gauge);
             Cells::new(place.index, cells, Arc::downgrade(pool), context)
         })?;
@@ -163,7 +164,9 @@ impl Gateway {
         let reader = reader::start(shared.clone(), asked, move |session, found| {
             if let Some(pool) = workers.upgrade() {
                 // A worker that has ended has no session that waits.
-                let _ = pool.mailbox(owners.owner(session.cell())).note(Note::Found(session, found));
+                let _ = pool
+                    .mailbox(owners.owner(session.cell()))
+                    .note(Note::Found(session, found));
             }
         })?;
         Ok(Arc::new(Self {
@@ -251,7 +254,12 @@ impl Gateway {
     pub fn answer(&self, session: SessionRef, message: String) {
         if session.cell() < self.shared.owners.len() {
             let owner = self.shared.owner(session.cell());
-            if self.pool.mailbox(owner).try_note(Note::Answer(session, message)).is_err() {
+            if self
+                .pool
+                .mailbox(owner)
+                .try_note(Note::Answer(session, message))
+                .is_err()
+            {
                 METRICS.limits_hit.with_label_values(&["workers.notes"]).inc();
             }
         }
@@ -313,7 +321,9 @@ impl Gateway {
     pub fn queues(&self) -> PerPriority<QueueStatus> {
         let shared = &self.shared;
         let present = shared.collector.present();
-        let marks: Vec<_> = (0..shared.owners.len()).map(|cell| shared.collector.watermark(cell)).collect();
+        let marks: Vec<_> = (0..shared.owners.len())
+            .map(|cell| shared.collector.watermark(cell))
+            .collect();
         let now = clock::now();
         Priority::ALL.map(|priority| {
             let index = priority.index();
@@ -337,7 +347,9 @@ impl Gateway {
 
     pub fn workers(&self) -> Vec<WorkerStatus> {
         let named = self.pool.gauges().iter().enumerate();
-        named.map(|(index, gauge)| gauge.status(format!("worker-{index}"))).collect()
+        named
+            .map(|(index, gauge)| gauge.status(format!("worker-{index}")))
+            .collect()
     }
 
     /// Moves a cell to another worker while both run. Left undone when the owner has too much to read already.

@@ -39,6 +39,7 @@ pub const SILENT: Goodbye = goodbye(4008, "silent: nothing was heard for gateway
 
 impl Goodbye {
     /// The pause spread over half to one and a half of it, so that the sessions of a node do not come back at once.
+    #[must_use]
     pub fn spread(mut self, random: f64) -> Self {
         self.reconnect = self.reconnect.map(|pause| pause.mul_f64(0.5 + random.clamp(0.0, 1.0)));
         self

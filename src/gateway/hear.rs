@@ -49,14 +49,18 @@ impl Cell {
     }
 
     pub fn hear(&mut self, slot: u32, bytes: &[u8], context: &mut Context) {
-        let Some(session) = self.get(slot).filter(|session| !session.leaving) else { return };
+        let Some(session) = self.get(slot).filter(|session| !session.leaving) else {
+            return;
+        };
         session.heard = context.shared.tick(context.now);
         if session.transport != Transport::WebSocket || bytes.is_empty() {
             return;
         }
         let mut decoder = session.decoder.take().unwrap_or_default();
         let mut said = Vec::new();
-        let result = decoder.push(bytes, context.shared.config.message_bytes_max.bytes(), |what| said.push(what));
+        let result = decoder.push(bytes, context.shared.config.message_bytes_max.bytes(), |what| {
+            said.push(what);
+        });
         if !decoder.is_idle() {
             session.decoder = Some(decoder);
         }
@@ -127,9 +131,13 @@ impl Cell {
     /// To the log; when too many wait for it, the client is told to try again.
     fn pass_on(&mut self, slot: u32, request: Request, context: &mut Context) {
         use tokio::sync::mpsc::error::TrySendError;
-        if let Err(TrySendError::Full(request) | TrySendError::Closed(request)) = context.shared.requests.try_send(request)
+        if let Err(TrySendError::Full(request) | TrySendError::Closed(request)) =
+            context.shared.requests.try_send(request)
         {
-            crate::metrics::METRICS.limits_hit.with_label_values(&["gateway.requests"]).inc();
+            crate::metrics::METRICS
+                .limits_hit
+                .with_label_values(&["gateway.requests"])
+                .inc();
             let detail = "too many acknowledgements wait; try again in a second";
             let problem = frame::problem(request.reference.as_deref(), "TRY_AGAIN", detail, true);
             self.answer(slot, &problem, context);

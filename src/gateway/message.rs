@@ -72,7 +72,9 @@ pub fn parse(text: &str) -> Result<Message, Refused> {
         reference: reference.filter(|raw| is_reference(raw)).map(str::to_owned),
     };
     if reference.is_some_and(|raw| !is_reference(raw)) {
-        return Err(refused(format!("ref is a string or a number of at most {REFERENCE_MAX} characters")));
+        return Err(refused(format!(
+            "ref is a string or a number of at most {REFERENCE_MAX} characters"
+        )));
     }
     if wire.hello.is_none() && wire.receipt.is_none() && wire.acknowledge.is_none() {
         return Err(refused("the message has none of hello, receipt and acknowledge".into()));

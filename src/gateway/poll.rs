@@ -93,7 +93,9 @@ async fn greet(lines: &mut Lines<BufReader<tokio::net::UnixStream>>, polled: &mu
 impl Polled {
     /// True when the answer is whole: items, and the cursor behind them.
     fn take(&mut self, line: &str) -> Result<bool, PollError> {
-        let Ok(frame) = serde_json::from_str::<Line<'_>>(line) else { return Ok(false) };
+        let Ok(frame) = serde_json::from_str::<Line<'_>>(line) else {
+            return Ok(false);
+        };
         match frame.event {
             "broadcast" | "retracted" | "gap" => self.items.push(line.to_owned()),
             "goodbye" => {

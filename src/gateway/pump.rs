@@ -14,7 +14,6 @@ use crate::model::{PerPriority, Position, Priority, Step};
 use crate::queue::Turns;
 use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Frames given to one session at a time.
@@ -55,7 +54,11 @@ impl Cell {
             let _ = session.stream.end();
             return;
         }
-        if session.behind.as_ref().is_some_and(|behind| behind.stage == Stage::Running) {
+        if session
+            .behind
+            .as_ref()
+            .is_some_and(|behind| behind.stage == Stage::Running)
+        {
             self.supply(slot, context);
         }
     }
@@ -91,10 +94,15 @@ impl Cell {
     fn hand(&mut self, slot: u32, supply: &Supply, context: &mut Context) -> std::io::Result<()> {
         let cursor = context.shared.cursor(supply.end);
         let Some(session) = self.get(slot) else { return Ok(()) };
-        let Some(behind) = &mut session.behind else { return Ok(()) };
+        let Some(behind) = &mut session.behind else {
+            return Ok(());
+        };
         let out = &mut context.scratch;
         out.clear();
-        supply.pieces.iter().for_each(|piece| out.extend_from_slice(&piece.frame));
+        supply
+            .pieces
+            .iter()
+            .for_each(|piece| out.extend_from_slice(&piece.frame));
         let frames = out.len();
         session.transport.cursor(out, cursor);
         let count = session.stream.write(out)?;
@@ -110,13 +118,14 @@ impl Cell {
             let line = Bytes::copy_from_slice(&out[frames..]);
             cut(behind, &supply.pieces, supply.end, &line, count)
         };
+        let mut counts = [0; 4];
         for piece in &supply.pieces[..whole] {
-            context.written[piece.entry.priority().index()].inc();
+            counts[piece.entry.priority().index()] += 1;
             if let Some(number) = piece.entry.sent() {
                 context.tally.step(number, Step::Sent).push(session.user);
             }
         }
-        context.gauge.written.fetch_add(whole as u64, Relaxed);
+        context.count(counts);
         Ok(())
     }
 
@@ -150,7 +159,9 @@ impl Cell {
 
     /// What the reader found.
     pub fn found(&mut self, slot: u32, found: Found, context: &mut Context) {
-        let Some(behind) = self.get(slot).and_then(|session| session.behind.as_mut()) else { return };
+        let Some(behind) = self.get(slot).and_then(|session| session.behind.as_mut()) else {
+            return;
+        };
         behind.reading = false;
         match found {
             Found::Start(started) => self.begin(slot, *started, context),
@@ -161,8 +172,10 @@ impl Cell {
                     if behind.owed[index].is_empty() && read.scanned[index] > position {
                         further = true;
                         behind.scanned[index] = read.scanned[index];
-                        behind.owed[index] =
-                            releases.into_iter().filter(|release| release.position > position).collect();
+                        behind.owed[index] = releases
+                            .into_iter()
+                            .filter(|release| release.position > position)
+                            .collect();
                     }
                 }
                 behind.reads_in_vain = if further { 0 } else { behind.reads_in_vain + 1 };
@@ -219,9 +232,13 @@ impl Cell {
     pub fn check_behind(&mut self, context: &mut Context) {
         let stall_max = context.shared.config.stall_max.0;
         for slot in self.occupied() {
-            let Some(behind) = self.get(slot).and_then(|session| session.behind.as_ref()) else { continue };
+            let Some(behind) = self.get(slot).and_then(|session| session.behind.as_ref()) else {
+                continue;
+            };
             let stalled = behind.blocked && context.now.saturating_duration_since(behind.progress_at) > stall_max;
-            let ahead = behind.ahead_since.is_some_and(|since| context.now.saturating_duration_since(since) > AHEAD_MAX);
+            let ahead = behind
+                .ahead_since
+                .is_some_and(|since| context.now.saturating_duration_since(since) > AHEAD_MAX);
             if stalled {
                 self.dismiss(slot, goodbye::SLOW, context);
             } else if ahead {
@@ -236,7 +253,9 @@ impl Cell {
 
 /// Writes what was begun, then what is said; true when nothing is left of it.
 fn flush(session: &mut Session, context: &mut Context) -> std::io::Result<bool> {
-    let Some(behind) = &mut session.behind else { return Ok(true) };
+    let Some(behind) = &mut session.behind else {
+        return Ok(true);
+    };
     loop {
         if behind.unsent.is_empty() {
             if let Some(number) = behind.unsent_of.take() {
@@ -295,7 +314,9 @@ impl Find<'_> {
             let Some(priority) = supply.turns.next(next.each_ref().map(Option::is_some)) else {
                 break;
             };
-            let Some(entry) = next[priority.index()].take() else { break };
+            let Some(entry) = next[priority.index()].take() else {
+                break;
+            };
             let index = priority.index();
             supply.end[index] = entry.position();
             if taken[index] < behind.owed[index].len() {

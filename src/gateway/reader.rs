@@ -83,19 +83,21 @@ pub fn start(
     asks: Receiver<Option<Ask>>,
     tell: impl Fn(SessionRef, Found) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("backlog-reader".into()).spawn(move || {
-        while let Ok(Some(ask)) = asks.recv() {
-            let session = ask.session;
-            let found = catch_unwind(AssertUnwindSafe(|| answer(&shared, &ask))).unwrap_or_else(|_| {
-                crate::metrics::METRICS.worker_panics.inc();
-                tracing::error!("reading the backlog panicked; the session is told to come back");
-                Some(Found::Failed)
-            });
-            if let Some(found) = found {
-                tell(session, found);
+    std::thread::Builder::new()
+        .name("backlog-reader".into())
+        .spawn(move || {
+            while let Ok(Some(ask)) = asks.recv() {
+                let session = ask.session;
+                let found = catch_unwind(AssertUnwindSafe(|| answer(&shared, &ask))).unwrap_or_else(|_| {
+                    crate::metrics::METRICS.worker_panics.inc();
+                    tracing::error!("reading the backlog panicked; the session is told to come back");
+                    Some(Found::Failed)
+                });
+                if let Some(found) = found {
+                    tell(session, found);
+                }
             }
-        }
-    })
+        })
 }
 
 fn answer(shared: &Shared, ask: &Ask) -> Option<Found> {

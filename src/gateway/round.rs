@@ -2,6 +2,7 @@
 
 use super::batch::{Batch, Kind, Piece, pieces};
 use super::cell::{Cell, Round, Touched};
+use super::members::Members;
 use super::session::{Behind, NONE, Stage};
 use super::shared::Context;
 use crate::base::clock;
@@ -9,10 +10,9 @@ use crate::metrics::METRICS;
 use crate::model::{Number, PerPriority, Position, Step};
 use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
-/// Asking each user of the cell is cheaper than an intersection when the recipients are this many times more.
-const MORE_RECIPIENTS: u64 = 4;
+/// With this many times more recipients than a cell has users, asking for each of its sessions is cheaper than an intersection.
+const BROAD: u64 = 4;
 
 impl Cell {
     /// Writes to at most `budget` sessions; how many it was.
@@ -21,14 +21,27 @@ impl Cell {
         if self.rounds[kind.index()].is_none() && !self.plan(kind, context) {
             return 1;
         }
+        let Some(batch) = self.rounds[kind.index()].as_ref().map(|round| round.batch.clone()) else {
+            return 1;
+        };
+        let mut counts = [0; 4];
         let mut count = 0;
         while count < budget {
-            let Some(slot) = self.next_touched(kind) else { break };
+            let Some((at, slot)) = self.next_touched(kind) else {
+                break;
+            };
             context.current = Some((self.index, Some(slot)));
-            self.serve(kind, slot, context);
+            let done = self.serve(&batch, slot, context);
+            if let Some(round) = self.rounds[kind.index()].as_mut() {
+                round.touched[at].done = done;
+            }
+            for (count, bits) in counts.iter_mut().zip(batch.bits) {
+                *count += u64::from((bits & done).count_ones());
+            }
             count += 1;
         }
         context.current = Some((self.index, None));
+        context.count(counts);
         let done = |round: &Round| round.next >= round.touched.len();
         if self.rounds[kind.index()].as_ref().is_some_and(done) {
             self.finish(kind, context);
@@ -36,16 +49,19 @@ impl Cell {
         count
     }
 
-    fn next_touched(&mut self, kind: Kind) -> Option<u32> {
+    fn next_touched(&mut self, kind: Kind) -> Option<(usize, u32)> {
         let round = self.rounds[kind.index()].as_mut()?;
-        let slot = round.touched.get(round.next)?.slot;
+        let at = round.next;
+        let slot = round.touched.get(at)?.slot;
         round.next += 1; // before the write: whatever happens in it, it is not tried twice
-        Some(slot)
+        Some((at, slot))
     }
 
     /// Finds what waits and for whom; false when there is nobody to write to.
     fn plan(&mut self, kind: Kind, context: &mut Context) -> bool {
-        let Some(batch) = self.batch(kind, context) else { return false };
+        let Some(batch) = self.batch(kind, context) else {
+            return false;
+        };
         let touched = self.mark(kind, &batch);
         if touched.is_empty() {
             self.turns = batch.turns;
@@ -62,11 +78,21 @@ impl Cell {
 
     fn batch(&mut self, kind: Kind, context: &mut Context) -> Option<Arc<Batch>> {
         let shared = context.shared.clone();
-        if let Some(batch) = context.batch(kind).filter(|batch| batch.starts_at(self.positions, self.turns)) {
+        if let Some(batch) = context
+            .batch(kind)
+            .filter(|batch| batch.starts_at(self.positions, self.turns))
+        {
             return Some(batch.clone());
         }
         let bytes_max = shared.config.catch_up_bytes.bytes();
-        match Batch::take(&shared.window, kind, self.positions, self.turns, bytes_max, shared.log_time()) {
+        match Batch::take(
+            &shared.window,
+            kind,
+            self.positions,
+            self.turns,
+            bytes_max,
+            shared.log_time(),
+        ) {
             Ok(batch) => {
                 let batch = Arc::new(batch);
                 context.batches[kind.index()] = Some(batch.clone());
@@ -82,27 +108,53 @@ impl Cell {
 
     /// Gives each session that is up to date the bits of what is for it.
     fn mark(&mut self, kind: Kind, batch: &Batch) -> Vec<Touched> {
-        let mut touched = Vec::new();
+        let mut touched = Vec::with_capacity(self.users.len() as usize);
+        let mut broad = Vec::new();
         let users = std::mem::take(&mut self.users);
         for (index, entry) in batch.entries.iter().enumerate() {
             let recipients = &*entry.release.recipients;
-            let bit = 1 << index;
-            if recipients.len() > MORE_RECIPIENTS * users.len() {
-                let mine = users.iter().filter(|user| recipients.contains(*user));
-                mine.for_each(|user| self.mark_user(kind, user, bit, &mut touched));
+            if recipients.len() > BROAD * users.len() {
+                broad.push((1 << index, &batch.members[index]));
             } else {
                 let mine = &users & recipients;
-                mine.iter().for_each(|user| self.mark_user(kind, user, bit, &mut touched));
+                mine.iter()
+                    .for_each(|user| self.mark_user(kind, user, 1 << index, &mut touched));
             }
         }
         self.users = users;
+        if !broad.is_empty() {
+            self.mark_all(kind, &broad, &mut touched);
+        }
         touched
+    }
+
+    /// Each session asks each release.
+    fn mark_all(&mut self, kind: Kind, broad: &[(u64, &Members)], touched: &mut Vec<Touched>) {
+        for (slot, session) in self.slots.iter_mut().enumerate() {
+            let Some(session) = session
+                .as_mut()
+                .filter(|session| session.behind.is_none() && !session.leaving)
+            else {
+                continue;
+            };
+            let user = session.user;
+            let mine = broad.iter().filter(|(_, members)| members.contains(user));
+            let mask = mine.fold(0, |mask, (bit, _)| mask | bit);
+            let pending = &mut session.pending[kind.index()];
+            if mask != 0 && *pending == 0 {
+                let slot = slot as u32;
+                touched.push(Touched { slot, user, done: 0 });
+            }
+            *pending |= mask;
+        }
     }
 
     fn mark_user(&mut self, kind: Kind, user: u32, bit: u64, touched: &mut Vec<Touched>) {
         let mut slot = self.head(user);
         while slot != NONE {
-            let Some(session) = self.slots[slot as usize].as_mut() else { return };
+            let Some(session) = self.slots[slot as usize].as_mut() else {
+                return;
+            };
             let next = session.next_of_user;
             if session.behind.is_none() {
                 let pending = &mut session.pending[kind.index()];
@@ -115,25 +167,29 @@ impl Cell {
         }
     }
 
-    /// The one write of a session in a round.
-    fn serve(&mut self, kind: Kind, slot: u32, context: &mut Context) {
-        let Some(batch) = self.rounds[kind.index()].as_ref().map(|round| round.batch.clone()) else { return };
-        let Some(session) = self.slots[slot as usize].as_ref() else { return };
-        let mask = session.pending[kind.index()];
+    /// The one write of a session in a round: the bits of what was given to the socket.
+    fn serve(&mut self, batch: &Arc<Batch>, slot: u32, context: &mut Context) -> u64 {
+        let kind = batch.kind.index();
+        let Some(session) = self.slots[slot as usize].as_ref() else {
+            return 0;
+        };
+        let mask = session.pending[kind];
         if mask == 0 {
-            return;
+            return 0;
         }
         let start = self.standing(session);
         let end = batch.end(start);
         let cursor = context.shared.cursor(end);
-        let bytes = context.joiner.join(&batch, mask, session.transport, cursor);
-        let Some(session) = self.slots[slot as usize].as_mut() else { return };
-        session.pending[kind.index()] = 0;
+        let bytes = context.joiner.join(batch, mask, session.transport, cursor);
+        let Some(session) = self.slots[slot as usize].as_mut() else {
+            return 0;
+        };
+        session.pending[kind] = 0;
         session.wrote = true;
-        let done = match session.stream.write(bytes) {
+        match session.stream.write(bytes) {
             Ok(count) if count == bytes.len() => mask,
             Ok(count) => {
-                let pieces = pieces(&batch, mask, session.transport);
+                let pieces = pieces(batch, mask, session.transport);
                 let line = Bytes::copy_from_slice(&bytes[bytes.len() - cursor_length(bytes.len(), &pieces)..]);
                 session.pending = [0; 2];
                 let mut behind = Box::new(Behind::new(Stage::Running, start, context.now));
@@ -147,35 +203,25 @@ impl Cell {
                 self.remove(slot, context);
                 0
             }
-        };
-        self.count(&batch, done, context);
-        if let Some(round) = self.rounds[kind.index()].as_mut() {
-            let at = round.next - 1;
-            round.touched[at].done = done;
         }
-    }
-
-    fn count(&self, batch: &Batch, done: u64, context: &Context) {
-        let mut all = 0;
-        for (bits, counter) in batch.bits.iter().zip(&context.written) {
-            let count = u64::from((bits & done).count_ones());
-            if count > 0 {
-                counter.inc_by(count);
-                all += count;
-            }
-        }
-        context.gauge.written.fetch_add(all, Relaxed);
     }
 
     fn finish(&mut self, kind: Kind, context: &mut Context) {
-        let Some(round) = self.rounds[kind.index()].take() else { return };
+        let Some(round) = self.rounds[kind.index()].take() else {
+            return;
+        };
         for (index, entry) in round.batch.entries.iter().enumerate() {
             let Some(number) = entry.sent() else { continue };
             let reached = round.touched.iter().filter(|touched| touched.done >> index & 1 == 1);
-            context.tally.step(number, Step::Sent).extend(reached.map(|touched| touched.user));
+            context
+                .tally
+                .step(number, Step::Sent)
+                .extend(reached.map(|touched| touched.user));
         }
         if let Some(last) = round.batch.entries.last() {
-            METRICS.delivery_seconds.observe((clock::now() - last.since).as_secs_f64());
+            METRICS
+                .delivery_seconds
+                .observe((clock::now() - last.since).as_secs_f64());
         }
         self.turns = round.batch.turns;
         self.move_to(round.batch.end(self.positions), context);
@@ -193,7 +239,10 @@ impl Cell {
     /// The window no longer has what this cell would write next: each session reads on by itself.
     pub fn all_fall_behind(&mut self, context: &mut Context) {
         for slot in self.occupied() {
-            if self.slots[slot as usize].as_ref().is_some_and(|session| !session.leaving) {
+            if self.slots[slot as usize]
+                .as_ref()
+                .is_some_and(|session| !session.leaving)
+            {
                 self.fall_behind(slot, context);
             }
         }
@@ -201,7 +250,9 @@ impl Cell {
 
     /// From here on the session has its own positions.
     pub fn fall_behind(&mut self, slot: u32, context: &Context) {
-        let Some(session) = self.slots[slot as usize].as_ref() else { return };
+        let Some(session) = self.slots[slot as usize].as_ref() else {
+            return;
+        };
         if session.behind.is_some() {
             return;
         }
@@ -215,7 +266,9 @@ impl Cell {
 
     /// Writes a frame that is no release: at once, or as soon as the socket takes it.
     pub fn say(&mut self, slot: u32, bytes: &[u8], context: &mut Context) {
-        let Some(session) = self.get(slot).filter(|session| !session.leaving) else { return };
+        let Some(session) = self.get(slot).filter(|session| !session.leaving) else {
+            return;
+        };
         session.wrote = true;
         if let Some(behind) = &mut session.behind {
             if behind.notes.len() + bytes.len() <= NOTES_BYTES_MAX {
@@ -258,13 +311,7 @@ fn first_bits(mask: u64, count: usize) -> u64 {
 
 /// A write of these frames and a cursor line that ended after `count` bytes: the session stands behind the frame that was
 /// cut, and owes its rest. How many frames went out whole.
-pub fn cut(
-    behind: &mut Behind,
-    pieces: &[Piece],
-    end: PerPriority<Position>,
-    line: &Bytes,
-    count: usize,
-) -> usize {
+pub fn cut(behind: &mut Behind, pieces: &[Piece], end: PerPriority<Position>, line: &Bytes, count: usize) -> usize {
     let mut left = count;
     for (index, piece) in pieces.iter().enumerate() {
         if left == 0 {

@@ -34,7 +34,9 @@ impl Cell {
             if session.behind.is_some() || session.leaving || (wrote && transport != Transport::WebSocket) {
                 continue;
             }
-            let Some(session) = self.slots[slot as usize].as_ref() else { continue };
+            let Some(session) = self.slots[slot as usize].as_ref() else {
+                continue;
+            };
             let cursor = context.shared.cursor(self.standing(session));
             let mut out = Vec::new();
             transport.heartbeat(&mut out);
@@ -100,7 +102,10 @@ impl Cell {
     /// A session that has not been greeted yet is told with its hello.
     fn news(&mut self, slot: u32, event: &str, text: &[u8], context: &mut Context) {
         let Some(session) = self.get(slot) else { return };
-        let starting = session.behind.as_ref().is_some_and(|behind| behind.stage != Stage::Running);
+        let starting = session
+            .behind
+            .as_ref()
+            .is_some_and(|behind| behind.stage != Stage::Running);
         if !starting {
             let mut out = Vec::new();
             session.transport.frame(&mut out, event, text, None);
@@ -112,11 +117,16 @@ impl Cell {
     fn start_over(&mut self, epoch: u32, context: &mut Context) {
         let before = std::mem::replace(&mut self.epoch, epoch);
         for slot in self.occupied() {
-            if self.slots[slot as usize].as_ref().is_some_and(|session| session.leaving) {
+            if self.slots[slot as usize]
+                .as_ref()
+                .is_some_and(|session| session.leaving)
+            {
                 continue;
             }
             self.fall_behind(slot, context);
-            let Some(behind) = self.get(slot).and_then(|session| session.behind.as_mut()) else { continue };
+            let Some(behind) = self.get(slot).and_then(|session| session.behind.as_mut()) else {
+                continue;
+            };
             if behind.stage == Stage::Running {
                 let positions = behind.positions;
                 let from = From::Cursor(Cursor {

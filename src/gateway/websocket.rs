@@ -102,17 +102,17 @@ impl Decoder {
             PING => Ok(Some(Said::Ping(payload))),
             PONG => Ok(Some(Said::Pong)),
             BINARY => Err(goodbye::NOT_TEXT),
-            TEXT if !self.fragmented => self.part(head.final_, payload, max),
-            CONTINUATION if self.fragmented => self.part(head.final_, payload, max),
+            TEXT if !self.fragmented => self.part(head.final_, &payload, max),
+            CONTINUATION if self.fragmented => self.part(head.final_, &payload, max),
             _ => Err(goodbye::PROTOCOL),
         }
     }
 
-    fn part(&mut self, last: bool, payload: Vec<u8>, max: usize) -> Result<Option<Said>, Goodbye> {
+    fn part(&mut self, last: bool, payload: &[u8], max: usize) -> Result<Option<Said>, Goodbye> {
         if self.message.len() + payload.len() > max {
             return Err(goodbye::TOO_BIG);
         }
-        self.message.extend_from_slice(&payload);
+        self.message.extend_from_slice(payload);
         self.fragmented = !last;
         if !last {
             return Ok(None);
@@ -147,7 +147,9 @@ fn head(bytes: &[u8], max: usize) -> Result<Option<Head>, Goodbye> {
     }
     let length = match extended {
         0 => short as u64,
-        _ => bytes[2..2 + extended].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        _ => bytes[2..2 + extended]
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
     };
     if length > max as u64 {
         return Err(goodbye::TOO_BIG);
@@ -167,7 +169,11 @@ fn head(bytes: &[u8], max: usize) -> Result<Option<Head>, Goodbye> {
 }
 
 fn unmask(payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
-    payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key).collect()
+    payload
+        .iter()
+        .zip(mask.iter().cycle())
+        .map(|(byte, key)| byte ^ key)
+        .collect()
 }
 
 /// The code to echo; what must not stand on the wire is a fault.
@@ -198,7 +204,7 @@ mod tests {
         match payload.len() {
             length @ 0..=125 => out.push(0x80 | length as u8),
             length => {
-                out.push(0x80 | 126);
+                out.push(0x80 | 0x7E);
                 out.extend_from_slice(&(length as u16).to_be_bytes());
             }
         }
@@ -233,7 +239,13 @@ mod tests {
         check(&client(0x8A, b""), Ok(&[Said::Pong]));
         check(&client(0x88, b""), Ok(&[Said::Close(1000)]));
         check(&client(0x88, &[0x0F, 0xA1]), Ok(&[Said::Close(4001)]));
-        let fragments = [client(0x01, b"a"), client(0x89, b"p"), client(0x00, b"b"), client(0x80, b"c")].concat();
+        let fragments = [
+            client(0x01, b"a"),
+            client(0x89, b"p"),
+            client(0x00, b"b"),
+            client(0x80, b"c"),
+        ]
+        .concat();
         check(&fragments, Ok(&[Said::Ping(b"p".to_vec()), Said::Text("abc".into())]));
     }
 
@@ -250,7 +262,13 @@ mod tests {
         check(&client(0x81, &[0; 1_001]), code(goodbye::TOO_BIG));
         check(&client(0x88, &[0x03]), code(goodbye::PROTOCOL));
         check(&client(0x88, &[0x03, 0xED]), code(goodbye::PROTOCOL)); // 1005 never stands on the wire
-        check(&[client(0x01, &[b'a'; 600]), client(0x80, &[b'a'; 600])].concat(), code(goodbye::TOO_BIG));
-        check(&[client(0x01, b"a"), client(0x81, b"b")].concat(), code(goodbye::PROTOCOL));
+        check(
+            &[client(0x01, &[b'a'; 600]), client(0x80, &[b'a'; 600])].concat(),
+            code(goodbye::TOO_BIG),
+        );
+        check(
+            &[client(0x01, b"a"), client(0x81, b"b")].concat(),
+            code(goodbye::PROTOCOL),
+        );
     }
 }

@@ -146,7 +146,12 @@ impl Window {
     pub fn reset(&self, head: Position, releases: Vec<Arc<Release>>) {
         let mut lanes: PerPriority<Lane> = Default::default();
         let mut bytes = 0;
-        let head = releases.iter().map(|release| release.position).max().unwrap_or(0).max(head);
+        let head = releases
+            .iter()
+            .map(|release| release.position)
+            .max()
+            .unwrap_or(0)
+            .max(head);
         for release in releases {
             let entry = Arc::new(Entry::new(release));
             bytes += entry.size();
@@ -203,7 +208,11 @@ impl Window {
         out.extend(lane.entries.range(from..from + count).cloned());
         let all = from + count == lane.entries.len();
         let last = lane.entries.back().map_or(0, |entry| entry.position());
-        let scanned = if all { head.max(last) } else { lane.entries[from + count - 1].position() };
+        let scanned = if all {
+            head.max(last)
+        } else {
+            lane.entries[from + count - 1].position()
+        };
         Ok(scanned.max(after))
     }
 

@@ -26,7 +26,11 @@ fn exactly_the_recipients_get_it_on_every_transport() {
         for (user, client) in clients.iter_mut().enumerate() {
             let mut positions = client.broadcasts(2);
             positions.sort_unstable();
-            assert_eq!(positions, [base + user as u64 % 4, base + 9], "user {user} on {transport:?}");
+            assert_eq!(
+                positions,
+                [base + user as u64 % 4, base + 9],
+                "user {user} on {transport:?}"
+            );
         }
         drop(clients);
         eventually("all sessions end with their sockets", || house.gateway.sessions() == 0);
@@ -79,7 +83,10 @@ fn sent_is_what_was_written_and_the_watermark_follows() {
     for (number, _, users) in report.deltas {
         *sent.entry(number).or_default() |= users;
     }
-    assert_eq!(sent.into_iter().collect::<Vec<_>>(), [(3, bitmap(&[1, 2, 3])), (4, bitmap(&[2]))]);
+    assert_eq!(
+        sent.into_iter().collect::<Vec<_>>(),
+        [(3, bitmap(&[1, 2, 3])), (4, bitmap(&[2]))]
+    );
     assert_eq!(house.gateway.queues().map(|queue| queue.waiting), [0; 4]);
 }
 
@@ -118,7 +125,10 @@ fn critical_overtakes_what_waits() {
     let house = house(&patient, 1, 4);
     let count = 100;
     let everyone: Vec<u32> = (0..count).collect();
-    let mut clients: Vec<_> = everyone.iter().map(|user| ready(&house, *user, Transport::Lines)).collect();
+    let mut clients: Vec<_> = everyone
+        .iter()
+        .map(|user| ready(&house, *user, Transport::Lines))
+        .collect();
     let body = "x".repeat(900);
     for position in 1..=400 {
         house.publish(release_of(position, draft(Low, &body), i64::MAX, &everyone));

@@ -88,8 +88,13 @@ impl Kept {
         };
         for release in releases.iter().filter(|release| release.recipients.contains(user)) {
             let index = release.priority.index();
-            let bytes: usize = read.releases[index].iter().map(|kept| kept.broadcast.draft.body.len() + 200).sum();
-            if release.position <= after[index].max(self.forgotten.lock()[index]) || read.scanned[index] < release.position {
+            let bytes: usize = read.releases[index]
+                .iter()
+                .map(|kept| kept.broadcast.draft.body.len() + 200)
+                .sum();
+            if release.position <= after[index].max(self.forgotten.lock()[index])
+                || read.scanned[index] < release.position
+            {
                 continue;
             }
             read.releases[index].push(release.clone());
@@ -128,9 +133,9 @@ impl Backlog for Kept {
 
     fn unconfirmed(&self, user: u32, up_to: PerPriority<Position>, max: usize) -> Vec<u64> {
         let releases = self.releases.lock();
-        let mine = releases.iter().filter(|release| {
-            release.recipients.contains(user) && release.position <= up_to[release.priority.index()]
-        });
+        let mine = releases
+            .iter()
+            .filter(|release| release.recipients.contains(user) && release.position <= up_to[release.priority.index()]);
         mine.map(|release| release.position).take(max).collect()
     }
 }
@@ -256,7 +261,11 @@ impl Client {
     /// The next frame; `End` when the stream has ended.
     pub fn next(&mut self) -> Heard {
         if !self.greeted {
-            let expected: &[u8] = if self.transport == Transport::Sse { b"HEAD\r\n\r\nretry: 1000\n\n" } else { b"HEAD\r\n\r\n" };
+            let expected: &[u8] = if self.transport == Transport::Sse {
+                b"HEAD\r\n\r\nretry: 1000\n\n"
+            } else {
+                b"HEAD\r\n\r\n"
+            };
             while self.bytes.len() < expected.len() {
                 assert!(self.fill(), "the stream ended in its head");
             }
@@ -340,7 +349,7 @@ impl Client {
         match text.len() {
             length @ 0..=125 => frame.push(0x80 | length as u8),
             length => {
-                frame.push(0x80 | 126);
+                frame.push(0x80 | 0x7E);
                 frame.extend_from_slice(&(length as u16).to_be_bytes());
             }
         }

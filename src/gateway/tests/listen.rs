@@ -15,7 +15,9 @@ fn receipts_and_acknowledgements_are_heard_and_answered() {
     let foreign = BroadcastId::new(1, SALT + 1, 1);
     client.send(r#"{"hello":{"receipts":true},"ref":1}"#);
     assert_eq!(client.until("ok")["ref"], 1);
-    client.send(&format!(r#"{{"receipt":{{"received":["{id}","{foreign}"],"read":["{id}"]}},"ref":"r"}}"#));
+    client.send(&format!(
+        r#"{{"receipt":{{"received":["{id}","{foreign}"],"read":["{id}"]}},"ref":"r"}}"#
+    ));
     assert_eq!(client.until("ok")["ref"], "r");
     let mut deltas = Vec::new();
     let report = |deltas: &mut Vec<_>| deltas.extend(house.gateway.take_report().deltas);
@@ -31,8 +33,13 @@ fn receipts_and_acknowledgements_are_heard_and_answered() {
     client.send(&format!(r#"{{"acknowledge":{{"id":"{id}","answer":"ok"}},"ref":"a"}}"#));
     let request = house.requests.blocking_recv().unwrap();
     assert_eq!((request.user, request.reference.as_deref()), (3, Some("\"a\"")));
-    assert_eq!(request.acknowledge, [(BroadcastId::parse(&id).unwrap(), "ok".to_owned())]);
-    house.gateway.answer(request.session, frame::ok(request.reference.as_deref().unwrap()));
+    assert_eq!(
+        request.acknowledge,
+        [(BroadcastId::parse(&id).unwrap(), "ok".to_owned())]
+    );
+    house
+        .gateway
+        .answer(request.session, frame::ok(request.reference.as_deref().unwrap()));
     assert_eq!(client.until("ok")["ref"], "a");
 
     client.send(r#"{"what":1,"ref":9}"#);
@@ -50,7 +57,10 @@ fn requests_that_find_no_room_are_answered_with_try_again() {
         client.send(&format!(r#"{{"acknowledge":{{"id":"{id}","answer":"ok"}},"ref":"a"}}"#));
     }
     let problem = client.until("problem");
-    assert_eq!((problem["code"].as_str(), problem["retryable"].as_bool()), (Some("TRY_AGAIN"), Some(true)));
+    assert_eq!(
+        (problem["code"].as_str(), problem["retryable"].as_bool()),
+        (Some("TRY_AGAIN"), Some(true))
+    );
 }
 
 /// What the client sends, and the code it is closed with.
@@ -118,7 +128,9 @@ fn heartbeats_come_and_silent_peers_go() {
 fn everybody_is_told_of_the_leader_of_the_end_and_of_their_own_end() {
     let house = house(&config(), 2, 4);
     house.gateway.set_others(vec!["http://other".into()]);
-    let mut clients: Vec<_> = (0..8).map(|user| house.connect(user, Transport::Sse, From::Now)).collect();
+    let mut clients: Vec<_> = (0..8)
+        .map(|user| house.connect(user, Transport::Sse, From::Now))
+        .collect();
     for client in &mut clients {
         assert_eq!(client.until("hello")["nodes"][0], "http://other");
     }
@@ -136,7 +148,10 @@ fn everybody_is_told_of_the_leader_of_the_end_and_of_their_own_end() {
     let gateway = house.gateway.clone();
     let drain = std::thread::spawn(move || gateway.drain(std::time::Duration::from_secs(5)));
     let goodbye = clients[0].until("goodbye");
-    assert_eq!((goodbye["code"].as_u64(), goodbye["reconnect_ms"].as_u64().is_some()), (Some(1012), true));
+    assert_eq!(
+        (goodbye["code"].as_u64(), goodbye["reconnect_ms"].as_u64().is_some()),
+        (Some(1012), true)
+    );
     drop(clients);
     drop(late);
     drain.join().unwrap();
@@ -145,16 +160,27 @@ fn everybody_is_told_of_the_leader_of_the_end_and_of_their_own_end() {
 #[test]
 fn a_long_poll_answers_at_once_when_there_is_something_else_after_the_wait() {
     let house = house(&config(), 1, 2);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let wait = std::time::Duration::from_millis(50);
     let nothing = runtime.block_on(house.gateway.poll(4, From::Backlog, wait)).unwrap();
     assert!(nothing.items.is_empty());
     let cursor = From::Cursor(crate::model::Cursor::parse(&nothing.cursor).unwrap());
     house.publish(release(1, Normal, &[4]));
     house.publish(release(2, Normal, &[5]));
-    let one = runtime.block_on(house.gateway.poll(4, cursor, super::fixture::PATIENCE)).unwrap();
+    let one = runtime
+        .block_on(house.gateway.poll(4, cursor, super::fixture::PATIENCE))
+        .unwrap();
     assert_eq!(one.items.len(), 1);
     let cursor = From::Cursor(crate::model::Cursor::parse(&one.cursor).unwrap());
-    assert!(runtime.block_on(house.gateway.poll(4, cursor, wait)).unwrap().items.is_empty());
+    assert!(
+        runtime
+            .block_on(house.gateway.poll(4, cursor, wait))
+            .unwrap()
+            .items
+            .is_empty()
+    );
     eventually("polls leave nobody behind", || house.gateway.sessions() == 0);
 }

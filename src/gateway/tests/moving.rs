@@ -69,9 +69,16 @@ fn check_moves(seed: u64, count: u64) {
         done.store(true, Relaxed);
     });
     drop(clients);
-    eventually("nobody is left", || house.gateway.sessions() == 0 && house.gateway.present().is_empty());
+    eventually("nobody is left", || {
+        house.gateway.sessions() == 0 && house.gateway.present().is_empty()
+    });
     eventually("all of it counts as written", || {
-        house.gateway.take_report().watermarks.iter().all(|mark| *mark > count - 4)
+        house
+            .gateway
+            .take_report()
+            .watermarks
+            .iter()
+            .all(|mark| *mark > count - 4)
     });
 }
 

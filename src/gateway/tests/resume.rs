@@ -71,7 +71,10 @@ fn a_gap_says_what_is_gone_and_then_comes_all_that_is_kept() {
         epoch: EPOCH + 1,
         positions: [400; 4],
     });
-    for (from, reason) in [(cursor([99, 400, 400, 400]), "no_longer_kept"), (foreign, "another_epoch")] {
+    for (from, reason) in [
+        (cursor([99, 400, 400, 400]), "no_longer_kept"),
+        (foreign, "another_epoch"),
+    ] {
         let mut client = house.connect(1, Transport::Lines, from);
         let hello = client.until("hello");
         let gap = client.until("gap");
@@ -150,7 +153,9 @@ fn check_resumes(breaks: &[usize], transport: Transport, config: &Config, body: 
     let body = "x".repeat(body);
     let everybody = [[1, 2].as_slice(), &[2], &[1], &[1, 3]];
     let user = 1;
-    let own: BTreeSet<u64> = (1..=COUNT).filter(|position| everybody[*position as usize % 4].contains(&user)).collect();
+    let own: BTreeSet<u64> = (1..=COUNT)
+        .filter(|position| everybody[*position as usize % 4].contains(&user))
+        .collect();
     let mut seen = BTreeSet::new();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -180,9 +185,10 @@ fn check_resumes(breaks: &[usize], transport: Transport, config: &Config, body: 
                 }
                 if let Some(cursor) = heard.cursor() {
                     from = From::Cursor(cursor);
-                    for position in own.iter().filter(|position| {
-                        **position <= cursor.positions[(**position * 7 / 3) as usize % 4]
-                    }) {
+                    for position in own
+                        .iter()
+                        .filter(|position| **position <= cursor.positions[(**position * 7 / 3) as usize % 4])
+                    {
                         assert!(seen.contains(position), "the cursor claims {position}");
                     }
                 }

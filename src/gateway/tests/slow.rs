@@ -70,7 +70,11 @@ fn who_reads_late_gets_everything_in_order_once_and_critical_first() {
     }
     house.publish(release(COUNT + 1, Critical, &[1]));
     let positions = late.broadcasts(COUNT as usize + 1);
-    let low: Vec<u64> = positions.iter().copied().filter(|position| *position <= COUNT).collect();
+    let low: Vec<u64> = positions
+        .iter()
+        .copied()
+        .filter(|position| *position <= COUNT)
+        .collect();
     assert!(low.into_iter().eq(1..=COUNT), "lost, doubled or out of order");
     assert!(positions[COUNT as usize] != COUNT + 1, "critical came last");
 }

@@ -2,14 +2,14 @@
 
 use super::context::Context;
 use super::problem::Problem;
-use super::request::Query;
+use super::request::{Parts, Query};
 use super::wire::{self, At, DraftView, Page, Text26};
 use crate::base::clock::Millis;
 use crate::model::broadcast::Status;
 use crate::model::{BroadcastId, NodeId, Number, Priority, Reason, Step, UserNumber};
 use crate::state::State as Applied;
 use crate::state::broadcasts::Hot;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::{StatusCode, Uri};
 use serde::Serialize;
@@ -137,7 +137,7 @@ impl Serialize for MapOf {
     }
 }
 
-pub async fn get(State(context): State<Arc<Context>>, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
+pub async fn get(State(context): State<Arc<Context>>, Parts(id): Parts<String>, uri: Uri) -> Result<Response, Problem> {
     let deadline = context.deadline();
     context.fresh(&Query::read(&uri, &[])?, deadline).await?;
     let hot = context.broadcast(&id, deadline).await?;
@@ -282,7 +282,7 @@ const STATES: [&str; 7] = [
 
 pub async fn recipients(
     State(context): State<Arc<Context>>,
-    Path(id): Path<String>,
+    Parts(id): Parts<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let (query, deadline) = (Query::read(&uri, &["limit", "after", "state"])?, context.deadline());

@@ -4,7 +4,7 @@ use super::context::Context;
 use super::fields::{Faults, Fields, Path as Pointer};
 use super::json::{self, Json};
 use super::problem::{Code, Problem, code_of};
-use super::request::{self, Query};
+use super::request::{self, Parts, Query};
 use super::wire::{self, Page};
 use crate::metrics::METRICS;
 use crate::model::{Number, Step, UserNumber};
@@ -12,7 +12,7 @@ use crate::state::broadcasts::Hot;
 use crate::state::command::Acknowledged;
 use crate::state::outcome::Acknowledgement;
 use crate::state::{Command, Outcome, Refused};
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -137,7 +137,7 @@ struct Confirmed<'a> {
 /// `POST /v1/broadcasts/{id}/acknowledge`
 pub async fn acknowledge(
     State(context): State<Arc<Context>>,
-    Path(id): Path<String>,
+    Parts(id): Parts<String>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (query, body, deadline) = body(&context, request).await?;

@@ -4,11 +4,12 @@ use super::fields::{shorten, unknown};
 use super::problem::{Code, Problem};
 use crate::base::clock::{self, Millis};
 use axum::body::Body;
-use axum::extract::Query as Pairs;
+use axum::extract::{FromRequestParts, Path, Query as Pairs};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Uri, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
 use std::time::{Duration, Instant};
 
 pub const JSON: &[&str] = &["application/json"];
@@ -86,6 +87,20 @@ async fn discard(mut body: Body) {
         && let Some(Ok(frame)) = body.frame().await
     {
         bytes += frame.data_ref().map_or(0, Bytes::len);
+    }
+}
+
+/// Parts of the path, decoded. What cannot be decoded is a problem like any other.
+pub struct Parts<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Parts<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut http::request::Parts, state: &S) -> Result<Self, Problem> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(decoded)) => Ok(Self(decoded)),
+            Err(rejection) => Err(Problem::new(Code::MalformedRequest, rejection.body_text())),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::problem::Problem;
-use super::request::{Parts, Query};
+use super::request::{Path, Query};
 use super::wire::{self, At, DraftView, Page, Text26};
 use crate::base::clock::Millis;
 use crate::model::broadcast::Status;
@@ -137,7 +137,7 @@ impl Serialize for MapOf {
     }
 }
 
-pub async fn get(State(context): State<Arc<Context>>, Parts(id): Parts<String>, uri: Uri) -> Result<Response, Problem> {
+pub async fn get(State(context): State<Arc<Context>>, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
     let deadline = context.deadline();
     context.fresh(&Query::read(&uri, &[])?, deadline).await?;
     let hot = context.broadcast(&id, deadline).await?;
@@ -282,7 +282,7 @@ const STATES: [&str; 7] = [
 
 pub async fn recipients(
     State(context): State<Arc<Context>>,
-    Parts(id): Parts<String>,
+    Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let (query, deadline) = (Query::read(&uri, &["limit", "after", "state"])?, context.deadline());

@@ -5,7 +5,7 @@ use super::fields::{Faults, Fields, ID_BYTES_MAX, Path as Pointer, WORD_MAX, che
 use super::json::{self, Json};
 use super::nouns::{self, View};
 use super::problem::{Code, Problem, code_of};
-use super::request::{self, Parts, Query};
+use super::request::{self, Path, Query};
 use super::wire::{self, Page};
 use crate::model::{Place, PlaceKind, UserNumber};
 use crate::state::command::Change;
@@ -129,7 +129,7 @@ fn check_id(id: &str) -> Result<(), Problem> {
 pub async fn put(
     noun: Noun,
     State(context): State<Arc<Context>>,
-    Parts(id): Parts<String>,
+    Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
     check_id(&id)?;
@@ -160,7 +160,7 @@ pub async fn put(
 pub async fn get(
     noun: Noun,
     State(context): State<Arc<Context>>,
-    Parts(id): Parts<String>,
+    Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let deadline = context.deadline();
@@ -175,7 +175,7 @@ pub async fn get(
 pub async fn delete(
     noun: Noun,
     State(context): State<Arc<Context>>,
-    Parts(id): Parts<String>,
+    Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
@@ -216,7 +216,7 @@ struct Member {
 pub async fn members(
     kind: PlaceKind,
     State(context): State<Arc<Context>>,
-    Parts(id): Parts<String>,
+    Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let (query, deadline) = (Query::read(&uri, &["limit", "after"])?, context.deadline());
@@ -243,7 +243,7 @@ pub async fn members(
 pub async fn put_members(
     kind: PlaceKind,
     State(context): State<Arc<Context>>,
-    Parts(id): Parts<String>,
+    Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
     check_id(&id)?;
@@ -308,12 +308,12 @@ pub fn member(fields: &mut Fields<'_, '_, '_>) -> Option<(String, String)> {
     Some((user?, role?))
 }
 
-type MemberPath = Parts<(String, String)>;
+type MemberPath = Path<(String, String)>;
 
 pub async fn get_member(
     kind: PlaceKind,
     State(context): State<Arc<Context>>,
-    Parts((id, user)): MemberPath,
+    Path((id, user)): MemberPath,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let deadline = context.deadline();
@@ -335,7 +335,7 @@ pub async fn get_member(
 pub async fn put_member(
     kind: PlaceKind,
     State(context): State<Arc<Context>>,
-    Parts((id, user)): MemberPath,
+    Path((id, user)): MemberPath,
     request: Request,
 ) -> Result<Response, Problem> {
     check_id(&id)?;
@@ -363,7 +363,7 @@ pub async fn put_member(
 pub async fn delete_member(
     kind: PlaceKind,
     State(context): State<Arc<Context>>,
-    Parts((id, user)): MemberPath,
+    Path((id, user)): MemberPath,
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
@@ -377,7 +377,7 @@ pub async fn delete_member(
 
 pub async fn put_preferences(
     State(context): State<Arc<Context>>,
-    Parts(id): Parts<String>,
+    Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
     check_id(&id)?;
@@ -405,7 +405,7 @@ pub async fn put_preferences(
 
 pub async fn get_preferences(
     State(context): State<Arc<Context>>,
-    Parts(id): Parts<String>,
+    Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let deadline = context.deadline();

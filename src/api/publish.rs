@@ -136,7 +136,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         return Ok(None);
     };
     let key = value.to_str().unwrap_or_default();
-    if (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+    if (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
         return Ok(Some(key));
     }
     let detail = format!("Idempotency-Key must have 1 to {KEY_BYTES_MAX} printable ASCII characters");

@@ -4,7 +4,7 @@ use super::context::Context;
 use super::fields::{Faults, Fields, Path as Pointer};
 use super::json::{self, Json};
 use super::problem::{Code, Problem, code_of};
-use super::request::{self, Parts, Query};
+use super::request::{self, Path, Query};
 use super::wire::{self, Page};
 use crate::metrics::METRICS;
 use crate::model::{Number, Step, UserNumber};
@@ -137,7 +137,7 @@ struct Confirmed<'a> {
 /// `POST /v1/broadcasts/{id}/acknowledge`
 pub async fn acknowledge(
     State(context): State<Arc<Context>>,
-    Parts(id): Parts<String>,
+    Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (query, body, deadline) = body(&context, request).await?;

@@ -4,12 +4,11 @@ use super::fields::{shorten, unknown};
 use super::problem::{Code, Problem};
 use crate::base::clock::{self, Millis};
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Path, Query as Pairs};
+use axum::extract::{FromRequestParts, Path as Parts, Query as Pairs};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Uri, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use serde::de::DeserializeOwned;
 use std::time::{Duration, Instant};
 
 pub const JSON: &[&str] = &["application/json"];
@@ -21,6 +20,20 @@ pub const PAGE_MAX: usize = 100;
 /// Of a body that was refused for its size, this much is read and thrown away.
 const DISCARD_BYTES_MAX: usize = 16 << 20;
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// The names in a request's path; a path that is no text is a problem like any other.
+pub struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(head: &mut http::request::Parts, state: &S) -> Result<Self, Problem> {
+        match Parts::from_request_parts(head, state).await {
+            Ok(Parts(names)) => Ok(Self(names)),
+            Err(rejection) => Err(Problem::new(Code::MalformedRequest, rejection.body_text())),
+        }
+    }
+}
 
 /// Refuses a body of another kind than `accepted`; one that does not say its kind passes.
 pub fn media_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem> {
@@ -87,20 +100,6 @@ async fn discard(mut body: Body) {
         && let Some(Ok(frame)) = body.frame().await
     {
         bytes += frame.data_ref().map_or(0, Bytes::len);
-    }
-}
-
-/// Parts of the path, decoded. What cannot be decoded is a problem like any other.
-pub struct Parts<T>(pub T);
-
-impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Parts<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut http::request::Parts, state: &S) -> Result<Self, Problem> {
-        match Path::from_request_parts(parts, state).await {
-            Ok(Path(decoded)) => Ok(Self(decoded)),
-            Err(rejection) => Err(Problem::new(Code::MalformedRequest, rejection.body_text())),
-        }
     }
 }
 

@@ -68,10 +68,7 @@ pub async fn plan(context: &Context, head: &Head) -> Result<Plan, Problem> {
     if context.is_draining() {
         return Err(Problem::new(Code::Stopping, "this node is stopping"));
     }
-    if !context.handle.is_founded(deadline).await {
-        let retry_after = std::time::Duration::from_secs(1);
-        return Err(crate::consensus::ProposeError::NoLeader { retry_after }.into());
-    }
+    context.named()?;
     context.fresh(&query, deadline).await?;
     let (_, user) = context.caller(&query, deadline).await?;
     if let From::Cursor(cursor) = &from {

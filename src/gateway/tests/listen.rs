@@ -1,3 +1,5 @@
+//! What clients say: receipts, acknowledgements, pings, and messages that break the rules.
+
 use super::fixture::{Heard, SALT, bitmap, config, eventually, house, release};
 use crate::base::size::Span;
 use crate::gateway::{Config, From, Transport, frame};

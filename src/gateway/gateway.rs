@@ -70,9 +70,8 @@ pub struct Subscriber {
 pub struct Request {
     pub session: SessionRef,
     pub user: UserNumber,
-    /// The client's own reference, if it wants an answer: JSON as it was sent, for [`super::frame::ok`] and
-    /// [`super::frame::problem`].
-    pub reference: Option<String>,
+    /// The client's own reference, a string or a number, if it wants an answer.
+    pub reference: Option<serde_json::Value>,
     pub acknowledge: Vec<(BroadcastId, String)>,
 }
 

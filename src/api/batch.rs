@@ -97,7 +97,8 @@ async fn one(
 ) -> (usize, Result<Bytes, Problem>) {
     let answer = async {
         let text = line.text?;
-        let key = key.map(|key| format!("{key}/{}", line.number));
+        // counted from 0, unlike the lines that people are told of
+        let key = key.map(|key| format!("{key}/{}", line.number.saturating_sub(1)));
         let done = accept(&context, key.as_deref(), &text, context.deadline()).await?;
         Ok(done.answer)
     };

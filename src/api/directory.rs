@@ -5,13 +5,13 @@ use super::fields::{Faults, Fields, ID_BYTES_MAX, Path as Pointer, WORD_MAX, che
 use super::json::{self, Json};
 use super::nouns::{self, View};
 use super::problem::{Code, Problem, code_of};
-use super::request::{self, Query};
+use super::request::{self, Path, Query};
 use super::wire::{self, Page};
 use crate::model::{Place, PlaceKind, UserNumber};
 use crate::state::command::Change;
 use crate::state::outcome::Did;
 use crate::state::{Command, Outcome, Refused, State as Applied};
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, Uri};
 use serde::Serialize;

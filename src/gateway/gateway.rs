@@ -13,7 +13,8 @@ use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::model::{BroadcastId, Cursor, Millis, NodeId, Number, PerPriority, Position, Priority, Step, UserNumber};
 use crate::state::Release;
-use crate::workers::{Pool, WorkerStatus};
+use crate::workers::Pool;
+pub use crate::workers::WorkerStatus;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
@@ -69,9 +70,8 @@ pub struct Subscriber {
 pub struct Request {
     pub session: SessionRef,
     pub user: UserNumber,
-    /// The client's own reference, if it wants an answer: JSON as it was sent, for [`super::frame::ok`] and
-    /// [`super::frame::problem`].
-    pub reference: Option<String>,
+    /// The client's own reference, a string or a number, if it wants an answer.
+    pub reference: Option<serde_json::Value>,
     pub acknowledge: Vec<(BroadcastId, String)>,
 }
 
@@ -310,6 +310,11 @@ impl Gateway {
     /// Everybody with a session here.
     pub fn present(&self) -> RoaringBitmap {
         self.shared.collector.present()
+    }
+
+    /// The history that the cursors of this node belong to.
+    pub fn epoch(&self) -> u32 {
+        self.shared.epoch.load(Relaxed)
     }
 
     pub fn sessions(&self) -> usize {

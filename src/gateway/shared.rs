@@ -8,12 +8,12 @@ use super::reader::Asks;
 use super::window::Window;
 use super::{Config, Request};
 use crate::base::clock;
+use crate::metrics::IntCounter;
 use crate::metrics::METRICS;
 use crate::model::{Cursor, Millis, NodeId, PerPriority, Position, Priority};
 use crate::workers::Gauge;
 use crate::workers::pool::TICK;
 use parking_lot::Mutex;
-use prometheus::IntCounter;
 use roaring::RoaringBitmap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -135,6 +135,16 @@ impl Context {
     /// The batch after these positions, shared with the cells before.
     pub fn batch(&mut self, kind: Kind) -> Option<&Arc<Batch>> {
         self.batches[kind.index()].as_ref()
+    }
+
+    /// Frames that were given to sockets.
+    pub fn count(&self, counts: PerPriority<u64>) {
+        for (count, counter) in counts.into_iter().zip(&self.written) {
+            if count > 0 {
+                counter.inc_by(count);
+            }
+        }
+        self.gauge.written.fetch_add(counts.iter().sum(), Relaxed);
     }
 
     /// Hands over what was gathered, and lets go of what stands in memory only for speed.

@@ -57,5 +57,5 @@ async fn acknowledge(node: NodeId, handle: &Handle, gateway: &Gateway, request: 
         None => frame::ok(&reference),
         Some((detail, retryable)) => frame::problem(Some(&reference), "NOT_ACKNOWLEDGED", &detail, retryable),
     };
-    gateway.answer(request.session, message.to_string());
+    gateway.answer(request.session, message);
 }

@@ -1,3 +1,5 @@
+//! A thread sleeps, wakes, and outlives the panics of its job.
+
 use super::{Config, Job, Pool, Ready};
 use crate::base::clock;
 use crate::model::Priority;

@@ -1,3 +1,5 @@
+//! Who gets what, in which order, and what counts as sent.
+
 use super::fixture::{House, PATIENCE, bitmap, config, draft, eventually, house, release, release_of};
 use crate::base::clock;
 use crate::base::size::Span;

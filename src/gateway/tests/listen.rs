@@ -1,3 +1,5 @@
+//! What sessions say and are told: receipts, faults, heartbeats, goodbyes, long polls.
+
 use super::fixture::{Heard, SALT, bitmap, config, eventually, house, release};
 use crate::base::size::Span;
 use crate::gateway::{Config, From, Transport, frame};

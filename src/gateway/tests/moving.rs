@@ -1,3 +1,5 @@
+//! Cells that move between threads at random under load lose, double and reorder nothing.
+
 use super::fixture::{Heard, config, draft, eventually, house, release_of};
 use crate::gateway::{From, Transport};
 use crate::model::Priority;

@@ -1,3 +1,5 @@
+//! Starts, cursors and gaps; streams that break anywhere and resume.
+
 use super::fixture::{EPOCH, House, PATIENCE, config, draft, eventually, house, release, release_of};
 use crate::base::clock;
 use crate::base::size::Size;

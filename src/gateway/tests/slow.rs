@@ -1,3 +1,5 @@
+//! Peers that do not read: cut with a reason, or late and whole.
+
 use super::fixture::{Heard, PATIENCE, config, draft, eventually, house, release, release_of};
 use crate::base::clock;
 use crate::base::size::Span;

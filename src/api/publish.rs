@@ -42,6 +42,7 @@ pub async fn publish(State(context): State<Arc<Context>>, request: Request) -> R
     request::media_type(&parts.headers, request::JSON)?;
     let body = request::body(body, context.config.body_bytes_max.bytes(), deadline).await?;
     if query.flag("dry_run")? {
+        context.fresh(&query, deadline).await?;
         return dry_run(&context, &body);
     }
     let done = accept(&context, key, &body, deadline).await?;
@@ -310,6 +311,7 @@ mod tests {
         check_key(&[b'a'; 256], false);
         check_key(b"", false);
         check_key(b"a b", true);
+        check_key(b"a\tb", false);
         check_key("é".as_bytes(), false);
         assert!(idempotency_key(&HeaderMap::new()).unwrap().is_none());
     }

@@ -312,6 +312,11 @@ impl Gateway {
         self.shared.collector.present()
     }
 
+    /// The history that the cursors of this node belong to.
+    pub fn epoch(&self) -> u32 {
+        self.shared.epoch.load(Relaxed)
+    }
+
     pub fn sessions(&self) -> usize {
         self.shared.sessions.load(Relaxed)
     }

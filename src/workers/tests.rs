@@ -1,4 +1,4 @@
-//! A thread sleeps, wakes, and outlives the panics of its job.
+//! Threads that sleep and wake, lanes that are full, jobs that panic.
 
 use super::{Config, Job, Pool, Ready};
 use crate::base::clock;

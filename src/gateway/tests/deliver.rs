@@ -1,4 +1,4 @@
-//! Who gets what, in which order, and what counts as sent.
+//! Every release reaches exactly its recipients, over every transport, urgent ones first.
 
 use super::fixture::{House, PATIENCE, bitmap, config, draft, eventually, house, release, release_of};
 use crate::base::clock;

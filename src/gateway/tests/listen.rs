@@ -1,4 +1,4 @@
-//! What sessions say and are told: receipts, faults, heartbeats, goodbyes, long polls.
+//! What clients say: receipts, acknowledgements, pings, and messages that break the rules.
 
 use super::fixture::{Heard, SALT, bitmap, config, eventually, house, release};
 use crate::base::size::Span;

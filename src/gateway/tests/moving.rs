@@ -1,4 +1,4 @@
-//! Cells that move between threads at random under load lose, double and reorder nothing.
+//! Cells move between workers under load, and no frame is lost, doubled or out of order.
 
 use super::fixture::{Heard, config, draft, eventually, house, release_of};
 use crate::gateway::{From, Transport};

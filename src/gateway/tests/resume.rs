@@ -1,4 +1,4 @@
-//! Starts, cursors and gaps; streams that break anywhere and resume.
+//! Streams start and come back anywhere: owed, cursor, earliest, gaps.
 
 use super::fixture::{EPOCH, House, PATIENCE, config, draft, eventually, house, release, release_of};
 use crate::base::clock;

@@ -1,4 +1,4 @@
-//! Peers that do not read: cut with a reason, or late and whole.
+//! Sockets that read slowly or not at all, and what that costs the others: nothing.
 
 use super::fixture::{Heard, PATIENCE, config, draft, eventually, house, release, release_of};
 use crate::base::clock;

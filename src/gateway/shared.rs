@@ -8,7 +8,6 @@ use super::reader::Asks;
 use super::window::Window;
 use super::{Config, Request};
 use crate::base::clock;
-use crate::metrics::IntCounter;
 use crate::metrics::METRICS;
 use crate::model::{Cursor, Millis, NodeId, PerPriority, Position, Priority};
 use crate::workers::Gauge;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use crossbeam::{Receiver, RecvTimeoutError, Sender, bounded};
 use crossbeam_channel as crossbeam;
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,10 +50,12 @@ const ORDERS_MAX: usize = 16;
 /// Rows of one slice of a snapshot.
 const SLICE_ROWS: usize = 2_000;
 const SLICE_BYTES: usize = 4 << 20;
+/// Rows kept aside for a snapshot; beyond, batches wait until it is further on.
+const ASIDE_BYTES_MAX: usize = 64 << 20;
 /// The exit code when the disk fails (`EX_IOERR`).
 pub const DISK_FAILED: i32 = 74;
 
-/// Ends the process: the disk has failed.
+/// Ends the process: the disk has failed, or sled has panicked over what it found there.
 pub fn disk_failed(what: &str, error: &dyn std::error::Error) -> ! {
     tracing::error!(%error, "{what} failed: the node stops; what it acknowledged is in the log");
     std::process::exit(DISK_FAILED)
@@ -73,7 +76,9 @@ impl WriteBehind {
     /// `take` is called once per tick; `None` when nothing changed. `committed` is told each batch's applied index.
     pub fn start(store: Store, config: &Config, take: Take, committed: Committed) -> Result<Self, StorageError> {
         let (orders, waiting) = bounded(ORDERS_MAX);
-        let stored = Arc::new(AtomicU64::new(0));
+        // A snapshot before the first batch says where the store stands too.
+        let meta = store.meta()?.unwrap_or_default();
+        let stored = Arc::new(AtomicU64::new(store.applied()?));
         let folder = store.folder().to_owned();
         let every = config.write_behind_every.0;
         let writer = Loop {
@@ -81,12 +86,14 @@ impl WriteBehind {
             take,
             committed,
             stored: stored.clone(),
-            meta: Bytes::new(),
+            meta,
             scan: None,
         };
-        let thread = std::thread::Builder::new()
-            .name("write-behind".into())
-            .spawn(move || writer.run(&waiting, every));
+        let thread = std::thread::Builder::new().name("write-behind".into()).spawn(move || {
+            if std::panic::catch_unwind(AssertUnwindSafe(|| writer.run(&waiting, every))).is_err() {
+                disk_failed("writing behind", &stopped());
+            }
+        });
         let thread = thread.map_err(StorageError::io(&folder))?;
         Ok(Self {
             orders,
@@ -151,14 +158,50 @@ struct Loop {
     scan: Option<Scan>,
 }
 
-/// A snapshot being built: rows from `next` on are still to come; rows that changed since it began are in `aside` as they were.
+/// A snapshot being built: rows from `next` on are still to come.
 struct Scan {
     writer: Writer,
     applied: u64,
     meta: Bytes,
     next: Vec<u8>,
-    aside: BTreeMap<Vec<u8>, Option<Bytes>>,
+    aside: Aside,
     reply: Sender<Result<SnapshotInfo, StorageError>>,
+}
+
+/// Rows that changed since a snapshot began and are not in it yet, as they were then; none for what is new.
+#[derive(Default)]
+struct Aside {
+    rows: BTreeMap<Vec<u8>, Option<Bytes>>,
+    bytes: usize,
+}
+
+impl Aside {
+    fn insert(&mut self, key: Vec<u8>, before: Option<Bytes>) {
+        self.bytes += before.as_ref().map_or(0, Bytes::len);
+        self.rows.insert(key, before);
+    }
+
+    /// What stood under this key, given what stands there now: none if it is new.
+    fn before(&mut self, key: &[u8], now: Bytes) -> Option<Bytes> {
+        let Some(before) = self.rows.remove(key) else {
+            return Some(now);
+        };
+        self.bytes -= before.as_ref().map_or(0, Bytes::len);
+        before
+    }
+
+    /// Writes the rows before `key` (all, if there is none): sled has them no more.
+    fn write_removed(&mut self, writer: &mut Writer, key: Option<&[u8]>) -> Result<(), StorageError> {
+        while let Some(first) = self.rows.first_entry()
+            && key.is_none_or(|key| first.key().as_slice() < key)
+        {
+            let (key, before) = first.remove_entry();
+            let Some(before) = before else { continue };
+            self.bytes -= before.len();
+            writer.row(&key, &before)?;
+        }
+        Ok(())
+    }
 }
 
 impl Loop {
@@ -178,7 +221,9 @@ impl Loop {
                 }
                 Ok(Order::Snapshot(folder, reply)) => self.begin(&folder, reply),
                 Ok(Order::Replace(store, applied, reply)) => {
-                    self.scan = None;
+                    if let Some(scan) = self.scan.take() {
+                        scan.writer.abandon();
+                    }
                     self.store = store;
                     self.meta = self.store.meta().ok().flatten().unwrap_or_default();
                     self.stored.store(applied, Ordering::Release);
@@ -228,7 +273,7 @@ impl Loop {
         let Some(scan) = &mut self.scan else { return Ok(()) };
         for row in rows {
             let key = schema::encode(&row.key);
-            if key >= scan.next && !scan.aside.contains_key(&key) {
+            if key >= scan.next && !scan.aside.rows.contains_key(&key) {
                 let before = self.store.get(&row.key)?;
                 scan.aside.insert(key, before);
             }
@@ -256,7 +301,7 @@ impl Loop {
                     applied,
                     meta,
                     next,
-                    aside: BTreeMap::new(),
+                    aside: Aside::default(),
                     reply,
                 });
             }
@@ -264,28 +309,24 @@ impl Loop {
         }
     }
 
+    /// The next slice of a snapshot, or so many that what is kept aside for it stays within its bound.
     fn slice(&mut self) {
-        let Some(mut scan) = self.scan.take() else { return };
-        match scan.slice(&self.store) {
-            Ok(false) => self.scan = Some(scan),
-            Ok(true) => {
-                let Scan {
-                    writer,
-                    applied,
-                    meta,
-                    reply,
-                    ..
-                } = scan;
-                let finished = writer.finish().map(|(path, bytes)| SnapshotInfo {
-                    path,
-                    applied,
-                    meta,
-                    bytes,
-                });
-                METRICS.snapshots.inc();
-                let _ = reply.send(finished);
+        while let Some(mut scan) = self.scan.take() {
+            match scan.slice(&self.store) {
+                Ok(false) => {
+                    let is_within = scan.aside.bytes <= ASIDE_BYTES_MAX;
+                    self.scan = Some(scan);
+                    if is_within {
+                        return;
+                    }
+                }
+                Ok(true) => scan.finish(),
+                Err(error) => {
+                    scan.writer.abandon();
+                    // Whoever asked may have gone.
+                    let _ = scan.reply.send(Err(error));
+                }
             }
-            Err(error) => drop(scan.reply.send(Err(error))),
         }
     }
 }
@@ -293,35 +334,46 @@ impl Loop {
 impl Scan {
     /// Writes some rows; `true` when all are written.
     fn slice(&mut self, store: &Store) -> Result<bool, StorageError> {
+        let (writer, aside) = (&mut self.writer, &mut self.aside);
         let (mut rows, mut bytes) = (0, 0);
         let mut last = None;
-        let full = store.scan_some(&self.next, |key, value| {
-            match self.aside.remove(key) {
-                Some(None) => {}
-                Some(Some(before)) => self.writer.row(key, &before)?,
-                None => self.writer.row(key, &value)?,
-            }
+        let is_whole = store.scan_some(&self.next, |key, value| {
+            aside.write_removed(writer, Some(key))?;
             rows += 1;
             bytes += value.len();
-            last = Some(key.to_vec());
+            if let Some(before) = aside.before(key, value) {
+                writer.row(key, &before)?;
+            }
+            last = Some(schema::behind(key));
             Ok(rows < SLICE_ROWS && bytes < SLICE_BYTES)
         })?;
-        if let Some(mut next) = last {
-            // Right behind the row and all of its parts.
-            next.extend([0xFF; 6]);
+        if let Some(next) = last {
             self.next = next;
         }
-        if !full {
-            return Ok(false);
+        if is_whole {
+            self.aside.write_removed(&mut self.writer, None)?;
+            self.writer.row(schema::META, &self.meta)?;
         }
-        // Rows that were removed since it began.
-        for (key, before) in std::mem::take(&mut self.aside) {
-            if let Some(before) = before {
-                self.writer.row(&key, &before)?;
-            }
-        }
-        self.writer.row(schema::META, &self.meta)?;
-        Ok(true)
+        Ok(is_whole)
+    }
+
+    fn finish(self) {
+        let Self {
+            writer,
+            applied,
+            meta,
+            reply,
+            ..
+        } = self;
+        let finished = writer.finish().map(|(path, bytes)| SnapshotInfo {
+            path,
+            applied,
+            meta,
+            bytes,
+        });
+        METRICS.snapshots.inc_by(u64::from(finished.is_ok()));
+        // Whoever asked may have gone.
+        let _ = reply.send(finished);
     }
 }
 
@@ -330,19 +382,33 @@ mod tests {
     use super::{Batch, WriteBehind};
     use crate::base::clock;
     use crate::state::{Row, RowKey};
-    use crate::storage::snapshot_file::restore;
-    use crate::storage::{Config, Store};
+    use crate::storage::snapshot_file::{restore, rows};
+    use crate::storage::{Config, Store, schema};
     use bytes::Bytes;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
     fn row(number: u32, version: u64) -> Row {
-        let gone = (u64::from(number) + version) % 11 == 0;
+        let gone = (u64::from(number) + version).is_multiple_of(11);
         Row {
             key: RowKey::User(number),
             value: (!gone).then(|| Bytes::from(vec![version as u8; 2_000])),
         }
+    }
+
+    #[test]
+    fn a_reopened_store_is_known_to_stand_where_it_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::default();
+        let store = Store::open(&folder.path().join("state"), &config).unwrap();
+        store.write(&[row(1, 1)], &77u64.to_le_bytes()).unwrap();
+        let write_behind = WriteBehind::start(store, &config, Box::new(|| None), Box::new(|_| {})).unwrap();
+        assert_eq!((write_behind.stored(), write_behind.sync().unwrap()), (77, 77));
+        let info = write_behind.snapshot(folder.path()).unwrap();
+        assert_eq!((info.applied, info.meta.as_ref()), (77, &77u64.to_le_bytes()[..]));
+        write_behind.stop();
+        assert!(write_behind.sync().is_err());
     }
 
     #[test]
@@ -376,6 +442,13 @@ mod tests {
             "batches went on meanwhile"
         );
         write_behind.stop();
+        let mut before = Vec::new();
+        rows(&info.path, |key, _| {
+            assert!(key == schema::META || key > before, "rows stand in order");
+            before = key;
+            Ok(())
+        })
+        .unwrap();
         let (restored, header) = restore(&info.path, &folder.path().join("again"), &config).unwrap();
         assert_eq!(header.meta, info.applied.to_string());
         for number in 0..5_000 {

@@ -55,7 +55,7 @@ const HOMES: [(&str, &[&str]); 23] = [
     ("prometheus", &["metrics"]),
     ("hdrhistogram", &["lab"]),
     ("toml", &["config", "cli"]),
-    ("strsim", &["config"]),
+    ("strsim", &["config", "api"]),
     ("tracing_subscriber", &["node", "cli"]),
 ];
 /// Deciders are told the time and the dice; they open nothing.

@@ -3,7 +3,33 @@
 //! What: HTTP for people and programs: requests in, problems or answers out.
 //! Why: the contract that outside clients rely on stands in one room.
 //! Never: a decision of the domain; a row or a term.
-//! Start: [`router`].
+//! Start: [`router`] has every route on one page, [`problem`] every way to say no, [`serve`] the way in.
+
+mod batch;
+mod broadcasts;
+mod context;
+mod directory;
+mod draft;
+mod fields;
+mod hosts;
+mod import;
+mod inbox;
+mod json;
+mod lines;
+mod nouns;
+mod operate;
+mod problem;
+mod publish;
+mod receipts;
+mod request;
+mod router;
+pub mod serve;
+mod subscribe;
+mod wire;
+
+pub use context::{Context, Reader};
+pub use problem::{Code, Fault, Problem};
+pub use router::router;
 
 use crate::base::size::{Size, Span};
 use serde::{Deserialize, Serialize};

@@ -55,7 +55,13 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 fn write(f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, u64)], gap: &str) -> fmt::Result {
-    let fits = |scale: u64| if value == 0 { scale == 1 } else { value % scale == 0 };
+    let fits = |scale: u64| {
+        if value == 0 {
+            scale == 1
+        } else {
+            value.is_multiple_of(scale)
+        }
+    };
     match units.iter().find(|(_, scale)| fits(*scale)) {
         Some((name, scale)) => write!(f, "{}{gap}{name}", value / scale),
         None => write!(f, "{value}"),

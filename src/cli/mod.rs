@@ -1,1 +1,74 @@
 //! # Cli
+//!
+//! What: the command line: what was typed, what it means, and what is said back.
+//! Why: the first door that people meet; its help texts teach and its errors say what to try.
+//! Never: a rule of the domain; a way to a node that is not its public API.
+//! Start: [`run`], then [`arguments`].
+
+pub mod arguments;
+pub mod audience;
+pub mod broadcast;
+pub mod failure;
+pub mod frames;
+pub mod import;
+pub mod log;
+pub mod nodes;
+pub mod output;
+pub mod publish;
+pub mod serve;
+pub mod settings;
+pub mod status;
+pub mod subscribe;
+pub mod version;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use failure::Failure;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs what was typed; errors are told on stderr, and the exit code says of which kind they were.
+pub fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        // Help and version come this way too, and go to stdout with 0.
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    let as_json = arguments.json;
+    match dispatch(arguments) {
+        Ok(code) => code,
+        Err(failure) => failure.tell(as_json),
+    }
+}
+
+fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let json = arguments.json;
+    match arguments.command {
+        Command::Serve(options) => return serve::serve(&options, json),
+        Command::Dev(options) => return serve::dev(options, json),
+        Command::Rehearse(options) => return serve::rehearse(options, json),
+        Command::Publish(options) => wait(publish::run(&options, json)),
+        Command::Subscribe(options) => {
+            if !json {
+                output::complain(&subscribe::greeting(&options));
+            }
+            wait(subscribe::run(&options, json))
+        }
+        Command::Status(options) => wait(status::run(&options, json)),
+        Command::Import(options) => wait(import::run(&options, json)),
+        Command::Config(options) => settings::run(&options.verb, json),
+        Command::Version => version::run(json),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a client command. One thread is plenty, and whatever still blocks (a read of stdin) does not hold up the end.
+fn wait(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
+}

@@ -1,144 +1,299 @@
-//! What is wrong with settings that can be read: limits that are zero, timers that contradict each other. All of it at once.
+//! What is wrong with settings that can be read: limits out of range, timers that contradict each other. All of it at once.
 
 use super::Config;
+use super::bounds::{self, BOUNDS};
+use crate::consensus::Peer;
 use crate::model::NodeId;
 use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use toml::{Table, Value};
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Every fault, each as `section.key is VALUE; it must ...`.
 pub fn faults(config: &Config) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut must = |holds: bool, key: &str, value: &dyn std::fmt::Display, rule: &str| {
-        if !holds {
-            found.push(format!("{key} is {value}; it must {rule}"));
-        }
-    };
-    let Config {
-        node,
-        api,
-        cluster,
-        storage,
-        gateway,
-        workers,
-        delivery,
-        ..
-    } = config;
-    must(node.id > 0, "node.id", &node.id, "be at least 1");
-    must(
-        address(&api.listen),
-        "api.listen",
-        &api.listen,
-        "be an address like 127.0.0.1:8205",
+    let mut found = Found(Vec::new());
+    found.ranges(config);
+    found.addresses(config);
+    found.peers(config);
+    found.order(config);
+    let level = &config.log.level;
+    found.must(
+        level.split(',').all(is_filter),
+        "log.level",
+        level,
+        "be off, error, warn, info, debug, trace, or a filter like info,campanile::gateway=debug",
     );
-    must(
-        address(&cluster.listen),
-        "cluster.listen",
-        &cluster.listen,
-        "be an address like 127.0.0.1:8206",
-    );
-    for (key, count) in [
-        ("api.connections_max", api.connections_max),
-        ("cluster.pack_commands_max", cluster.pack_commands_max),
-        ("cluster.packs_in_flight_max", cluster.packs_in_flight_max),
-        ("cluster.waiting_max", cluster.waiting_max),
-        ("storage.write_behind_rows_max", storage.write_behind_rows_max),
-        ("gateway.sessions_max", gateway.sessions_max),
-        ("workers.cells", workers.cells),
-        ("workers.lane_max", workers.lane_max),
-        ("workers.slice_min", workers.slice_min),
-    ] {
-        must(count > 0, key, &count, "be at least 1");
-    }
-    for (key, span) in [
-        ("api.deadline", api.deadline),
-        ("api.head_deadline", api.head_deadline),
-        ("cluster.heartbeat", cluster.heartbeat),
-        ("storage.write_behind_every", storage.write_behind_every),
-        ("storage.open_deadline", storage.open_deadline),
-        ("gateway.heartbeat", gateway.heartbeat),
-        ("gateway.stall_max", gateway.stall_max),
-        ("delivery.receipts_every", delivery.receipts_every),
-    ] {
-        must(!span.0.is_zero(), key, &span, "be longer than nothing");
-    }
-    for (key, size, least) in [
-        ("api.body_bytes_max", api.body_bytes_max, 1 << 10),
-        ("api.import_line_bytes_max", api.import_line_bytes_max, 1 << 10),
-        ("cluster.pack_bytes_max", cluster.pack_bytes_max, 1 << 10),
-        ("cluster.log_chunk", cluster.log_chunk, 1 << 20),
-        ("storage.sled_cache", storage.sled_cache, 1 << 20),
-        ("storage.snapshot_log_bytes", storage.snapshot_log_bytes, 1 << 20),
-        ("gateway.window_bytes_max", gateway.window_bytes_max, 1 << 20),
-        ("gateway.send_buffer", gateway.send_buffer, 4 << 10),
-        ("gateway.message_bytes_max", gateway.message_bytes_max, 128),
-    ] {
-        let rule = format!("be at least {}", crate::base::size::Size(least));
-        must(size.0 >= least, key, &size, &rule);
-    }
-    let min = cluster.election_timeout_min;
-    must(
-        cluster.heartbeat.0 * 2 <= min.0,
-        "cluster.heartbeat",
-        &cluster.heartbeat,
-        "be at most half of cluster.election_timeout_min",
-    );
-    must(
-        min < cluster.election_timeout_max,
-        "cluster.election_timeout_min",
-        &min,
-        "be below cluster.election_timeout_max",
-    );
-    must(
-        workers.slice_min <= workers.slice_max,
-        "workers.slice_min",
-        &workers.slice_min,
-        "be at most workers.slice_max",
-    );
-    must(
-        workers.threads <= 50,
-        "workers.threads",
-        &workers.threads,
-        "be at most 50",
-    );
-    must(
-        gateway.heartbeat < gateway.silent_max,
-        "gateway.heartbeat",
-        &gateway.heartbeat,
-        "be shorter than gateway.silent_max",
-    );
-    must(
-        api.expires_default <= api.expires_max,
-        "api.expires_default",
-        &api.expires_default,
-        "be at most api.expires_max",
-    );
-    let nodes: BTreeSet<NodeId> = cluster.peers.iter().map(|peer| peer.node).collect();
-    let peers = cluster.peers.len();
-    must(
-        nodes.len() == peers,
-        "cluster.peers",
-        &format!("a list of {peers}"),
-        "name each node once",
-    );
-    must(
-        peers == 0 || nodes.contains(&node.id),
-        "cluster.peers",
-        &format!("a list without node {}", node.id),
-        "name this node too",
-    );
-    found
+    found.0
 }
 
-fn address(text: &str) -> bool {
-    text.parse::<std::net::SocketAddr>().is_ok()
+struct Found(Vec<String>);
+
+impl Found {
+    fn must(&mut self, holds: bool, key: &str, value: &dyn Display, rule: &str) {
+        if !holds {
+            self.0.push(format!("{key} is {value}; it must {rule}"));
+        }
+    }
+
+    fn ranges(&mut self, config: &Config) {
+        let all = Table::try_from(config).unwrap_or_default();
+        for (name, bound) in BOUNDS {
+            let value = name
+                .split_once('.')
+                .and_then(|(section, key)| all.get(section)?.get(key));
+            if let Some(value) = value {
+                let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                self.must(bounds::holds(bound, value), name, &shown, &bounds::rule(bound));
+            }
+        }
+    }
+
+    fn addresses(&mut self, config: &Config) {
+        let Config { node, api, cluster, .. } = config;
+        let listens = [
+            ("api.listen", &api.listen, 8205),
+            ("cluster.listen", &cluster.listen, 8206),
+        ];
+        for (key, listen, port) in listens {
+            let address = listen.parse::<SocketAddr>();
+            let rule = format!("be an address with a port, like 127.0.0.1:{port}");
+            self.must(address.is_ok(), key, listen, &rule);
+            let is_open = address.is_ok_and(|address| !address.ip().is_loopback());
+            self.must(
+                node.insecure || !is_open,
+                key,
+                listen,
+                "be a loopback address: nobody is authenticated yet. In a network you trust set node.insecure = true (--insecure)",
+            );
+        }
+        let same = api.listen == cluster.listen && !api.listen.ends_with(":0");
+        self.must(!same, "cluster.listen", &cluster.listen, "differ from api.listen");
+        if let Some(url) = &api.url {
+            self.must(is_url(url), "api.url", url, "be like http://10.0.0.1:8205");
+        }
+        let anywhere = api.listen.parse::<SocketAddr>();
+        let is_anywhere = anywhere.is_ok_and(|address| address.ip().is_unspecified());
+        self.must(
+            !is_anywhere || api.url.is_some() || !cluster.peers.is_empty(),
+            "api.listen",
+            &api.listen,
+            "come with api.url, which tells clients where this node is",
+        );
+    }
+
+    fn peers(&mut self, config: &Config) {
+        let peers = &config.cluster.peers;
+        let count = peers.len();
+        let mut once = |what: &str, each: &dyn Fn(&Peer) -> String| {
+            let distinct: BTreeSet<String> = peers.iter().map(each).collect();
+            let rule = format!("name each {what} once");
+            self.must(
+                distinct.len() == count,
+                "cluster.peers",
+                &format!("a list of {count}"),
+                &rule,
+            );
+        };
+        once("node", &|peer| peer.node.to_string());
+        once("peer", &|peer| peer.peer.clone());
+        once("url", &|peer| peer.url.clone());
+        let nodes: BTreeSet<NodeId> = peers.iter().map(|peer| peer.node).collect();
+        self.must(
+            count == 0 || nodes.contains(&config.node.id),
+            "cluster.peers",
+            &format!("a list without node {}", config.node.id),
+            "name this node too",
+        );
+        for Peer { node, peer, url } in peers {
+            self.must(*node > 0, "cluster.peers", &"a list with node 0", "number nodes from 1");
+            self.must(
+                peer.rsplit_once(':')
+                    .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()),
+                &format!("cluster.peers, node {node}: peer"),
+                peer,
+                "be host:port",
+            );
+            self.must(
+                is_url(url),
+                &format!("cluster.peers, node {node}: url"),
+                url,
+                "be like http://10.0.0.1:8205",
+            );
+        }
+    }
+
+    /// Pairs that must stand in an order.
+    fn order(&mut self, config: &Config) {
+        let Config {
+            api,
+            cluster,
+            gateway,
+            workers,
+            ..
+        } = config;
+        self.must(
+            cluster.heartbeat.0.saturating_mul(2) <= cluster.election_timeout_min.0,
+            "cluster.heartbeat",
+            &cluster.heartbeat,
+            &format!(
+                "be at most half of cluster.election_timeout_min ({}), or a late one starts an election",
+                cluster.election_timeout_min
+            ),
+        );
+        self.must(
+            cluster.election_timeout_min < cluster.election_timeout_max,
+            "cluster.election_timeout_min",
+            &cluster.election_timeout_min,
+            &format!(
+                "be below cluster.election_timeout_max ({})",
+                cluster.election_timeout_max
+            ),
+        );
+        self.must(
+            workers.slice_min <= workers.slice_max,
+            "workers.slice_min",
+            &workers.slice_min,
+            &format!("be at most workers.slice_max ({})", workers.slice_max),
+        );
+        self.must(
+            workers.threads <= workers.cells,
+            "workers.threads",
+            &workers.threads,
+            &format!("be at most workers.cells ({})", workers.cells),
+        );
+        self.must(
+            gateway.heartbeat < gateway.silent_max,
+            "gateway.heartbeat",
+            &gateway.heartbeat,
+            &format!("be shorter than gateway.silent_max ({})", gateway.silent_max),
+        );
+        self.must(
+            api.expires_default <= api.expires_max,
+            "api.expires_default",
+            &api.expires_default,
+            &format!("be at most api.expires_max ({})", api.expires_max),
+        );
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    rest.is_some_and(|rest| !rest.trim_end_matches('/').is_empty() && !rest.contains(char::is_whitespace))
+}
+
+/// `level` or `target=level`.
+fn is_filter(part: &str) -> bool {
+    let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+    LEVELS.contains(&level.trim().to_ascii_lowercase().as_str())
+}
+
+/// Used by the bounds: a number as TOML has it.
+pub(super) fn whole(value: &Value) -> Option<u64> {
+    value.as_integer().and_then(|number| u64::try_from(number).ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Config, faults};
+    use crate::config::load;
 
     #[test]
     fn the_defaults_are_fine() {
         assert_eq!(faults(&Config::default()), Vec::<String>::new());
+    }
+
+    /// One setting, and the fault it must be.
+    fn check(setting: &str, expected: &str) {
+        let set: Vec<String> = setting.split(" & ").map(str::to_owned).collect();
+        let found = load(None, std::iter::empty(), &set).unwrap_err();
+        assert!(found.0.iter().any(|fault| fault == expected), "{setting}: {found:#?}");
+    }
+
+    #[test]
+    fn each_fault_has_key_value_and_reason() {
+        for (setting, expected) in [
+            ("node.id=0", "node.id is 0; it must be at least 1"),
+            (
+                "gateway.window_bytes_max=0 B",
+                "gateway.window_bytes_max is 0 B; it must be between 1 MiB and 64 GiB",
+            ),
+            (
+                "gateway.sessions_max=0",
+                "gateway.sessions_max is 0; it must be between 1 and 1000000",
+            ),
+            (
+                "api.deadline=0s",
+                "api.deadline is 0ms; it must be between 100ms and 5m",
+            ),
+            (
+                "cluster.heartbeat=600ms",
+                "cluster.heartbeat is 600ms; it must be at most half of cluster.election_timeout_min (300ms), or a late one \
+                 starts an election",
+            ),
+            (
+                "cluster.election_timeout_max=300ms",
+                "cluster.election_timeout_min is 300ms; it must be below cluster.election_timeout_max (300ms)",
+            ),
+            (
+                "workers.slice_min=501",
+                "workers.slice_min is 501; it must be at most workers.slice_max (500)",
+            ),
+            (
+                "workers.threads=8 & workers.cells=4",
+                "workers.threads is 8; it must be at most workers.cells (4)",
+            ),
+            (
+                "gateway.heartbeat=45s",
+                "gateway.heartbeat is 45s; it must be shorter than gateway.silent_max (45s)",
+            ),
+            (
+                "api.expires_max=1h",
+                "api.expires_default is 1d; it must be at most api.expires_max (1h)",
+            ),
+            (
+                "api.listen=here",
+                "api.listen is here; it must be an address with a port, like 127.0.0.1:8205",
+            ),
+            (
+                "cluster.listen=127.0.0.1:8205",
+                "cluster.listen is 127.0.0.1:8205; it must differ from api.listen",
+            ),
+            ("api.url=here", "api.url is here; it must be like http://10.0.0.1:8205"),
+            (
+                "api.listen=0.0.0.0:8205 & node.insecure=true",
+                "api.listen is 0.0.0.0:8205; it must come with api.url, which tells clients where this node is",
+            ),
+            (
+                "log.level=loud",
+                "log.level is loud; it must be off, error, warn, info, debug, trace, or a filter like \
+                 info,campanile::gateway=debug",
+            ),
+            (
+                r#"cluster.peers=[{node=2, peer="a:1", url="http://a:2"}]"#,
+                "cluster.peers is a list without node 1; it must name this node too",
+            ),
+            (
+                r#"cluster.peers=[{node=1, peer="a:1", url="http://a:2"}, {node=1, peer="b:1", url="http://b:2"}]"#,
+                "cluster.peers is a list of 2; it must name each node once",
+            ),
+            (
+                r#"cluster.peers=[{node=1, peer="a", url="http://a:2"}]"#,
+                "cluster.peers, node 1: peer is a; it must be host:port",
+            ),
+        ] {
+            check(setting, expected);
+        }
+    }
+
+    #[test]
+    fn only_loopback_is_open_to_everybody() {
+        let open = vec!["api.listen=10.0.0.1:8205".to_owned()];
+        let found = load(None, std::iter::empty(), &open).unwrap_err();
+        assert!(found.0[0].contains("--insecure"), "{found}");
+        let trusted = [open, vec!["node.insecure=true".to_owned()]].concat();
+        assert!(load(None, std::iter::empty(), &trusted).is_ok());
     }
 
     #[test]
@@ -148,11 +303,6 @@ mod tests {
         config.gateway.window_bytes_max = crate::base::size::Size(0);
         config.cluster.heartbeat = crate::base::size::Span::millis(400);
         config.api.listen = "here".into();
-        let found = faults(&config);
-        assert_eq!(found.len(), 4, "{found:#?}");
-        assert!(
-            found.contains(&"gateway.window_bytes_max is 0 B; it must be at least 1 MiB".to_owned()),
-            "{found:#?}"
-        );
+        assert_eq!(faults(&config).len(), 4, "{:#?}", faults(&config));
     }
 }

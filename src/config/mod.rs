@@ -5,13 +5,25 @@
 //! Never: a default of its own for another part's setting.
 //! Start: [`Config`], then [`layers`].
 
+pub mod bounds;
 pub mod check;
+pub mod effective;
 pub mod layers;
+#[cfg(test)]
+mod pages;
 
+pub use effective::{DEFAULT, Effective};
 pub use layers::{Faults, Settings, load};
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+
+/// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
+pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
+/// The sections in the order people meet them.
+pub const SECTIONS: [&str; 9] = [
+    "node", "api", "cluster", "storage", "gateway", "workers", "delivery", "rates", "log",
+];
 
 /// All settings: a section for each part.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,6 +49,8 @@ pub struct NodeSettings {
     pub data: PathBuf,
     /// A clean stop waits this long for what is owed to subscribers.
     pub drain: crate::base::size::Span,
+    /// Listen on other than loopback addresses although nobody is authenticated.
+    pub insecure: bool,
 }
 
 impl Default for NodeSettings {
@@ -45,6 +59,7 @@ impl Default for NodeSettings {
             id: 1,
             data: "campanile-data".into(),
             drain: crate::base::size::Span::seconds(3),
+            insecure: false,
         }
     }
 }

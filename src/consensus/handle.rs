@@ -92,6 +92,11 @@ impl Handle {
         if *self.disk_full.borrow() && matches!(command, Command::Publish(_) | Command::Directory(_)) {
             return Err(ProposeError::DiskFull);
         }
+        if matches!(command, Command::Publish(_)) && !self.is_founded(deadline).await {
+            return Err(ProposeError::NoLeader {
+                retry_after: RETRY_AFTER,
+            });
+        }
         let command = bincode::serialize(&command).map_err(|_| ProposeError::Stopping)?.into();
         let progress = Arc::new(Progress::default());
         let (reply, answer) = oneshot::channel();
@@ -117,6 +122,16 @@ impl Handle {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(self.not_answered(&progress)),
         }
+    }
+
+    /// A new history gets its name from its first leader; ids of broadcasts carry it.
+    async fn is_founded(&self, deadline: Instant) -> bool {
+        if self.read(State::epoch) != 0 {
+            return true;
+        }
+        let mut applied = self.shared.applied.subscribe();
+        let named = applied.wait_for(|_| self.read(State::epoch) != 0);
+        matches!(tokio::time::timeout_at(deadline.into(), named).await, Ok(Ok(_)))
     }
 
     fn not_answered(&self, progress: &Progress) -> ProposeError {
@@ -156,7 +171,7 @@ impl Handle {
         matches!(tokio::time::timeout_at(deadline.into(), reached).await, Ok(Ok(_)))
     }
 
-    /// ReadIndex: after this, local reads see every write answered before the call. Returns the index.
+    /// `ReadIndex`: after this, local reads see every write answered before the call. Returns the index.
     pub async fn linearizable(&self, deadline: Instant) -> Result<u64, ProposeError> {
         let index = loop {
             let leadership = self.leadership.borrow().clone();
@@ -228,7 +243,7 @@ impl Handle {
                 .replication
                 .as_ref()
                 .and_then(|all| all.get(&node))
-                .cloned()
+                .copied()
                 .flatten();
             let heard = metrics
                 .heartbeat

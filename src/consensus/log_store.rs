@@ -324,6 +324,10 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let from = last.map_or(0, |id| id.index + 1);
+        let nothing_after = |log: &RaftLog<LogTypes>| Ok(log.log_state().last().is_none_or(|last| last.index < from));
+        if self.with(nothing_after)? {
+            return Ok(());
+        }
         self.change_durably(|log| log.truncate(from).map(drop)).await
     }
 

@@ -16,6 +16,8 @@ mod server;
 mod snapshot;
 mod start;
 mod state_machine;
+#[cfg(test)]
+mod suite;
 mod types;
 
 pub use handle::{Applied, Handle, Leadership, NodeStatus, ProposeError, Proposed};

@@ -100,6 +100,7 @@ pub fn install(shared: &Shared, meta: &SnapshotMeta, file: &SnapshotFile) -> io:
         .snapshots()
         .join(format!("{:020}.snapshot", header.applied));
     if file.path != kept {
+        fs::create_dir_all(shared.layout.snapshots())?;
         fs::rename(&file.path, &kept)?;
         snapshot_file::sync_folder(&kept)?;
     }

@@ -155,7 +155,7 @@ pub async fn start(
 }
 
 /// Rows into memory, and the thread that writes them behind.
-fn open_state(
+pub(super) fn open_state(
     layout: Layout,
     storage: crate::storage::Config,
     watcher: Arc<dyn Applied>,

@@ -35,6 +35,8 @@ pub struct Replica {
     pub state: State,
     pub last: Option<LogId>,
     pub members: Members,
+    /// What the last batch of rows stood at.
+    taken: Option<LogId>,
 }
 
 /// Shared by apply, the write-behind thread and the handle.
@@ -68,6 +70,9 @@ pub fn encode_meta(replica: &Replica) -> Bytes {
 }
 
 pub fn decode_meta(meta: &[u8]) -> io::Result<(u64, Option<LogId>, Members)> {
+    if meta.is_empty() {
+        return Ok((0, None, Members::default())); // nothing was ever applied
+    }
     let (applied, rest) = meta
         .split_first_chunk::<8>()
         .ok_or_else(|| invalid("the meta row is too short"))?;
@@ -104,7 +109,12 @@ impl Replica {
             None => (0, None, Members::default()),
         };
         state.loaded(applied);
-        Ok(Self { state, last, members })
+        Ok(Self {
+            taken: last,
+            state,
+            last,
+            members,
+        })
     }
 
     fn apply(
@@ -124,7 +134,7 @@ impl Replica {
                 self.state.apply(index, at, commands, &mut effects)
             }
             EntryPayload::Membership(members) => {
-                self.members = Members::new(Some(log_id.clone()), members);
+                self.members = Members::new(Some(log_id), members);
                 self.state.skip(index);
                 Vec::new()
             }
@@ -138,9 +148,11 @@ impl Shared {
     /// What changed since the last batch, and the last position in it: called by the write-behind thread.
     pub fn take(&self) -> Option<(Batch, Position)> {
         let mut replica = self.replica.write();
-        if replica.state.dirty() == 0 {
+        // Entries without rows count too: members travel in the meta row.
+        if replica.last == replica.taken {
             return None;
         }
+        replica.taken = replica.last;
         let rows = replica.state.take_rows();
         let batch = Batch {
             applied: replica.state.applied(),
@@ -180,7 +192,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, Members)> {
         let replica = self.0.replica.read();
-        Ok((replica.last.clone(), replica.members.clone()))
+        Ok((replica.last, replica.members.clone()))
     }
 
     async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>

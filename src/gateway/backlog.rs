@@ -1,7 +1,7 @@
 //! The port to what a session missed: implemented by `node` over the state and the store. Called on a reader thread, never
 //! on a worker.
 
-use crate::model::{PerPriority, Position, UserNumber};
+use crate::model::{Number, PerPriority, Position, UserNumber};
 use crate::state::Release;
 use std::sync::Arc;
 
@@ -16,6 +16,12 @@ pub trait Backlog: Send + Sync + 'static {
 
     /// Releases at or below these positions are no longer kept.
     fn forgotten(&self) -> PerPriority<Position>;
+
+    /// Broadcasts that were sent to this user at or below these positions, and not received yet: a client that comes back with
+    /// that cursor has them. About `max` of them at most.
+    fn unconfirmed(&self, _user: UserNumber, _up_to: PerPriority<Position>, _max: usize) -> Vec<Number> {
+        Vec::new()
+    }
 }
 
 #[derive(Clone, Debug, Default)]

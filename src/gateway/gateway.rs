@@ -2,12 +2,27 @@
 
 use super::Config;
 use super::backlog::Backlog;
-use crate::model::{BroadcastId, Cursor, NodeId, Number, PerPriority, Position, Step, UserNumber};
+use super::cell::Cell;
+use super::cells::{Cells, Note};
+use super::collect::Collector;
+use super::goodbye::RESTART;
+use super::reader;
+use super::shared::{Bulletin, Context, NO_SALT, Shared};
+use super::window::Window;
+use crate::base::clock;
+use crate::metrics::METRICS;
+use crate::model::{BroadcastId, Cursor, Millis, NodeId, Number, PerPriority, Position, Priority, Step, UserNumber};
 use crate::state::Release;
+use crate::workers::{Pool, WorkerStatus};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use roaring::RoaringBitmap;
+use socket2::SockRef;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release as Publish};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// How bytes go to a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +69,8 @@ pub struct Subscriber {
 pub struct Request {
     pub session: SessionRef,
     pub user: UserNumber,
-    /// The client's own reference, if it wants an answer.
+    /// The client's own reference, if it wants an answer: JSON as it was sent, for [`super::frame::ok`] and
+    /// [`super::frame::problem`].
     pub reference: Option<String>,
     pub acknowledge: Vec<(BroadcastId, String)>,
 }
@@ -84,87 +100,292 @@ pub struct QueueStatus {
     pub written: u64,
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct WorkerStatus {
-    pub name: String,
-    pub cells: usize,
-    pub sessions: usize,
-    pub written: u64,
-    pub busy_share: f64,
-    pub panics: u64,
-}
+/// The most releases that a question about queues looks at in each priority.
+const STATUS_MAX: usize = 4096;
+/// How often a node that drains looks whether it is done.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// A peer that takes no packet for this long is gone, whatever its heartbeats.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Cells fit a session's name.
+const CELLS_MAX: usize = 4096;
 
-pub struct Gateway {}
+pub struct Gateway {
+    shared: Arc<Shared>,
+    pool: Arc<Pool<Note>>,
+    reader: Mutex<Option<JoinHandle<()>>>,
+}
 
 impl Gateway {
     /// Starts the threads. `requests` takes clients' messages that need the log (bounded; a full one answers "try again").
     pub fn start(
-        _config: &Config,
-        _workers: &crate::workers::Config,
-        _node: NodeId,
-        _epoch: u32,
-        _backlog: Arc<dyn Backlog>,
-        _requests: tokio::sync::mpsc::Sender<Request>,
+        config: &Config,
+        workers: &crate::workers::Config,
+        node: NodeId,
+        epoch: u32,
+        backlog: Arc<dyn Backlog>,
+        requests: tokio::sync::mpsc::Sender<Request>,
     ) -> std::io::Result<Arc<Self>> {
-        Ok(Arc::new(Self {}))
+        let cells = workers.cells.clamp(1, CELLS_MAX);
+        let threads = workers.threads();
+        let (asks, asked) = reader::channel(config.sessions_max);
+        let shared = Arc::new(Shared {
+            config: config.clone(),
+            node,
+            slice_min: workers.slice_min,
+            slice_max: workers.slice_max,
+            window: Window::new(config.window_bytes_max.bytes()),
+            collector: Collector::new(cells),
+            owners: (0..cells).map(|cell| AtomicUsize::new(cell % threads)).collect(),
+            epoch: AtomicU32::new(epoch),
+            salt: AtomicU32::new(NO_SALT),
+            sessions: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            clock_offset: AtomicI64::new(0),
+            bulletin: Mutex::new(Bulletin {
+                epoch,
+                ..Bulletin::default()
+            }),
+            version: AtomicU64::new(0),
+            asks,
+            requests,
+            backlog,
+            started: clock::now(),
+        });
+        let pool = Pool::start(workers, |place, pool| {
+            let mine = |index: usize| index % threads == place.index;
+            let cells = (0..cells)
+                .map(|index| mine(index).then(|| Box::new(Cell::new(index, epoch))))
+                .collect();
+            let context = Context::new(shared.clone(), place.registry, place.gauge);
+            Cells::new(place.index, cells, Arc::downgrade(pool), context)
+        })?;
+        let (owners, workers) = (shared.clone(), Arc::downgrade(&pool));
+        let reader = reader::start(shared.clone(), asked, move |session, found| {
+            if let Some(pool) = workers.upgrade() {
+                // A worker that has ended has no session that waits.
+                let _ = pool
+                    .mailbox(owners.owner(session.cell()))
+                    .note(Note::Found(session, found));
+            }
+        })?;
+        Ok(Arc::new(Self {
+            shared,
+            pool,
+            reader: Mutex::new(Some(reader)),
+        }))
     }
 
     /// A release was applied: never blocks, never fails.
-    pub fn release(&self, _release: Arc<Release>) {}
-
-    /// Rows up to here are in sled: the window may forget them when it is full.
-    pub fn stored(&self, _position: Position) {}
-
-    /// The state was replaced: the window starts anew with `releases`, all sessions look again.
-    pub fn reset(&self, _epoch: u32, _releases: Vec<Arc<Release>>) {}
-
-    /// Hands a socket to a worker. Refused (and given back) when `sessions_max` is reached or the node drains.
-    pub fn accept(&self, subscriber: Subscriber) -> Result<(), Subscriber> {
-        Err(subscriber)
+    pub fn release(&self, release: Arc<Release>) {
+        let (priority, position) = (release.priority, release.position);
+        self.shared.salt.store(u32::from(release.broadcast.id.salt()), Relaxed);
+        self.shared.window.push(release);
+        self.pool.wake(priority, position);
     }
 
-    pub fn answer(&self, _session: SessionRef, _message: String) {}
+    /// Rows up to here are in sled: the window may forget them when it is full.
+    pub fn stored(&self, position: Position) {
+        self.shared.window.stored(position);
+    }
+
+    /// The state was replaced: the window starts anew with `releases` (of each priority the newest, without holes), all
+    /// sessions look again. `head` is the position of the last release of all.
+    pub fn reset(&self, epoch: u32, head: Position, releases: Vec<Arc<Release>>) {
+        self.shared.window.reset(head, releases);
+        self.shared.epoch.store(epoch, Relaxed);
+        self.tell_all(|bulletin| bulletin.epoch = epoch);
+    }
+
+    /// The position of the last release that this node has.
+    pub fn head(&self) -> Position {
+        self.shared.window.head()
+    }
+
+    /// Log time less this machine's wall clock: what has expired is not written.
+    pub fn set_clock_offset(&self, offset: Millis) {
+        self.shared.clock_offset.store(offset, Relaxed);
+    }
+
+    /// Hands a socket to a worker. Refused (and given back) when `sessions_max` is reached or the node drains.
+    #[allow(clippy::result_large_err)] // the caller gets its socket back
+    pub fn accept(&self, subscriber: Subscriber) -> Result<(), Subscriber> {
+        let sessions = &self.shared.sessions;
+        if self.shared.draining.load(Acquire) {
+            return Err(subscriber);
+        }
+        if sessions.fetch_add(1, Relaxed) >= self.shared.config.sessions_max {
+            sessions.fetch_sub(1, Relaxed);
+            METRICS.limits_hit.with_label_values(&["gateway.sessions_max"]).inc();
+            return Err(subscriber);
+        }
+        self.tune(&subscriber.socket);
+        let owner = self.shared.owner(self.shared.cell_of(subscriber.user));
+        match self.pool.mailbox(owner).try_note(Note::Session(Box::new(subscriber))) {
+            Err(Note::Session(subscriber)) => {
+                sessions.fetch_sub(1, Relaxed);
+                METRICS.limits_hit.with_label_values(&["workers.notes"]).inc();
+                Err(*subscriber)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Small buffers, so that what is urgent overtakes; a socket that refuses a wish works without it.
+    fn tune(&self, socket: &Socket) {
+        let config = &self.shared.config;
+        match socket {
+            Socket::Tcp(stream) => {
+                let socket = SockRef::from(stream);
+                let _ = socket.set_tcp_nodelay(true);
+                let _ = socket.set_send_buffer_size(config.send_buffer.bytes());
+                let _ = socket.set_tcp_notsent_lowat(config.unsent_max.bytes() as u32);
+                let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+                let _ = socket.set_nonblocking(true);
+            }
+            Socket::Unix(stream) => {
+                let _ = SockRef::from(stream).set_send_buffer_size(config.send_buffer.bytes());
+                let _ = stream.set_nonblocking(true);
+            }
+        }
+    }
+
+    /// Writes a message ([`super::frame::ok`], [`super::frame::problem`]) to a session, if it is still there.
+    pub fn answer(&self, session: SessionRef, message: String) {
+        if session.cell() < self.shared.owners.len() {
+            let owner = self.shared.owner(session.cell());
+            if self
+                .pool
+                .mailbox(owner)
+                .try_note(Note::Answer(session, message))
+                .is_err()
+            {
+                METRICS.limits_hit.with_label_values(&["workers.notes"]).inc();
+            }
+        }
+    }
 
     /// The user is gone: their sessions end with 4003.
-    pub fn erase(&self, _user: UserNumber) {}
+    pub fn erase(&self, user: UserNumber) {
+        self.tell_all(|bulletin| {
+            bulletin.erased.insert(user);
+        });
+    }
 
     /// Tells all sessions that this node has no leader (or has one again).
-    pub fn set_degraded(&self, _degraded: bool) {}
+    pub fn set_degraded(&self, degraded: bool) {
+        if self.shared.bulletin.lock().degraded != degraded {
+            self.tell_all(|bulletin| bulletin.degraded = degraded);
+        }
+    }
 
     /// The other nodes' addresses for clients.
-    pub fn set_others(&self, _urls: Vec<String>) {}
+    pub fn set_others(&self, urls: Vec<String>) {
+        self.shared.bulletin.lock().others = Arc::new(urls);
+    }
+
+    fn tell_all(&self, change: impl FnOnce(&mut Bulletin)) {
+        {
+            let mut bulletin = self.shared.bulletin.lock();
+            change(&mut bulletin);
+            self.shared.version.fetch_add(1, Publish);
+        }
+        self.pool.ring();
+    }
 
     /// Receipts and presence since the last call.
     pub fn take_report(&self) -> Report {
-        Report::default()
+        self.shared.collector.take()
     }
 
     /// Puts a report back that could not be proposed; it is merged into the next.
-    pub fn return_report(&self, _report: Report) {}
+    pub fn return_report(&self, report: Report) {
+        self.shared.collector.put_back(report);
+    }
 
     /// Receipts that came in over HTTP.
-    pub fn receipt(&self, _number: Number, _step: Step, _user: UserNumber) {}
+    pub fn receipt(&self, number: Number, step: Step, user: UserNumber) {
+        self.shared.collector.step(number, step, user);
+    }
 
     /// Everybody with a session here.
     pub fn present(&self) -> RoaringBitmap {
-        RoaringBitmap::new()
+        self.shared.collector.present()
     }
 
     pub fn sessions(&self) -> usize {
-        0
+        self.shared.sessions.load(Relaxed)
     }
 
+    /// Counts what stands between each cell's watermark and the head of the window.
     pub fn queues(&self) -> PerPriority<QueueStatus> {
-        PerPriority::default()
+        let shared = &self.shared;
+        let present = shared.collector.present();
+        let marks: Vec<_> = (0..shared.owners.len())
+            .map(|cell| shared.collector.watermark(cell))
+            .collect();
+        let now = clock::now();
+        Priority::ALL.map(|priority| {
+            let index = priority.index();
+            let lowest = marks.iter().map(|marks| marks[index]).min().unwrap_or(0);
+            let mut status = QueueStatus {
+                written: METRICS.written.with_label_values(&[priority.name()]).get(),
+                ..QueueStatus::default()
+            };
+            shared.window.each_after(priority, lowest, STATUS_MAX, |entry| {
+                let waits = |user: &u32| marks[shared.cell_of(*user)][index] < entry.position();
+                let waiting = (&present & &*entry.release.recipients).iter().filter(waits).count() as u64;
+                if waiting > 0 {
+                    status.oldest = status.oldest.max(now.saturating_duration_since(entry.since));
+                    status.in_flight = status.in_flight.max(waiting);
+                }
+                status.waiting += waiting;
+            });
+            status
+        })
     }
 
     pub fn workers(&self) -> Vec<WorkerStatus> {
-        Vec::new()
+        let named = self.pool.gauges().iter().enumerate();
+        named
+            .map(|(index, gauge)| gauge.status(format!("worker-{index}")))
+            .collect()
     }
 
-    /// Moves a cell to another worker while both run.
-    pub fn move_cell(&self, _cell: usize, _worker: usize) {}
+    /// Moves a cell to another worker while both run. Left undone when the owner has too much to read already.
+    pub fn move_cell(&self, cell: usize, worker: usize) {
+        if cell < self.shared.owners.len() && worker < self.pool.len() {
+            let owner = self.shared.owner(cell);
+            if self.pool.mailbox(owner).try_note(Note::Give(cell, worker)).is_err() {
+                METRICS.limits_hit.with_label_values(&["workers.notes"]).inc();
+            }
+        }
+    }
+
+    pub fn owner(&self, cell: usize) -> usize {
+        self.shared.owner(cell)
+    }
 
     /// Says goodbye (1012, with a pause) to all sessions and ends the threads; waits `within` for what is owed.
-    pub fn drain(&self, _within: Duration) {}
+    pub fn drain(&self, within: Duration) {
+        let deadline = clock::now() + within;
+        self.shared.draining.store(true, Publish);
+        let head = self.head();
+        let written = || self.shared.collector.lowest().iter().all(|mark| *mark >= head);
+        wait(clock::now() + within / 2, || self.sessions() == 0 || written());
+        self.tell_all(|bulletin| bulletin.goodbye = Some(RESTART));
+        wait(deadline, || self.sessions() == 0);
+        self.pool.stop();
+        self.shared.asks.stop();
+        if let Some(reader) = self.reader.lock().take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+/// Looks again and again until it is so, or the deadline has passed.
+fn wait(deadline: Instant, is_so: impl Fn() -> bool) {
+    while !is_so() && clock::now() < deadline {
+        #[allow(clippy::disallowed_methods)] // a stop may wait: it runs where nobody is held up
+        std::thread::sleep(DRAIN_LOOK);
+    }
 }

@@ -6,8 +6,28 @@
 //! Start: [`session`], then [`window`].
 
 pub mod backlog;
+mod batch;
+mod cell;
+mod cells;
+mod collect;
+pub mod frame;
 #[allow(clippy::module_inception)] // the part has one main noun
 pub mod gateway;
+pub mod goodbye;
+mod hear;
+mod message;
+pub mod poll;
+mod pump;
+mod reader;
+mod round;
+mod session;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod told;
+mod websocket;
+mod window;
+mod wire;
 
 pub use backlog::Backlog;
 pub use gateway::{From, Gateway, Report, Request, SessionRef, Socket, Subscriber, Transport};

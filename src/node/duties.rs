@@ -29,9 +29,11 @@ impl Duties {
         let mut tick = tokio::time::interval(EVERY);
         let mut absent: BTreeMap<NodeId, Instant> = BTreeMap::new();
         let mut ticked = clock::now();
+        let mut leadership = self.handle.watch_leadership();
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
+                _ = leadership.changed() => {}
                 _ = stop.changed() => return,
             }
             if !self.handle.leadership().is_leader {

@@ -24,13 +24,15 @@ use tokio::task::JoinSet;
 const REQUESTS_MAX: usize = 1_024;
 /// A node without a leader for this long tells its sessions.
 const DEGRADED_AFTER: Duration = Duration::from_secs(5);
+/// How often a node looks whether it has a leader, and how far log time is from its own clock.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often a new node looks whether its history has a name.
 const FOUNDED_EVERY: Duration = Duration::from_millis(20);
 
 /// Runs a node until `shutdown`, or until a part of it ends.
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<()> {
     let config = settings.config.clone();
-    check_address(&config.api.listen)?;
+    check_address(&config.api.listen, config.node.insecure)?;
     let node = config.node.id;
     let layout = Layout::open(&config.node.data, node, &config.storage).context("the data folder cannot be used")?;
     if let Found::Restored { why } | Found::Emptied { why } = &layout.found {
@@ -125,14 +127,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
 }
 
 /// Without authentication only this machine may call.
-fn check_address(listen: &str) -> Result<()> {
+fn check_address(listen: &str, insecure: bool) -> Result<()> {
     let address: SocketAddr = listen
         .parse()
         .with_context(|| format!("api.listen {listen} is not an address"))?;
-    if !address.ip().is_loopback() {
+    if !address.ip().is_loopback() && !insecure {
         bail!(
             "api.listen is {listen}, but there is no authentication yet: everybody who can connect would be an administrator. \
-             Listen on 127.0.0.1 and put a proxy with authentication in front"
+             Listen on 127.0.0.1 and put a proxy with authentication in front, or say --insecure"
         );
     }
     Ok(())
@@ -181,33 +183,20 @@ async fn named(handle: Handle, watcher: Arc<Watcher>) {
     watcher.refill();
 }
 
-/// Tells the sessions when this node has had no leader for a while, and when it has one again.
+/// Tells the sessions when this node has had no leader for a while, and when it has one again; and the gateway the log's time.
 async fn degraded(handle: Handle, gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
-    let mut leadership = handle.watch_leadership();
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut alone_since = None;
     loop {
-        let has_leader = leadership.borrow_and_update().leader.is_some();
-        if has_leader {
-            gateway.set_degraded(false);
-        }
-        let alone_too_long = async {
-            if has_leader {
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep(DEGRADED_AFTER).await;
-        };
         tokio::select! {
             _ = stop.changed() => return,
-            changed = leadership.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-            }
-            () = alone_too_long => {
-                gateway.set_degraded(true);
-                if leadership.changed().await.is_err() {
-                    return;
-                }
-            }
+            _ = look.tick() => {}
         }
+        gateway.set_clock_offset(handle.log_time() - clock::wall());
+        alone_since = match handle.leadership().leader {
+            Some(_) => None,
+            None => Some(alone_since.unwrap_or_else(clock::now)),
+        };
+        gateway.set_degraded(alone_since.is_some_and(|since| since.elapsed() >= DEGRADED_AFTER));
     }
 }

@@ -8,3 +8,6 @@
 pub mod duties;
 pub mod history;
 pub mod watcher;
+
+pub mod lifecycle;
+pub use lifecycle::run;

@@ -33,7 +33,7 @@ impl Watcher {
                 .filter_map(crate::state::broadcasts::Hot::release);
             let mut releases: Vec<Arc<Release>> = hot.map(Arc::new).collect();
             releases.reverse();
-            gateway.reset(state.epoch(), releases);
+            gateway.reset(state.epoch(), state.next_position() - 1, releases);
         });
     }
 }

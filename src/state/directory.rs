@@ -352,12 +352,11 @@ impl Directory {
     pub(super) fn set_wedding(&mut self, wedding: Wedding) -> Did {
         let id = wedding.id.clone();
         let venue = wedding.venue.clone();
-        let before = match self.weddings.get_mut(&id) {
-            Some((known, _)) => Some(std::mem::replace(known, wedding)),
-            None => {
-                self.weddings.insert(id.clone(), (wedding, Members::default()));
-                None
-            }
+        let before = if let Some((known, _)) = self.weddings.get_mut(&id) {
+            Some(std::mem::replace(known, wedding))
+        } else {
+            self.weddings.insert(id.clone(), (wedding, Members::default()));
+            None
         };
         if let Some(venue) = before.as_ref().and_then(|before| before.venue.as_ref()) {
             self.leave_venue(venue, &id);

@@ -23,7 +23,7 @@ use std::time::Duration;
 /// What changed since the last batch, and the log position it stands at.
 pub struct Batch {
     pub applied: u64,
-    /// Opaque to storage: what `consensus` needs to go on from here (log id, membership).
+    /// The applied index (u64, little-endian), then what `consensus` needs to go on from here: opaque to storage.
     pub meta: Bytes,
     pub rows: Vec<Row>,
 }
@@ -427,7 +427,7 @@ mod tests {
             let rows = (0..5_000).map(|number| row(number, applied)).collect();
             (applied <= 60).then(|| Batch {
                 applied,
-                meta: Bytes::from(applied.to_string()),
+                meta: Bytes::copy_from_slice(&applied.to_le_bytes()),
                 rows,
             })
         };
@@ -450,7 +450,7 @@ mod tests {
         })
         .unwrap();
         let (restored, header) = restore(&info.path, &folder.path().join("again"), &config).unwrap();
-        assert_eq!(header.meta, info.applied.to_string());
+        assert_eq!(header.meta, info.applied.to_le_bytes().as_slice());
         for number in 0..5_000 {
             let found = restored.get(&RowKey::User(number)).unwrap();
             assert_eq!(found, row(number, info.applied).value, "row {number}");

@@ -2,8 +2,20 @@
 //!
 //! What: OS threads that each own an epoll and some cells of sessions, fed by crossbeam lanes, one per priority.
 //! Why: serving a subscriber is a write(2); a thread that does nothing else does most of them.
-//! Never: what a session or a frame is (a `Job` knows); waiting for apply.
-//! Start: [`pool`].
+//! Never: what a session or a frame is (a [`Job`] knows); waiting for apply.
+//! Start: [`pool`], then [`worker`].
+
+pub mod gauge;
+pub mod job;
+pub mod mailbox;
+pub mod pool;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use gauge::{Gauge, WorkerStatus};
+pub use job::{Job, Ready};
+pub use pool::Pool;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +41,16 @@ impl Default for Config {
             lane_max: 1024,
             slice_min: 25,
             slice_max: 500,
+        }
+    }
+}
+
+impl Config {
+    /// The number of threads that this machine gets.
+    pub fn threads(&self) -> usize {
+        match self.threads {
+            0 => (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1),
+            threads => threads,
         }
     }
 }

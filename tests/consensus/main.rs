@@ -1,5 +1,7 @@
 //! Three nodes of the consensus part in one process, over real sockets and real folders.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
 use campanile::base::clock;
 use campanile::base::size::{Size, Span};
 use campanile::consensus::{self, Applied, Config, Handle, Peer, Running};

@@ -1,0 +1,402 @@
+//! Broadcasts as their senders look at them: one, the list, and who of the recipients is how far.
+
+use super::context::Context;
+use super::problem::Problem;
+use super::request::Query;
+use super::wire::{self, At, DraftView, Page, Text26};
+use crate::base::clock::Millis;
+use crate::model::broadcast::Status;
+use crate::model::{BroadcastId, NodeId, Number, Priority, Reason, Step, UserNumber};
+use crate::state::State as Applied;
+use crate::state::broadcasts::Hot;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use http::{StatusCode, Uri};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use std::sync::Arc;
+
+/// Broadcasts looked at for one page; a filter that finds few of them goes on with `next`.
+const LOOKED_AT_MAX: usize = 10_000;
+
+/// One broadcast: what was sent, the status, the ladder, first and last times.
+struct Shown<'a> {
+    hot: &'a Hot,
+    now: Millis,
+}
+
+#[derive(Serialize)]
+struct Counts {
+    targeted: u64,
+    sent: u64,
+    received: u64,
+    read: u64,
+    acknowledged: u64,
+    held: u32,
+    skipped: u32,
+    expired: u64,
+    failed: u32,
+}
+
+#[derive(Serialize)]
+struct Times {
+    first: At,
+    last: At,
+}
+
+impl Shown<'_> {
+    fn counts(&self) -> Counts {
+        let Hot {
+            broadcast,
+            recipients,
+            ledger,
+            ..
+        } = self.hot;
+        let is_over = self.now >= broadcast.expires_at;
+        Counts {
+            targeted: u64::from(broadcast.targeted),
+            sent: ledger.count(Step::Sent),
+            received: ledger.count(Step::Received),
+            read: ledger.count(Step::Read),
+            acknowledged: ledger.count(Step::Acknowledged),
+            held: broadcast.held,
+            skipped: broadcast.skipped,
+            expired: if is_over {
+                recipients.difference_len(self.hot.done())
+            } else {
+                0
+            },
+            failed: 0,
+        }
+    }
+
+    fn times(&self) -> Vec<(&'static str, Times)> {
+        let each = Step::ALL.into_iter().filter_map(|step| {
+            let (first, last) = self.hot.ledger.times[step.index()]?;
+            Some((
+                step.name(),
+                Times {
+                    first: At(first),
+                    last: At(last),
+                },
+            ))
+        });
+        each.collect()
+    }
+
+    /// How often each answer was given.
+    fn answers(&self) -> std::collections::BTreeMap<&str, u64> {
+        let mut answers = std::collections::BTreeMap::new();
+        for answer in self.hot.ledger.answers.values() {
+            *answers.entry(answer.answer.as_str()).or_default() += 1;
+        }
+        answers
+    }
+}
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let broadcast = &*self.hot.broadcast;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", &Text26(broadcast.id))?;
+        map.serialize_entry("position", &broadcast.position)?;
+        map.serialize_entry("status", self.hot.status(self.now).name())?;
+        DraftView(broadcast).members(&mut map)?;
+        map.serialize_entry("wedding", &broadcast.draft.wedding())?;
+        map.serialize_entry("venue", &broadcast.draft.venue())?;
+        map.serialize_entry("sender", &broadcast.sender)?;
+        map.serialize_entry("accepted_at", &At(broadcast.accepted_at))?;
+        map.serialize_entry("released_at", &broadcast.position.map(|_| At(broadcast.accepted_at)))?;
+        map.serialize_entry("log_index", &broadcast.log_index)?;
+        let counts = self.counts();
+        // the ladder stands at the top level, as in the answer to a publish, and once more by itself
+        map.serialize_entry("targeted", &counts.targeted)?;
+        map.serialize_entry("connected", &broadcast.connected)?;
+        map.serialize_entry("sent", &counts.sent)?;
+        map.serialize_entry("received", &counts.received)?;
+        map.serialize_entry("read", &counts.read)?;
+        map.serialize_entry("acknowledged", &counts.acknowledged)?;
+        map.serialize_entry("held", &counts.held)?;
+        map.serialize_entry("skipped", &counts.skipped)?;
+        map.serialize_entry("expired", &counts.expired)?;
+        map.serialize_entry("failed", &counts.failed)?;
+        map.serialize_entry("unknown", &broadcast.unknown)?;
+        map.serialize_entry("counts", &counts)?;
+        map.serialize_entry("times", &MapOf(self.times()))?;
+        map.serialize_entry("answers", &self.answers())?;
+        map.serialize_entry("escalations", &[(); 0])?;
+        map.end()
+    }
+}
+
+struct MapOf(Vec<(&'static str, Times)>);
+
+impl Serialize for MapOf {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, times)| (name, times)))
+    }
+}
+
+pub async fn get(State(context): State<Arc<Context>>, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
+    let deadline = context.deadline();
+    context.fresh(&Query::read(&uri, &[])?, deadline).await?;
+    let hot = context.broadcast(&id, deadline).await?;
+    Ok(wire::json(
+        StatusCode::OK,
+        &Shown {
+            hot: &hot,
+            now: context.handle.log_time(),
+        },
+    ))
+}
+
+/// What a list is narrowed to.
+struct Filter {
+    wedding: Option<String>,
+    venue: Option<String>,
+    priority: Option<Priority>,
+    kind: Option<String>,
+    status: Option<Status>,
+    since: Option<Millis>,
+}
+
+impl Filter {
+    fn read(query: &Query) -> Result<Self, Problem> {
+        let owned = |name: &str| query.get(name).map(str::to_owned);
+        let status = |text: &str| Status::ALL.into_iter().find(|status| status.name() == text);
+        Ok(Self {
+            wedding: owned("wedding"),
+            venue: owned("venue"),
+            priority: query.parse("priority", "one of critical, high, normal, low", Priority::parse)?,
+            kind: owned("type"),
+            status: query.parse(
+                "status",
+                "one of scheduled, released, completed, expired, cancelled",
+                status,
+            )?,
+            since: query.time("since")?,
+        })
+    }
+
+    fn passes(&self, hot: &Hot, now: Millis) -> bool {
+        let draft = &hot.broadcast.draft;
+        let names = |wanted: &Option<String>, mut named: Box<dyn Iterator<Item = &String> + '_>| {
+            wanted.as_ref().is_none_or(|wanted| named.any(|name| name == wanted))
+        };
+        let clauses = &draft.audience.clauses;
+        self.priority.is_none_or(|priority| draft.priority == priority)
+            && self.since.is_none_or(|since| hot.broadcast.accepted_at >= since)
+            && self.kind.as_ref().is_none_or(|kind| matches(kind, &draft.kind))
+            && names(
+                &self.wedding,
+                Box::new(clauses.iter().flat_map(|clause| &clause.weddings)),
+            )
+            && names(
+                &self.venue,
+                Box::new(
+                    clauses
+                        .iter()
+                        .flat_map(|clause| clause.venues.iter().chain(&clause.on_site)),
+                ),
+            )
+            && self.status.is_none_or(|status| hot.status(now) == status)
+    }
+}
+
+/// A type, or with a star at its end the beginning of one: `weather.*`.
+fn matches(wanted: &str, kind: &str) -> bool {
+    match wanted.strip_suffix('*') {
+        Some(start) => kind.starts_with(start),
+        None => wanted == kind,
+    }
+}
+
+/// Newest first. Only broadcasts whose ledgers are in memory are listed; older ones have their address and the inbox.
+pub async fn list(State(context): State<Arc<Context>>, uri: Uri) -> Result<Response, Problem> {
+    const KNOWN: &[&str] = &[
+        "limit", "after", "wedding", "venue", "priority", "type", "status", "since",
+    ];
+    let query = Query::read(&uri, KNOWN)?;
+    context.fresh(&query, context.deadline()).await?;
+    let (limit, filter) = (query.limit()?, Filter::read(&query)?);
+    let after = query.parse("after", "an id that a page ended with", BroadcastId::parse)?;
+    let now = context.handle.log_time();
+    let (found, next) = context
+        .handle
+        .read(|state| page(state, &filter, after.map(BroadcastId::number), limit, now));
+    let items = found.iter().map(|hot| Shown { hot, now }).collect();
+    Ok(wire::json(StatusCode::OK, &Page { items, next }))
+}
+
+fn page(
+    state: &Applied,
+    filter: &Filter,
+    after: Option<Number>,
+    limit: usize,
+    now: Millis,
+) -> (Vec<Hot>, Option<String>) {
+    let mut found = Vec::new();
+    let below = after.unwrap_or(Number::MAX);
+    let mut last = None;
+    let newest = state
+        .broadcasts()
+        .newest()
+        .skip_while(|hot| hot.broadcast.number >= below);
+    for (looked_at, hot) in newest.enumerate() {
+        if found.len() == limit || looked_at == LOOKED_AT_MAX {
+            return (found, last);
+        }
+        if filter.passes(hot, now) {
+            found.push(hot.clone());
+        }
+        last = Some(hot.broadcast.id.to_string());
+    }
+    (found, None)
+}
+
+/// One recipient as the sender sees them.
+#[derive(Serialize)]
+struct Recipient {
+    user: String,
+    state: &'static str,
+    reason: Option<&'static str>,
+    at: Option<At>,
+    node: Option<NodeId>,
+    answer: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    late: bool,
+    /// Since when somebody without a session is gone, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<At>,
+}
+
+const STATES: [&str; 7] = [
+    "targeted",
+    "sent",
+    "received",
+    "read",
+    "acknowledged",
+    "expired",
+    "excluded",
+];
+
+pub async fn recipients(
+    State(context): State<Arc<Context>>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let (query, deadline) = (Query::read(&uri, &["limit", "after", "state"])?, context.deadline());
+    context.fresh(&query, deadline).await?;
+    let limit = query.limit()?;
+    let known = |text: &str| STATES.into_iter().find(|state| *state == text);
+    let wanted = query.parse(
+        "state",
+        "one of targeted, sent, received, read, acknowledged, expired, excluded",
+        known,
+    )?;
+    let after = query.parse("after", "a number that a page ended with", |text| {
+        text.parse::<UserNumber>().ok()
+    })?;
+    let hot = context.broadcast(&id, deadline).await?;
+    let now = context.handle.log_time();
+    let among = if wanted == Some("excluded") {
+        &hot.excluded
+    } else {
+        &hot.recipients
+    };
+    let from = after.map_or(0, |after| after.saturating_add(1));
+    let found: Vec<(UserNumber, Recipient)> = context.handle.read(|state| {
+        let each = among.range(from..).filter_map(|user| {
+            let shown = recipient(state, &hot, user, now, wanted == Some("excluded"))?;
+            wanted
+                .is_none_or(|wanted| wanted == shown.state)
+                .then_some((user, shown))
+        });
+        each.take(limit + 1).collect()
+    });
+    let page = Page::cut(found, limit, |(user, _)| user.to_string());
+    let items = page.items.into_iter().map(|(_, shown)| shown).collect();
+    Ok(wire::json(StatusCode::OK, &Page { items, next: page.next }))
+}
+
+/// `None` for somebody who has been erased: their name is gone from every ledger.
+fn recipient(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, is_excluded: bool) -> Option<Recipient> {
+    let name = state.directory().user_id(user)?.to_owned();
+    let step = hot.ledger.step(user);
+    let is_expired = now >= hot.broadcast.expires_at && !hot.done().contains(user);
+    let detail = step.and_then(|step| hot.ledger.detail(user, step));
+    let answer = hot.ledger.answers.get(&user);
+    let since = state.presence().gone_since(user);
+    let is_connected = state.presence().is_connected(user);
+    let asks = hot.broadcast.draft.acknowledge.is_some();
+    Some(Recipient {
+        user: name,
+        state: match step {
+            _ if is_excluded => "excluded",
+            _ if is_expired => "expired",
+            Some(step) => step.name(),
+            None => "targeted",
+        },
+        reason: if is_excluded {
+            Some(Reason::Excluded)
+        } else {
+            reason(step, asks, is_expired, is_connected, since)
+        }
+        .map(Reason::name),
+        at: detail.map(|(at, _)| At(at)),
+        node: detail.map(|(_, node)| node),
+        answer: answer.map(|answer| answer.answer.clone()),
+        late: answer.is_some_and(|answer| answer.late),
+        since: since.filter(|_| !is_connected && step.is_none()).map(At),
+    })
+}
+
+/// Why somebody is no further; `None` for who is done, or who has just not had the time yet.
+fn reason(
+    step: Option<Step>,
+    asks: bool,
+    is_expired: bool,
+    is_connected: bool,
+    gone_since: Option<Millis>,
+) -> Option<Reason> {
+    match step {
+        Some(Step::Acknowledged) => None,
+        Some(Step::Received | Step::Read) if asks => Some(Reason::NotAcknowledged),
+        Some(Step::Read) => None,
+        Some(Step::Received) => Some(Reason::ReceivedNotRead),
+        Some(Step::Sent) => Some(Reason::SentNotReceived),
+        None if !is_connected && gone_since.is_some() => Some(Reason::OfflineSince),
+        None if !is_connected => Some(Reason::NoSession),
+        None => is_expired.then_some(Reason::Expired),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{matches, reason};
+    use crate::model::{Reason, Step};
+
+    #[test]
+    fn types_match_whole_or_by_their_beginning() {
+        assert!(matches("weather.*", "weather.warning") && matches("cue.call", "cue.call"));
+        assert!(!matches("weather.*", "weatherman") && !matches("cue", "cue.call"));
+    }
+
+    #[test]
+    fn everybody_who_is_not_done_has_a_reason() {
+        assert_eq!(reason(None, false, false, false, None), Some(Reason::NoSession));
+        assert_eq!(reason(None, false, true, false, Some(1)), Some(Reason::OfflineSince));
+        assert_eq!(reason(None, false, true, true, None), Some(Reason::Expired));
+        assert_eq!(reason(None, false, false, true, None), None);
+        assert_eq!(
+            reason(Some(Step::Sent), true, false, true, None),
+            Some(Reason::SentNotReceived)
+        );
+        assert_eq!(
+            reason(Some(Step::Read), true, false, true, None),
+            Some(Reason::NotAcknowledged)
+        );
+        assert_eq!(reason(Some(Step::Read), false, false, true, None), None);
+        assert_eq!(reason(Some(Step::Acknowledged), true, true, true, None), None);
+    }
+}

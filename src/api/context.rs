@@ -1,0 +1,232 @@
+//! What every handler shares: the log's handle, the gateway, the settings, and how to read what left memory.
+
+use super::Config;
+use super::problem::{Code, Problem};
+use super::request::Query;
+use crate::base::clock;
+use crate::consensus::Handle;
+use crate::gateway::Gateway;
+use crate::gateway::gateway::QueueStatus;
+use crate::model::{BroadcastId, NodeId, Number, PerPriority, UserNumber};
+use crate::state::broadcasts::Hot;
+use http::HeaderValue;
+use parking_lot::Mutex;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Reads what may have left memory. These functions block; handlers call them on a thread that may.
+pub struct Reader {
+    /// A broadcast with its recipients and ledger, wherever it is kept.
+    pub broadcast: Box<dyn Fn(Number) -> Option<Hot> + Send + Sync>,
+    /// Everything kept for a user, newest first, until the function has seen enough.
+    #[allow(clippy::type_complexity)] // a function that takes a function, once
+    pub inbox: Box<dyn Fn(UserNumber, &mut dyn FnMut(Hot) -> bool) + Send + Sync>,
+}
+
+/// What a node gives its API.
+pub struct Context {
+    pub handle: Handle,
+    pub gateway: Arc<Gateway>,
+    pub config: Arc<Config>,
+    pub node: NodeId,
+    /// The configured nodes' addresses for clients, this one's among them.
+    pub nodes: Vec<(NodeId, String)>,
+    /// The settings in effect, for `GET /v1/config`; secrets are masked already.
+    pub settings: serde_json::Value,
+    pub reader: Reader,
+    pub hosts: super::hosts::Hosts,
+    pub node_header: HeaderValue,
+    /// Clients' keys whose requests run on this node.
+    pub running: Running,
+    /// What `GET /v1/queues` saw last, for rates.
+    pub seen: Mutex<Option<(Instant, PerPriority<QueueStatus>)>>,
+    draining: AtomicBool,
+}
+
+impl Context {
+    pub fn new(
+        handle: Handle,
+        gateway: Arc<Gateway>,
+        config: Arc<Config>,
+        node: NodeId,
+        nodes: Vec<(NodeId, String)>,
+        settings: serde_json::Value,
+        reader: Reader,
+    ) -> Arc<Self> {
+        let own = nodes.iter().filter(|(id, _)| *id == node).map(|(_, url)| url.as_str());
+        let hosts = super::hosts::Hosts::new(&config, own.chain(config.url.as_deref()));
+        Arc::new(Self {
+            handle,
+            gateway,
+            config,
+            node,
+            nodes,
+            settings,
+            reader,
+            hosts,
+            node_header: HeaderValue::from(node),
+            running: Running::default(),
+            seen: Mutex::new(None),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on new work is refused and `/readyz` says no.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// When a request that starts now must have ended.
+    pub fn deadline(&self) -> Instant {
+        clock::now() + self.config.deadline.0
+    }
+
+    /// Brings this node's state to where the request wants it: `?consistency=strong` and `?at_least=INDEX`.
+    pub async fn fresh(&self, query: &Query, deadline: Instant) -> Result<(), Problem> {
+        match query.get("consistency") {
+            None | Some("local") => {}
+            Some("strong") => {
+                self.handle.linearizable(deadline).await?;
+            }
+            Some(_) => {
+                let detail = "must be \"strong\" or \"local\"";
+                return Err(Problem::fault("?consistency", Code::InvalidValue, detail));
+            }
+        }
+        let at_least = query.parse("at_least", "a log index", |text| text.parse::<u64>().ok())?;
+        match at_least {
+            Some(index) if self.handle.applied() < index && !self.handle.wait_applied(index, deadline).await => {
+                let applied = self.handle.applied();
+                Err(Problem::new(
+                    Code::Behind,
+                    format!("entry {applied} is applied here, not yet {index}"),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks; when there is nothing, asks the leader how far the log is and looks again: it may just have been made elsewhere.
+    pub async fn find<T>(&self, deadline: Instant, look: impl Fn(&Self) -> Option<T>) -> Result<Option<T>, Problem> {
+        if let Some(found) = look(self) {
+            return Ok(Some(found));
+        }
+        self.handle.linearizable(deadline).await?;
+        Ok(look(self))
+    }
+
+    /// A user's number, or 404.
+    pub async fn user(&self, id: &str, deadline: Instant) -> Result<UserNumber, Problem> {
+        let look = |context: &Self| context.handle.read(|state| state.directory().user_number(id));
+        self.find(deadline, look)
+            .await?
+            .ok_or_else(|| Problem::absent("user", super::fields::shorten(id)))
+    }
+
+    /// The user that a request speaks for. Without authentication, `?user=` says so.
+    pub async fn caller(&self, query: &Query, deadline: Instant) -> Result<(String, UserNumber), Problem> {
+        let id = query.get("user").ok_or_else(|| {
+            Problem::fault(
+                "?user",
+                Code::MissingField,
+                "says whom this is for, as long as there are no tokens",
+            )
+        })?;
+        Ok((id.to_owned(), self.user(id, deadline).await?))
+    }
+
+    /// The number behind a public id, if the id is of this cluster.
+    pub fn number(&self, id: &str) -> Option<Number> {
+        let id = BroadcastId::parse(id)?;
+        (id.salt() == self.handle.read(crate::state::State::salt)).then(|| id.number())
+    }
+
+    /// A broadcast wherever it is kept: from memory at once, else from disk on a thread that may block.
+    pub async fn hot(self: &Arc<Self>, number: Number) -> Option<Hot> {
+        if let Some(hot) = self.handle.read(|state| state.broadcasts().get(number).cloned()) {
+            return Some(hot);
+        }
+        self.blocking(move |context| (context.reader.broadcast)(number))
+            .await
+            .flatten()
+    }
+
+    /// The broadcast of a public id, or 404; asks the leader before it says so.
+    pub async fn broadcast(self: &Arc<Self>, id: &str, deadline: Instant) -> Result<Hot, Problem> {
+        let absent = || Problem::absent("broadcast", super::fields::shorten(id));
+        if BroadcastId::parse(id).is_none() {
+            return Err(absent());
+        }
+        let exists = |context: &Self| {
+            let number = context.number(id)?;
+            context
+                .handle
+                .read(|state| (number < state.next_position()).then_some(number))
+        };
+        let number = self.find(deadline, exists).await?.ok_or_else(absent)?;
+        let found = self.hot(number).await.ok_or_else(absent)?;
+        // the time in the id is part of it: another time is another id
+        if BroadcastId::parse(id) == Some(found.broadcast.id) {
+            Ok(found)
+        } else {
+            Err(absent())
+        }
+    }
+
+    /// Runs what may read from disk where it holds up nobody.
+    pub async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Option<T> {
+        let context = self.clone();
+        tokio::task::spawn_blocking(move || read(&context)).await.ok()
+    }
+}
+
+/// Fingerprints of keyed requests that have not been answered yet.
+#[derive(Default)]
+pub struct Running(Mutex<HashSet<[u8; 16]>>);
+
+/// Takes its fingerprint out again when the request ends, however it ends.
+pub struct Turn<'a> {
+    running: &'a Running,
+    fingerprint: [u8; 16],
+}
+
+impl Running {
+    /// `None` when a request with this key runs already.
+    pub fn enter(&self, fingerprint: [u8; 16]) -> Option<Turn<'_>> {
+        self.0.lock().insert(fingerprint).then_some(Turn {
+            running: self,
+            fingerprint,
+        })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.running.0.lock().remove(&self.fingerprint);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Running;
+
+    #[test]
+    fn a_key_runs_once_at_a_time() {
+        let running = Running::default();
+        let turn = running.enter([1; 16]);
+        assert!(turn.is_some());
+        assert!(running.enter([1; 16]).is_none());
+        assert!(running.enter([2; 16]).is_some());
+        drop(turn);
+        assert!(running.enter([1; 16]).is_some());
+    }
+}

@@ -1,0 +1,156 @@
+//! Bodies of lines, read as they come: however long a body is, one chunk and one unfinished line are in memory.
+
+use super::problem::{Code, Problem};
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use std::time::Duration;
+
+/// One line and its number, counted from 1. A line that is too long comes as that problem, and the next one follows.
+#[derive(Debug)]
+pub struct Line {
+    pub number: u64,
+    pub text: Result<Bytes, Problem>,
+}
+
+pub struct Lines {
+    body: Body,
+    chunk: Bytes,
+    /// The beginning of a line whose end has not come yet.
+    started: BytesMut,
+    /// The line is longer than allowed: its rest is thrown away.
+    skipping: bool,
+    number: u64,
+    ended: bool,
+    line_bytes_max: usize,
+    /// A body without a byte for this long is given up.
+    idle_max: Duration,
+}
+
+impl Lines {
+    pub fn new(body: Body, line_bytes_max: usize, idle_max: Duration) -> Self {
+        Self {
+            body,
+            chunk: Bytes::new(),
+            started: BytesMut::new(),
+            skipping: false,
+            number: 0,
+            ended: false,
+            line_bytes_max,
+            idle_max,
+        }
+    }
+
+    /// The next line that is not blank; `None` at the end. Dropping the future before it is ready loses nothing.
+    pub async fn next(&mut self) -> Result<Option<Line>, Problem> {
+        loop {
+            while let Some(line) = self.cut() {
+                let blank = line.text.as_ref().is_ok_and(|text| text.trim_ascii().is_empty());
+                if !blank {
+                    return Ok(Some(line));
+                }
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            let frame = tokio::time::timeout(self.idle_max, self.body.frame()).await;
+            match frame.map_err(|_| Problem::new(Code::BodyTimeout, "the body stands still").closing())? {
+                Some(Ok(frame)) => self.chunk = frame.into_data().unwrap_or_default(),
+                Some(Err(error)) => {
+                    return Err(Problem::new(Code::MalformedRequest, format!("the body broke off: {error}")).closing());
+                }
+                None => self.ended = true,
+            }
+        }
+    }
+
+    /// One line from what is at hand.
+    fn cut(&mut self) -> Option<Line> {
+        let end = memchr(&self.chunk);
+        let part = match end {
+            Some(end) => {
+                let part = self.chunk.split_to(end);
+                let _newline = self.chunk.split_to(1);
+                part
+            }
+            None => std::mem::take(&mut self.chunk),
+        };
+        if self.skipping || self.started.len() + part.len() > self.line_bytes_max {
+            self.skipping = true;
+            self.started.clear();
+        } else if end.is_none() {
+            self.started.extend_from_slice(&part);
+        }
+        let at_end = self.ended && (self.skipping || !self.started.is_empty());
+        if end.is_none() && !at_end {
+            return None;
+        }
+        self.number += 1;
+        let too_long = std::mem::take(&mut self.skipping);
+        let text = if too_long {
+            Err(Problem::new(
+                Code::TooLarge,
+                format!("the line has more than {} bytes", self.line_bytes_max),
+            ))
+        } else if self.started.is_empty() {
+            Ok(part)
+        } else {
+            if end.is_some() {
+                self.started.extend_from_slice(&part);
+            }
+            Ok(self.started.split().freeze())
+        };
+        Some(Line {
+            number: self.number,
+            text,
+        })
+    }
+}
+
+fn memchr(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|byte| *byte == b'\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lines;
+    use axum::body::Body;
+    use futures_util::stream;
+    use std::time::Duration;
+
+    #[allow(clippy::unnecessary_to_owned)] // the stream owns what it gives
+    async fn check(chunks: &[&'static str], expected: &[(u64, &str)]) {
+        let stream = stream::iter(chunks.to_vec().into_iter().map(Ok::<_, std::io::Error>));
+        let mut lines = Lines::new(Body::from_stream(stream), 8, Duration::from_secs(5));
+        let mut found = Vec::new();
+        while let Some(line) = lines.next().await.unwrap() {
+            let text = line.text.map_or_else(
+                |problem| problem.code().text().to_owned(),
+                |text| String::from_utf8(text.to_vec()).unwrap(),
+            );
+            found.push((line.number, text));
+        }
+        let expected: Vec<(u64, String)> = expected
+            .iter()
+            .map(|(number, text)| (*number, (*text).to_owned()))
+            .collect();
+        assert_eq!(found, expected, "{chunks:?}");
+    }
+
+    #[tokio::test]
+    async fn lines_come_whole_however_they_were_sent() {
+        check(&[], &[]).await;
+        check(&["\n\n"], &[]).await;
+        check(&["a\nb\n"], &[(1, "a"), (2, "b")]).await;
+        check(&["a", "b\n", "\nc", "", "d"], &[(1, "ab"), (3, "cd")]).await;
+        check(&["12345678\n"], &[(1, "12345678")]).await;
+        check(&["1234", "5678", "\nx"], &[(1, "12345678"), (2, "x")]).await;
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_too_long_does_not_take_the_next_with_it() {
+        check(&["123456789\nb\n"], &[(1, "TOO_LARGE"), (2, "b")]).await;
+        check(&["1234", "56789", "0123456789", "0\nb"], &[(1, "TOO_LARGE"), (2, "b")]).await;
+        check(&["a\n", "123456789"], &[(1, "a"), (2, "TOO_LARGE")]).await;
+    }
+}

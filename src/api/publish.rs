@@ -1,0 +1,335 @@
+//! `POST /v1/broadcasts`: read, key, propose, answer. Answered once a quorum holds the broadcast on disk, before its fan-out.
+
+use super::context::Context;
+use super::problem::{Code, Problem, Published, code_of};
+use super::request::{self, Query};
+use super::{draft, json, wire};
+use crate::base::clock;
+use crate::metrics::METRICS;
+use crate::model::{Audience, Clause, Draft};
+use crate::state::command::{Key, Publish};
+use crate::state::{Command, Outcome, Refused, State as Applied};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Without tokens, every caller is this one.
+pub const CALLER: &str = "administrator";
+/// How long a key that the node made itself is kept: as long as forwarding may repeat the command.
+const OWN_KEY_KEPT_MS: u64 = 60_000;
+const KEY_BYTES_MAX: usize = 255;
+
+/// An accepted broadcast, ready to be answered.
+pub struct Done {
+    pub answer: Bytes,
+    pub location: String,
+    pub replayed: bool,
+    /// This node has applied the log up to here.
+    pub applied: u64,
+}
+
+pub async fn publish(State(context): State<Arc<Context>>, request: Request) -> Result<Response, Problem> {
+    let started = clock::now();
+    let deadline = context.deadline();
+    let (parts, body) = request.into_parts();
+    let query = Query::read(&parts.uri, &["dry_run"])?;
+    let key = idempotency_key(&parts.headers)?;
+    request::media_type(&parts.headers, request::JSON)?;
+    let body = request::body(body, context.config.body_bytes_max.bytes(), deadline).await?;
+    if query.flag("dry_run")? {
+        return dry_run(&context, &body);
+    }
+    let done = accept(&context, key, &body, deadline).await?;
+    METRICS.publish_seconds.observe(started.elapsed().as_secs_f64());
+    Ok(done.into_response())
+}
+
+impl Done {
+    fn into_response(self) -> Response {
+        let mut response = wire::json_bytes(StatusCode::CREATED, self.answer);
+        let headers = response.headers_mut();
+        if let Ok(location) = HeaderValue::try_from(self.location) {
+            headers.insert(header::LOCATION, location);
+        }
+        headers.insert("campanile-applied", HeaderValue::from(self.applied));
+        if self.replayed {
+            headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// From the bytes of one broadcast to its answer; also the road of each line of a batch.
+pub async fn accept(
+    context: &Arc<Context>,
+    key: Option<&str>,
+    body: &[u8],
+    deadline: Instant,
+) -> Result<Done, Problem> {
+    if context.is_draining() {
+        return Err(Problem::new(Code::Stopping, "this node is stopping").with_outcome(Published::NotPublished));
+    }
+    let draft = draft::read(json::parse(body, "data")?, &context.config, context.handle.log_time())?;
+    let key = key.map_or_else(own_key, |key| clients_key(context, key, body));
+    let _turn = match key.table_bytes_max {
+        0 => None,
+        _ => Some(context.running.enter(key.fingerprint).ok_or_else(|| {
+            Problem::new(
+                Code::KeyInProgress,
+                "a request with this key is still running on this node",
+            )
+        })?),
+    };
+    let publish = Publish {
+        draft,
+        sender: CALLER.to_owned(),
+        key,
+        expires_after_ms: context.config.expires_default.0.as_millis() as u64,
+    };
+    // what the state refuses points into the audience, which it does not give back
+    let audience = publish.draft.audience.clone();
+    let command = Command::Publish(Box::new(publish));
+    let proposed = context
+        .handle
+        .propose(command, deadline)
+        .await
+        .map_err(|error| Problem::of_publish(&error))?;
+    match proposed.outcome {
+        Outcome::Published { number, replayed } => answer(context, number, replayed, proposed.index).await,
+        Outcome::Refused(refused) => Err(refusal(&refused, &audience)),
+        other => Err(Problem::new(Code::Internal, format!("a publish came to {other:?}"))),
+    }
+}
+
+async fn answer(context: &Arc<Context>, number: u64, replayed: bool, applied: u64) -> Result<Done, Problem> {
+    let hot = match context.handle.read(|state| state.broadcast(number)) {
+        Some(broadcast) => broadcast,
+        None => context
+            .hot(number)
+            .await
+            .map(|hot| hot.broadcast)
+            .ok_or_else(|| Problem::new(Code::Internal, format!("broadcast {number} cannot be read")))?,
+    };
+    if !replayed {
+        METRICS.published.with_label_values(&[hot.draft.priority.name()]).inc();
+    }
+    let mut writer = BytesMut::with_capacity(384).writer();
+    serde_json::to_writer(&mut writer, &wire::Accepted::new(&hot))
+        .map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+    Ok(Done {
+        answer: writer.into_inner().freeze(),
+        location: format!("/v1/broadcasts/{}", hot.id),
+        replayed,
+        applied,
+    })
+}
+
+/// The client's key: 1 to 255 visible ASCII characters.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = value.to_str().unwrap_or_default();
+    if (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(Some(key));
+    }
+    let detail = format!("Idempotency-Key must have 1 to {KEY_BYTES_MAX} visible ASCII characters");
+    Err(Problem::new(Code::InvalidKey, detail))
+}
+
+fn clients_key(context: &Context, key: &str, body: &[u8]) -> Key {
+    Key {
+        fingerprint: fingerprint(CALLER, key),
+        body: body_hash(body),
+        kept_ms: context.config.keys_kept.0.as_millis() as u64,
+        table_bytes_max: context.config.keys_bytes_max.0,
+    }
+}
+
+/// Forwarding to a new leader must not double a publish, so one without a key gets one here.
+fn own_key() -> Key {
+    Key {
+        fingerprint: rand::random(),
+        body: 0,
+        kept_ms: OWN_KEY_KEPT_MS,
+        table_bytes_max: 0,
+    }
+}
+
+/// Callers do not share keys: a caller's name ends where a byte stands that no name has.
+pub fn fingerprint(caller: &str, key: &str) -> [u8; 16] {
+    let hash = Sha256::new()
+        .chain_update(caller)
+        .chain_update([0])
+        .chain_update(key)
+        .finalize();
+    let mut first = [0; 16];
+    first.copy_from_slice(&hash[..16]);
+    first
+}
+
+fn body_hash(body: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&Sha256::digest(body)[..8]);
+    u64::from_be_bytes(first)
+}
+
+/// What the state refused, with a pointer to where the request says it.
+fn refusal(refused: &Refused, audience: &Audience) -> Problem {
+    let pointer = match refused {
+        Refused::UnknownWedding(id) => pointer_to(audience, id, |clause| [("weddings", &clause.weddings)]),
+        Refused::UnknownSegment(id) => pointer_to(audience, id, |clause| [("segments", &clause.segments)]),
+        Refused::UnknownVenue(id) => pointer_to(audience, id, |clause| {
+            [("venues", &clause.venues), ("on_site", &clause.on_site)]
+        }),
+        Refused::ExpiresBeforeRelease => Some("/expires_at".to_owned()),
+        Refused::NotYet => Some("/deliver_at".to_owned()),
+        Refused::UnknownUser(_)
+        | Refused::UnknownBroadcast
+        | Refused::NotARecipient
+        | Refused::UnknownAnswer(_)
+        | Refused::KeyReused
+        | Refused::KeysFull(_)
+        | Refused::VenueInUse(_) => None,
+    };
+    let problem = match pointer {
+        Some(pointer) => Problem::fault(pointer, code_of(refused), refused.to_string()),
+        None => Problem::from(refused),
+    };
+    if problem.status().is_server_error() {
+        problem.with_outcome(Published::NotPublished)
+    } else {
+        problem
+    }
+}
+
+fn pointer_to<'a, const N: usize>(
+    audience: &'a Audience,
+    id: &str,
+    lists: impl Fn(&'a Clause) -> [(&'static str, &'a Vec<String>); N],
+) -> Option<String> {
+    let clauses = audience
+        .clauses
+        .iter()
+        .enumerate()
+        .map(|(index, clause)| ("audience", index, clause));
+    let exclude = audience
+        .exclude
+        .iter()
+        .enumerate()
+        .map(|(index, clause)| ("exclude", index, clause));
+    for (field, index, clause) in clauses.chain(exclude) {
+        for (key, values) in lists(clause) {
+            if let Some(at) = values.iter().position(|value| value == id) {
+                return Some(format!("/{field}/{index}/{key}/{at}"));
+            }
+        }
+    }
+    None
+}
+
+/// What a publish would come to, with nothing stored.
+fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Would<'a> {
+        dry_run: bool,
+        priority: crate::model::Priority,
+        #[serde(rename = "type")]
+        kind: &'a str,
+        targeted: u64,
+        connected: u64,
+        excluded: u64,
+        held: u32,
+        skipped: u32,
+        unknown: u32,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        warnings: &'static [&'static str],
+    }
+    let draft: Draft = draft::read(json::parse(body, "data")?, &context.config, context.handle.log_time())?;
+    let look = |state: &Applied| {
+        let resolved = state.resolve(&draft.audience)?;
+        let connected = state.presence().connected_among(&resolved.recipients);
+        Ok((resolved, connected))
+    };
+    let (resolved, connected) = context
+        .handle
+        .read(look)
+        .map_err(|refused: Refused| refusal(&refused, &draft.audience))?;
+    let targeted = resolved.recipients.len();
+    Ok(wire::json(
+        StatusCode::OK,
+        &Would {
+            dry_run: true,
+            priority: draft.priority,
+            kind: &draft.kind,
+            targeted,
+            connected,
+            excluded: resolved.excluded.len(),
+            held: 0,
+            skipped: 0,
+            unknown: resolved.unknown,
+            warnings: wire::warnings(targeted as u32),
+        },
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{fingerprint, idempotency_key, refusal};
+    use crate::model::{Audience, Clause};
+    use crate::state::Refused;
+    use http::{HeaderMap, HeaderValue};
+
+    #[test]
+    fn keys_belong_to_their_callers() {
+        assert_eq!(fingerprint("a", "k"), fingerprint("a", "k"));
+        assert_ne!(fingerprint("a", "k"), fingerprint("b", "k"));
+        assert_ne!(fingerprint("a", "bk"), fingerprint("ab", "k"));
+    }
+
+    fn check_key(value: &[u8], accepted: bool) {
+        let mut headers = HeaderMap::new();
+        headers.insert("idempotency-key", HeaderValue::from_bytes(value).unwrap());
+        assert_eq!(
+            idempotency_key(&headers).is_ok(),
+            accepted,
+            "{}",
+            String::from_utf8_lossy(value)
+        );
+    }
+
+    #[test]
+    fn a_key_is_visible_ascii() {
+        check_key(b"a", true);
+        check_key(&[b'a'; 255], true);
+        check_key(&[b'a'; 256], false);
+        check_key(b"", false);
+        check_key(b"a b", false);
+        check_key("é".as_bytes(), false);
+        assert!(idempotency_key(&HeaderMap::new()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_refused_id_is_pointed_to() {
+        let clause = |venues: &[&str], on_site: &[&str]| Clause {
+            venues: venues.iter().map(ToString::to_string).collect(),
+            on_site: on_site.iter().map(ToString::to_string).collect(),
+            ..Clause::default()
+        };
+        let audience = Audience {
+            clauses: vec![clause(&["a"], &[])],
+            exclude: vec![clause(&["a"], &["a", "b"])],
+        };
+        let problem = refusal(&Refused::UnknownVenue("b".into()), &audience);
+        assert_eq!(problem.errors()[0].pointer, "/exclude/0/on_site/1");
+        assert_eq!(
+            (problem.code().text(), problem.status().as_u16()),
+            ("UNKNOWN_VENUE", 422)
+        );
+    }
+}

@@ -1,0 +1,270 @@
+//! The accept loop. A fresh connection's first head is read by hand, within a deadline; a subscriber is answered by hand and
+//! its socket leaves for a worker, everything else goes on in hyper.
+
+use super::Config;
+use super::context::Context;
+use super::problem::{Code, Problem};
+use super::router::{router, stamp};
+use super::subscribe::{self, Plan, Wanted};
+use crate::base::clock;
+use crate::gateway::{Socket, Subscriber};
+use crate::metrics::METRICS;
+use crate::net::{Connection, Head, HeadError, Listener, Opening, Rewind, head};
+use axum::Router;
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use http::{HeaderValue, Uri, header};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::fmt::Write;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tower_service::Service;
+
+/// A head and what comes with it, on kept connections.
+const BUFFER_MAX: usize = 64 << 10;
+/// After an answer by hand: what the client still sends is thrown away for a moment, so that no reset overtakes the answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 1 << 20;
+/// Requests under way when the node stops may end.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Takes the address for clients.
+pub fn bind(config: &Config) -> io::Result<Listener> {
+    let address: SocketAddr = config
+        .listen
+        .parse()
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    Listener::bind(address, config.connections_max)
+}
+
+/// Serves until `closing`, then lets the requests under way end.
+pub async fn run(context: Arc<Context>, listener: Listener, mut closing: watch::Receiver<bool>) {
+    let server = Server {
+        router: router(context.clone()),
+        context,
+        closing: closing.clone(),
+    };
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            connection = listener.accept() => {
+                let server = server.clone();
+                connections.spawn(async move { server.connection(connection).await });
+            }
+            // ended ones are taken out as they end
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            _ = closing.wait_for(|closing| *closing) => break,
+        }
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(CLOSE_WITHIN, ended).await.is_err() {
+        tracing::info!("some requests did not end in time");
+    }
+}
+
+#[derive(Clone)]
+struct Server {
+    context: Arc<Context>,
+    router: Router,
+    closing: watch::Receiver<bool>,
+}
+
+impl Server {
+    async fn connection(mut self, connection: Connection) {
+        let Connection { mut stream, slot, .. } = connection;
+        let deadline = clock::now() + self.context.config.head_deadline.0;
+        // a connection on which nothing was asked yet ends with the node
+        let opening = tokio::select! {
+            opening = head::read(&mut stream, deadline) => opening,
+            _ = self.closing.wait_for(|closing| *closing) => return,
+        };
+        match opening {
+            Ok(Opening::Http1 { head, length, read }) if head.is_subscribe() => {
+                let rest = read.slice(length..);
+                if let Some(stream) = self.subscriber(stream, &head, rest).await {
+                    self.http1(stream, read).await;
+                }
+            }
+            Ok(Opening::Http1 { read, .. }) => self.http1(stream, read).await,
+            Ok(Opening::Http2 { .. }) => {
+                let problem = Problem::new(Code::MalformedRequest, "this address speaks HTTP/1.1");
+                self.refuse(stream, &problem).await;
+            }
+            Err(error) => {
+                if let Some(problem) = problem_of(&error) {
+                    self.refuse(stream, &problem).await;
+                }
+            }
+        }
+        drop(slot);
+    }
+
+    /// Answers a request to subscribe by hand. Gives the socket back when it is one that HTTP answers (a long poll).
+    async fn subscriber(&self, stream: TcpStream, head: &Head, rest: Bytes) -> Option<TcpStream> {
+        let planned = match self.origin(head) {
+            Ok(origin) => subscribe::plan(&self.context, head).await.map(|plan| (plan, origin)),
+            Err(problem) => Err(problem),
+        };
+        let (Plan { wanted, user, from }, origin) = match planned {
+            Ok((
+                Plan {
+                    wanted: Wanted::Poll(_),
+                    ..
+                },
+                _,
+            )) => return Some(stream),
+            Ok(planned) => planned,
+            Err(problem) => {
+                METRICS
+                    .http_requests
+                    .with_label_values(&[problem.status().as_str()])
+                    .inc();
+                self.refuse(stream, &problem).await;
+                return None;
+            }
+        };
+        let transport = subscribe::transport(&wanted);
+        let (status, head) = match wanted {
+            Wanted::WebSocket(answer) => ("101", answer),
+            Wanted::Sse | Wanted::Lines | Wanted::Poll(_) => (
+                "200",
+                self.stream_head(subscribe::content_type(transport), origin.as_ref()),
+            ),
+        };
+        METRICS.http_requests.with_label_values(&[status]).inc();
+        let Ok(socket) = stream.into_std() else { return None };
+        let subscriber = Subscriber {
+            socket: Socket::Tcp(socket),
+            read: rest,
+            head: head.into(),
+            transport,
+            user,
+            from,
+        };
+        if let Err(Subscriber {
+            socket: Socket::Tcp(socket),
+            ..
+        }) = self.context.gateway.accept(subscriber)
+        {
+            METRICS.limits_hit.with_label_values(&["sessions"]).inc();
+            let problem = Problem::new(
+                Code::TooManySessions,
+                "this node takes no more subscribers; try another one",
+            );
+            if let Ok(stream) = TcpStream::from_std(socket) {
+                self.refuse(stream, &problem).await;
+            }
+        }
+        None
+    }
+
+    fn origin(&self, head: &Head) -> Result<Option<HeaderValue>, Problem> {
+        let uri: Uri = head
+            .target
+            .parse()
+            .map_err(|_| Problem::new(Code::MalformedRequest, "the target cannot be read"))?;
+        self.context.hosts.check(&uri, &subscribe::headers_of(head))
+    }
+
+    fn stream_head(&self, content_type: &str, origin: Option<&HeaderValue>) -> Vec<u8> {
+        let mut head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n\
+             Connection: close\r\nCampanile-Node: {}\r\nCampanile-Applied: {}\r\n",
+            self.context.node,
+            self.context.handle.applied(),
+        );
+        if let Some(origin) = origin.and_then(|origin| origin.to_str().ok()) {
+            let _ = write!(head, "Access-Control-Allow-Origin: {origin}\r\nVary: origin\r\n");
+        }
+        head.push_str("\r\n");
+        head.into_bytes()
+    }
+
+    /// Everything but subscribers: hyper, keeping the connection, with the head read again.
+    async fn http1(&mut self, stream: TcpStream, read: Bytes) {
+        let router = self.router.clone();
+        let service = service_fn(move |request| router.clone().call(request));
+        let mut connection = std::pin::pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(self.context.config.head_deadline.0)
+                .max_headers(head::HEADERS_MAX)
+                .max_buf_size(BUFFER_MAX)
+                .serve_connection(TokioIo::new(Rewind::new(stream, read)), service)
+                .with_upgrades()
+        );
+        let finished = tokio::select! {
+            served = connection.as_mut() => Some(served),
+            _ = self.closing.wait_for(|closing| *closing) => None,
+        };
+        let served = if let Some(served) = finished {
+            served
+        } else {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, "a connection ended badly");
+        }
+    }
+
+    /// A problem written by hand, and the end of the connection.
+    async fn refuse(&self, mut stream: TcpStream, problem: &Problem) {
+        let answer = self.answer(problem);
+        let write = async {
+            stream.write_all(&answer).await?;
+            stream.shutdown().await?;
+            let mut scrap = vec![0; 16 << 10];
+            let mut bytes = 0;
+            while bytes < LINGER_BYTES_MAX {
+                match stream.read(&mut scrap).await? {
+                    0 => break,
+                    count => bytes += count,
+                }
+            }
+            Ok::<_, io::Error>(())
+        };
+        // a client that is gone already has no use for it
+        let _ = tokio::time::timeout(LINGER, write).await;
+    }
+
+    fn answer(&self, problem: &Problem) -> Vec<u8> {
+        let mut response = problem.clone().into_response();
+        stamp(&self.context, response.headers_mut());
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let body = problem.json();
+        let status = response.status();
+        let mut head = format!(
+            "HTTP/1.1 {} {}\r\n",
+            status.as_str(),
+            status.canonical_reason().unwrap_or_default()
+        );
+        for (name, value) in response.headers() {
+            let _ = write!(head, "{name}: {}\r\n", value.to_str().unwrap_or_default());
+        }
+        let _ = write!(head, "content-length: {}\r\n\r\n", body.len());
+        [head.into_bytes(), body].concat()
+    }
+}
+
+/// What a client whose head was not understood is told; nobody is left to tell it to when the connection is gone.
+fn problem_of(error: &HeadError) -> Option<Problem> {
+    let code = match error {
+        HeadError::Closed | HeadError::Io(_) => return None,
+        HeadError::TooSlow => Code::BodyTimeout,
+        HeadError::TooLarge => Code::HeadTooLarge,
+        HeadError::Malformed(_) => Code::MalformedRequest,
+    };
+    Some(Problem::new(code, error.to_string()))
+}

@@ -1,0 +1,356 @@
+//! What can be typed. The help texts are the first documentation that people meet; `docs/COMMANDS.md` is made of them.
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "campanile",
+    about = "A broadcast server for venues: publish to an audience, and know who has not confirmed",
+    styles = STYLES,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = false,
+    after_help = "\
+First steps:
+  campanile dev                                       three nodes on this machine
+  campanile subscribe --user u-1                      what u-1 gets, as it comes
+  campanile publish --to everyone --type venue.notice --title Hello --body \"Doors at five\"
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 69 no node could be reached,
+74 the disk failed, 75 the outcome is unknown (repeat with the same --key).
+
+Settings: defaults < TOML file < CAMPANILE_SECTION__KEY < --set section.key=value."
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Machine-readable output: JSON, one value a line; errors too
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Serve(Serve),
+    Dev(Dev),
+    Rehearse(Rehearse),
+    Publish(Box<Publish>),
+    Subscribe(Subscribe),
+    Status(Status),
+    Import(Import),
+    Config(Config),
+    /// Print version, commit and data format
+    #[command(after_help = "Example:\n  campanile version --json")]
+    Version,
+}
+
+/// Run one node of a cluster, or a cluster of one
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without any settings this is a working single node on http://127.0.0.1:8205 with its data in
+./campanile-data. SIGINT or SIGTERM stops it cleanly: no new requests, subscribers are told where
+to go, what is in memory goes to disk. With --json the log is JSON lines. Logs go to stderr.
+
+Examples:
+  campanile serve
+  campanile serve --config /etc/campanile.toml
+  campanile serve --set node.data=/srv/campanile --set log.level=debug
+  CAMPANILE_API__LISTEN=127.0.0.1:9000 campanile serve")]
+pub struct Serve {
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Listen on other than loopback addresses although nobody is authenticated (only in a network you trust)
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+/// Run three nodes on this machine, as three processes
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Client APIs are on PORT, PORT+10 and PORT+20, peers one above each. A node that is killed from
+outside stays dead unless --respawn. With --json it prints a line per node once the cluster takes
+writes: {\"node\": 1, \"url\": \"http://127.0.0.1:8205\", \"pid\": 4711}.
+
+Examples:
+  campanile dev
+  campanile dev --data ./three-nodes --respawn
+  campanile dev --port 9205 --json --set log.level=debug")]
+pub struct Dev {
+    /// The first node's port for clients
+    #[arg(long, default_value_t = 8205)]
+    pub port: u16,
+    /// Keep the data here and go on from it [default: a temporary folder, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Start a node again when it dies
+    #[arg(long)]
+    pub respawn: bool,
+    /// Authentication: not available yet, refused
+    #[arg(long)]
+    pub auth: bool,
+    /// A setting for all three nodes; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Play a scripted day on three nodes and check every delivery
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Starts three nodes, imports the scenario's people, connects every device, plays the day's
+broadcasts and compares what each device read with what an independent oracle says it must get.
+Exits 1 when anything is missing, wrong or unexpected.
+
+Examples:
+  campanile rehearse
+  campanile rehearse --faults
+  campanile rehearse ./my-day --speed 300 --json > report.json")]
+pub struct Rehearse {
+    /// `saturday`, or a folder with directory.ndjson, broadcasts.ndjson and faults.ndjson
+    #[arg(default_value = "saturday")]
+    pub scenario: String,
+    /// How many times shorter the pauses between broadcasts are
+    #[arg(long, default_value_t = 1200.0)]
+    pub speed: f64,
+    /// Also play the faults of the script that concern processes and connections
+    #[arg(long)]
+    pub faults: bool,
+}
+
+/// Which settings a node runs with
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// TOML file with settings
+    #[arg(long, value_name = "FILE", env = "CAMPANILE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// One setting, over file and environment; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Which nodes a client command talks to
+#[derive(Clone, Debug, Args)]
+pub struct Target {
+    /// A node; several, separated by commas, are tried in turn
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CAMPANILE_URL",
+        default_value = "http://127.0.0.1:8205",
+        value_delimiter = ','
+    )]
+    pub url: Vec<String>,
+    /// Sent as `Authorization: Bearer TOKEN`
+    #[arg(long, env = "CAMPANILE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+/// Publish one broadcast
+#[derive(Debug, Args)]
+#[command(after_help = "\
+An audience is one or more clauses; whoever matches any of them gets the broadcast:
+  everyone                       all users
+  wedding:w-1                    all members of a wedding
+  wedding:w-1,w-2/staff          members with a role there (guests and staff stand for sets of roles)
+  venue:larkfield/staff          a venue's own members
+  on-site:larkfield              a venue's members and those of weddings under way there
+  user:u-1,u-2   role:dj   tier:starter   segment:spring
+  {\"weddings\": [\"w-1\"], \"tiers\": [\"starter\"]}    any clause as JSON; keys are AND, values OR
+
+The command retries with the same Idempotency-Key until --within: it cannot publish twice. If the
+outcome stays unknown it exits 75; repeat it with the --key it printed.
+
+Examples:
+  campanile publish --to wedding:w-1/guests --type timeline.changed --title Cake --body \"In the barn at nine\"
+  campanile publish --to on-site:larkfield --type weather.warning --priority critical \\
+      --title \"Go inside now\" --body \"Go inside the barn now.\" --ack-within 15s --answers ok,need_help
+  campanile publish --file broadcast.json --key storm-1
+  generate | campanile publish --file - --to everyone --json")]
+pub struct Publish {
+    #[command(flatten)]
+    pub target: Target,
+    /// Dotted lower-case words; the first is the category that recipients can mute
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// [default: normal]
+    #[arg(long, value_enum)]
+    pub priority: Option<Priority>,
+    /// Who gets it; may be repeated
+    #[arg(long, value_name = "CLAUSE", num_args = 1..)]
+    pub to: Vec<String>,
+    /// Who does not, although --to says so
+    #[arg(long, value_name = "CLAUSE", num_args = 1..)]
+    pub except: Vec<String>,
+    /// Up to 200 characters
+    #[arg(long)]
+    pub title: Option<String>,
+    /// Up to 1000 characters (critical: 360)
+    #[arg(long)]
+    pub body: Option<String>,
+    /// A time (2027-06-19T16:42:00-04:00) or how long from now (2h) [default: 24h after release]
+    #[arg(long, value_name = "WHEN")]
+    pub expires: Option<String>,
+    /// People must confirm within this time
+    #[arg(long, value_name = "DURATION")]
+    pub ack_within: Option<String>,
+    /// What they can answer
+    #[arg(long, value_name = "ANSWER", value_delimiter = ',')]
+    pub answers: Vec<String>,
+    /// Any JSON for the recipients' programs, up to 16 KiB
+    #[arg(long, value_name = "JSON")]
+    pub data: Option<String>,
+    /// Replaces an earlier broadcast
+    #[arg(long, value_name = "ID")]
+    pub supersedes: Option<String>,
+    /// An exercise, shown as one
+    #[arg(long)]
+    pub drill: bool,
+    /// A broadcast as JSON (`-` reads stdin); options go over what it says
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Idempotency-Key: the same key and broadcast are published once [default: made up, and printed]
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Give up retrying after this long
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub within: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Priority {
+    /// Safety, evacuation, cancellation: overtakes everything
+    Critical,
+    /// Time changes, no-shows, weather
+    High,
+    /// Announcements
+    Normal,
+    /// Tips
+    Low,
+}
+
+/// Print what a user gets, as it comes
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The stream survives nodes: when one goes, it goes on at another from the last cursor, and
+repeats nothing. Human output is one line per broadcast, coloured by priority; --json prints
+every frame as the server sent it. Ctrl-C ends it and prints the cursor to go on from.
+
+Examples:
+  campanile subscribe --user u-1
+  campanile subscribe --user u-1 --from earliest --json | jq .title
+  campanile subscribe --user u-1 --cursor 00abcdef.3.0.17.2 --transport sse")]
+pub struct Subscribe {
+    #[command(flatten)]
+    pub target: Target,
+    /// Whose broadcasts (without authentication)
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Go on from here
+    #[arg(long, conflicts_with = "from")]
+    pub cursor: Option<String>,
+    /// Where to start without a cursor [default: what is unread and not expired, then live]
+    #[arg(long, value_enum)]
+    pub from: Option<From>,
+    #[arg(long, value_enum, default_value_t = Transport::Ws)]
+    pub transport: Transport,
+    /// End after this many broadcasts
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum From {
+    /// Only what is published from now on
+    Now,
+    /// Everything that is kept
+    Earliest,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// WebSocket: tells the server what was received
+    Ws,
+    /// Server-sent events
+    Sse,
+    /// Lines of JSON over HTTP
+    Ndjson,
+}
+
+/// Show nodes, leader, sessions, and what waits in the queues
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exits 1 when the node it asks has no leader.
+
+Examples:
+  campanile status
+  campanile status --url http://10.0.0.2:8205 --json")]
+pub struct Status {
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Load users, venues, weddings, members, segments and preferences
+#[derive(Debug, Args)]
+#[command(after_help = "\
+One JSON object a line, 64 KiB at most, each with a `kind`:
+  {\"kind\": \"venue\", \"id\": \"larkfield\", \"name\": \"Larkfield\", \"timezone\": \"America/New_York\"}
+  {\"kind\": \"user\", \"id\": \"u-1\", \"role\": \"dj\"}
+  {\"kind\": \"member\", \"of\": {\"venue\": \"larkfield\"}, \"user\": \"u-1\", \"role\": \"dj\"}
+Every 1,000 lines are applied together or not at all; importing again changes nothing twice, so
+after an interruption simply run it again. Exits 1 when any line was refused.
+
+Examples:
+  campanile import data/scenarios/saturday/directory.ndjson
+  zstdcat people.ndjson.zst | campanile import - --json")]
+pub struct Import {
+    #[command(flatten)]
+    pub target: Target,
+    /// NDJSON file, or `-` for stdin
+    pub file: PathBuf,
+    /// Faults that are printed
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub faults_max: usize,
+}
+
+/// Check, show and explain settings
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  campanile config default > campanile.toml
+  campanile config check --config campanile.toml
+  campanile config show --set gateway.heartbeat=20s")]
+pub struct Config {
+    #[command(subcommand)]
+    pub verb: ConfigVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Name every fault at once; exits 2 when there is any
+    #[command(after_help = "Example:\n  campanile config check --config campanile.toml --set node.id=2")]
+    Check(Settings),
+    /// Print the settings in force and where each comes from (default, file, environment, flag)
+    #[command(after_help = "Secrets are masked.\n\nExample:\n  CAMPANILE_LOG__LEVEL=debug campanile config show")]
+    Show(Settings),
+    /// Print all settings with their defaults and what they mean
+    #[command(after_help = "Example:\n  campanile config default > campanile.toml")]
+    Default,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Arguments::command().debug_assert();
+    }
+}

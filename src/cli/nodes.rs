@@ -1,0 +1,85 @@
+//! The nodes that a client command may talk to, tried in turn.
+
+use super::arguments::Target;
+use super::failure::{Exit, Failure};
+use crate::net::{Answer, Client, ClientError};
+use std::fmt::Write as _;
+
+pub struct Nodes {
+    clients: Vec<Client>,
+}
+
+impl Nodes {
+    pub fn new(target: &Target) -> Result<Self, Failure> {
+        let clients = target.url.iter().map(|url| client(url, target));
+        Ok(Self {
+            clients: clients.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The node for the attempt with this number: all of them in turn.
+    pub fn turn(&self, attempt: usize) -> &Client {
+        &self.clients[attempt % self.clients.len()]
+    }
+
+    pub fn count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// The answer of the first node that gives one; a refusal is an answer.
+    pub async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        let mut last = None;
+        for client in &self.clients {
+            match client.get(path).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.map_or_else(|| Failure::usage("--url is empty"), Failure::from))
+    }
+}
+
+pub fn client(url: &str, target: &Target) -> Result<Client, Failure> {
+    Ok(Client::new(url.trim(), target.token.clone())?)
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let exit = match &error {
+            ClientError::Refused(answer) => return Self::problem(answer.status, &answer.body),
+            ClientError::Url { .. } | ClientError::Request { .. } => Exit::Usage,
+            ClientError::Unreachable { .. } | ClientError::TooSlow { .. } => Exit::Unreachable,
+            ClientError::Broken { .. } | ClientError::Cut { .. } | ClientError::Protocol { .. } => Exit::Failed,
+        };
+        let failure = Self::new(exit, error.to_string());
+        match exit {
+            Exit::Unreachable => failure
+                .hint("is it running? `campanile dev` starts three nodes here; --url or CAMPANILE_URL names others"),
+            _ => failure,
+        }
+    }
+}
+
+/// Text as part of a query.
+pub fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::encoded;
+
+    #[test]
+    fn anything_fits_a_query() {
+        assert_eq!(encoded("u-1"), "u-1");
+        assert_eq!(encoded("Zoë & co?"), "Zo%C3%AB%20%26%20co%3F");
+    }
+}

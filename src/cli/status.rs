@@ -1,0 +1,118 @@
+//! `campanile status`: who leads, how far each node is, and what waits.
+
+use super::arguments::Status;
+use super::failure::Failure;
+use super::nodes::Nodes;
+use super::output::{self, BAD, DIM, GOOD, STRONG, Table};
+use serde_json::{Value, json};
+
+const PRIORITIES: [&str; 4] = ["critical", "high", "normal", "low"];
+
+pub async fn run(options: &Status, as_json: bool) -> Result<(), Failure> {
+    let nodes = Nodes::new(&options.target)?;
+    let cluster = answer(&nodes, "/v1/cluster").await?;
+    let queues = answer(&nodes, "/v1/queues").await?;
+    let leader = cluster.get("leader").and_then(Value::as_u64);
+    if as_json {
+        output::say(&json!({"cluster": cluster, "queues": queues}).to_string())?;
+    } else {
+        for line in lines(&cluster, &queues) {
+            output::say(&line)?;
+        }
+    }
+    match leader {
+        Some(_) => Ok(()),
+        None => Err(Failure::failed("this node has no leader")
+            .hint("another node (--url); with two of three nodes down there is none until one returns")),
+    }
+}
+
+async fn answer(nodes: &Nodes, path: &str) -> Result<Value, Failure> {
+    let answer = nodes.get(path).await?;
+    if !answer.is_success() {
+        return Err(Failure::problem(answer.status, &answer.body));
+    }
+    answer
+        .json()
+        .map_err(|error| Failure::failed(format!("the answer to {path} is not JSON: {error}")))
+}
+
+fn lines(cluster: &Value, queues: &Value) -> Vec<String> {
+    let mut lines = vec![match cluster.get("leader").and_then(Value::as_u64) {
+        Some(leader) => format!(
+            "{GOOD}node {leader} leads{GOOD:#}{DIM} (term {}){DIM:#}",
+            cell(cluster, "term")
+        ),
+        None => format!("{BAD}no leader{BAD:#}: nothing can be published through this node"),
+    }];
+    lines.push(String::new());
+    let mut table = Table::new(&["node", "role", "address", "applied", "lag", "sessions", "version"]);
+    for node in cluster.get("nodes").and_then(Value::as_array).into_iter().flatten() {
+        table.row(&[
+            &cell(node, "node"),
+            &cell(node, "role"),
+            &cell(node, "url"),
+            &cell(node, "applied"),
+            &cell(node, "lag"),
+            &cell(node, "sessions"),
+            &cell(node, "version"),
+        ]);
+    }
+    lines.extend(table.lines());
+    lines.push(format!("\n{STRONG}queues of the node that answered{STRONG:#}"));
+    let mut table = Table::new(&["priority", "waiting", "oldest", "written/s", "in flight", "retries"]);
+    for name in PRIORITIES {
+        if let Some(queue) = queues.get(name) {
+            let oldest = queue.get("oldest_seconds").and_then(Value::as_f64).unwrap_or_default();
+            let rate = queue.get("rate").and_then(Value::as_f64).unwrap_or_default();
+            table.row(&[
+                &name,
+                &cell(queue, "waiting"),
+                &format!("{oldest:.1}s"),
+                &output::count(rate.round() as u64),
+                &cell(queue, "in_flight"),
+                &cell(queue, "retries"),
+            ]);
+        }
+    }
+    lines.extend(table.lines());
+    lines
+}
+
+fn cell(value: &Value, name: &str) -> String {
+    match value.get(name) {
+        None | Some(Value::Null) => "-".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.as_u64().map_or_else(|| number.to_string(), output::count),
+        Some(other) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lines;
+    use serde_json::json;
+
+    #[test]
+    fn a_cluster_is_seen_at_a_glance() {
+        let cluster = json!({"leader": 2, "term": 7, "nodes": [
+            {"node": 1, "role": "follower", "url": "http://a:8205", "applied": 98123, "lag": null, "version": "0.1.0", "sessions": 12},
+            {"node": 2, "role": "leader", "url": "http://b:8205", "applied": 98123, "lag": 0, "version": "0.1.0", "sessions": 9}]});
+        let queues = json!({"critical":
+            {"waiting": 3, "oldest_seconds": 0.25, "rate": 1999.6, "in_flight": 1, "retries": 0}});
+        let told: Vec<String> = lines(&cluster, &queues)
+            .iter()
+            .map(|line| anstream::adapter::strip_str(line).to_string())
+            .collect();
+        assert_eq!(told[0], "node 2 leads (term 7)");
+        assert_eq!(
+            told[3],
+            "   1  follower  http://a:8205   98,123  -          12    0.1.0"
+        );
+        assert_eq!(
+            told[told.len() - 1],
+            "critical        3    0.2s      2,000          1        0"
+        );
+        assert!(lines(&json!({"leader": null, "nodes": []}), &json!({}))[0].contains("no leader"));
+    }
+}

@@ -1,0 +1,97 @@
+//! The settings in force, one by one, and where each comes from.
+
+use super::layers::Settings;
+use toml::{Table, Value};
+
+/// Where a setting comes from that no layer names.
+pub const DEFAULT: &str = "default";
+/// What stands in place of a secret.
+const MASK: &str = "***";
+/// The last word of a key that holds one.
+const SECRETS: [&str; 4] = ["secret", "token", "password", "key"];
+
+/// One setting in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Effective {
+    pub name: String,
+    pub value: Value,
+    /// `default`, `file`, `environment` or `flag`.
+    pub from: &'static str,
+}
+
+impl Settings {
+    /// All settings in the order of the sections; secrets are masked.
+    pub fn effective(&self) -> Vec<Effective> {
+        let all = Table::try_from(&self.config).unwrap_or_default();
+        let mut list = Vec::new();
+        for section in super::SECTIONS {
+            let keys = all.get(section).and_then(Value::as_table).into_iter().flatten();
+            for (key, value) in keys {
+                let name = format!("{section}.{key}");
+                let from = self.origin.get(&name).copied().unwrap_or(DEFAULT);
+                list.push(Effective {
+                    value: masked(key, value),
+                    name,
+                    from,
+                });
+            }
+        }
+        list
+    }
+}
+
+/// Secrets by name, and passwords within URLs.
+fn masked(key: &str, value: &Value) -> Value {
+    let Some(text) = value.as_str() else {
+        return value.clone();
+    };
+    let last = key.rsplit('_').next().unwrap_or(key);
+    if SECRETS.contains(&last) && !text.is_empty() {
+        return Value::String(MASK.into());
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return value.clone();
+    };
+    let (authority, path) = rest
+        .split_once('/')
+        .map_or((rest, None), |(host, path)| (host, Some(path)));
+    let Some((_, host)) = authority.rsplit_once('@') else {
+        return value.clone();
+    };
+    let path = path.map(|path| format!("/{path}")).unwrap_or_default();
+    Value::String(format!("{scheme}://{MASK}@{host}{path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Settings, masked};
+    use crate::config::load;
+    use toml::Value;
+
+    #[test]
+    fn every_section_is_shown_with_its_origin() {
+        let settings = load(None, std::iter::empty(), &["gateway.heartbeat=5s".into()]).unwrap();
+        let all = settings.effective();
+        let found = all.iter().find(|setting| setting.name == "gateway.heartbeat").unwrap();
+        assert_eq!((found.value.as_str(), found.from), (Some("5s"), "flag"));
+        assert_eq!(all.iter().filter(|setting| setting.from != "default").count(), 1);
+        let listed = Settings::default().effective().len();
+        let known: usize = crate::config::layers::defaults()
+            .values()
+            .map(|keys| keys.as_table().unwrap().len())
+            .sum();
+        assert_eq!(listed, known, "no section is left out");
+    }
+
+    #[test]
+    fn secrets_are_masked() {
+        let text = |text: &str| Value::String(text.into());
+        assert_eq!(masked("jwt_secret", &text("abc")), text("***"));
+        assert_eq!(
+            masked("url", &text("http://me:pw@host:1/x")),
+            text("http://***@host:1/x")
+        );
+        assert_eq!(masked("url", &text("http://host:1/a@b")), text("http://host:1/a@b"));
+        assert_eq!(masked("keys_kept", &text("1d")), text("1d"));
+    }
+}

@@ -1,0 +1,98 @@
+//! `docs/SETTINGS.md` is made from the annotated defaults; this test says when it is old, and writes it with `BLESS=1`.
+
+use super::{ANNOTATED, SECTIONS};
+use std::fmt::Write as _;
+use std::path::Path;
+
+const HEAD: &str = "\
+# Settings
+
+Every setting, its default, and what it means. This page is made from `data/config/default.toml`, which a test keeps equal to
+the program; `campanile config default` prints that file.
+
+## Where a setting comes from
+
+Later layers win:
+
+1. the defaults below;
+2. a TOML file: `campanile serve --config FILE`, or `CAMPANILE_CONFIG=FILE`;
+3. the environment: `CAMPANILE_SECTION__KEY=value`, for example `CAMPANILE_GATEWAY__HEARTBEAT=20s`;
+4. flags: `--set section.key=value`, for example `--set gateway.heartbeat=20s`.
+
+Durations are `\"250ms\"`, `\"15s\"`, `\"5m\"`, `\"24h\"`, `\"7d\"`; sizes are `\"64 KiB\"`, `\"16 MiB\"`. In the environment and in flags the
+quotes may be left out. A list is written as in TOML: `--set 'api.cors_origins=[\"https://app.example\"]'`.
+
+An unknown setting is an error that names the nearest known one. `campanile config check` reports every fault at once, each
+with key, value and reason, and exits 2; a node with a fault in its settings does not start. `campanile config show` prints
+what is in force and which layer each value comes from.
+
+Settings are read once, at the start. The nodes of a cluster may differ in all of them; `cluster.peers` should name the same
+nodes everywhere, and limits on what a client may send should be the same, or what one node takes another refuses.
+";
+
+/// What each section is about, before its table.
+fn about(section: &str) -> &'static str {
+    match section {
+        "node" => "Who this node is and where its data lives.",
+        "api" => "The door for clients.",
+        "cluster" => {
+            "The other nodes and the log that they share. Without peers a node is a cluster of one. After a leader dies, \
+             publishing goes on after about `election_timeout_max` plus a random time between the two timeouts."
+        }
+        "storage" => {
+            "The node's disk. What is acknowledged is in the log; this is what makes a start quick and the log short."
+        }
+        "gateway" => "Subscribers.",
+        "workers" => "The threads that write to subscribers.",
+        "delivery" => "What comes back from subscribers.",
+        "rates" => {
+            "Rate caps per sender. **Not enforced yet**: the switch is there so that settings stay valid when they are."
+        }
+        "log" => "What the node says on stderr.",
+        _ => "",
+    }
+}
+
+fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for section in SECTIONS {
+        let _ = write!(
+            page,
+            "\n## {section}\n\n{}\n\n| setting | default | |\n|---|---|---|\n",
+            about(section)
+        );
+        let lines = ANNOTATED
+            .lines()
+            .skip_while(|line| *line != format!("[{section}]"))
+            .skip(1);
+        for line in lines
+            .take_while(|line| !line.starts_with('['))
+            .filter(|line| !line.is_empty())
+        {
+            let (line, unset) = line.strip_prefix("# ").map_or((line, false), |line| (line, true));
+            let (key, rest) = line.split_once(" = ").unwrap();
+            let (value, text) = rest.split_once('#').unwrap();
+            let default = if unset {
+                "not set".to_owned()
+            } else {
+                format!("`{}`", value.trim())
+            };
+            let _ = writeln!(page, "| `{section}.{key}` | {default} | {} |", text.trim());
+        }
+    }
+    page
+}
+
+#[test]
+fn the_page_of_settings_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/SETTINGS.md");
+    #[allow(clippy::disallowed_methods)] // no setting: a word to this test
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, page()).unwrap();
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        there == page(),
+        "docs/SETTINGS.md is old; write it with: BLESS=1 cargo test --lib config::pages"
+    );
+}

@@ -1,0 +1,218 @@
+//! What sessions did, on its way to the log: each worker gathers without a lock and hands over at most every few
+//! milliseconds; the delivery loop takes all of it at once.
+
+use crate::metrics::METRICS;
+use crate::model::{Number, PerPriority, Position, Step, UserNumber};
+use parking_lot::Mutex;
+use roaring::RoaringBitmap;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::gateway::Report;
+
+/// A worker's own gathering: plain lists, turned into bitmaps when they are handed over.
+#[derive(Debug, Default)]
+pub struct Tally {
+    steps: BTreeMap<(Number, Step), Vec<UserNumber>>,
+    came: RoaringBitmap,
+    went: RoaringBitmap,
+}
+
+impl Tally {
+    pub fn step(&mut self, number: Number, step: Step) -> &mut Vec<UserNumber> {
+        self.steps.entry((number, step)).or_default()
+    }
+
+    /// The user's first session here.
+    pub fn came(&mut self, user: UserNumber) {
+        if !self.went.remove(user) {
+            self.came.insert(user);
+        }
+    }
+
+    /// The user's last session here.
+    pub fn went(&mut self, user: UserNumber) {
+        if !self.came.remove(user) {
+            self.went.insert(user);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.came.is_empty() && self.went.is_empty()
+    }
+}
+
+/// Where all workers hand over.
+#[derive(Debug)]
+pub struct Collector {
+    gathered: Mutex<Gathered>,
+    /// Of each cell, up to where all of its sessions have been written.
+    watermarks: Vec<PerPriority<AtomicU64>>,
+}
+
+#[derive(Debug, Default)]
+struct Gathered {
+    steps: BTreeMap<(Number, Step), RoaringBitmap>,
+    came: RoaringBitmap,
+    went: RoaringBitmap,
+    present: RoaringBitmap,
+}
+
+impl Gathered {
+    /// Comings and goings alternate, so that one of each is none.
+    fn moved(&mut self, came: &RoaringBitmap, went: &RoaringBitmap) {
+        let (came_before, went_before) = (std::mem::take(&mut self.came), std::mem::take(&mut self.went));
+        self.came = (&came_before - went) | (came - &went_before);
+        self.went = (&went_before - came) | (went - &came_before);
+    }
+}
+
+impl Collector {
+    pub fn new(cells: usize) -> Self {
+        Self {
+            gathered: Mutex::default(),
+            watermarks: (0..cells).map(|_| Default::default()).collect(),
+        }
+    }
+
+    pub fn hand_over(&self, tally: &mut Tally) {
+        if tally.is_empty() {
+            return;
+        }
+        let tally = std::mem::take(tally);
+        let mut gathered = self.gathered.lock();
+        for (key, mut users) in tally.steps {
+            users.sort_unstable();
+            users.dedup();
+            METRICS
+                .receipts
+                .with_label_values(&[key.1.name()])
+                .inc_by(users.len() as u64);
+            let users = RoaringBitmap::from_sorted_iter(users).unwrap_or_default();
+            *gathered.steps.entry(key).or_default() |= users;
+        }
+        gathered.moved(&tally.came, &tally.went);
+        gathered.present |= &tally.came;
+        gathered.present -= &tally.went;
+    }
+
+    pub fn step(&self, number: Number, step: Step, user: UserNumber) {
+        METRICS.receipts.with_label_values(&[step.name()]).inc();
+        self.gathered
+            .lock()
+            .steps
+            .entry((number, step))
+            .or_default()
+            .insert(user);
+    }
+
+    /// A session that resumes further back does not take it back.
+    pub fn set_watermark(&self, cell: usize, positions: PerPriority<Position>) {
+        for (mark, position) in self.watermarks[cell].iter().zip(positions) {
+            mark.fetch_max(position, Ordering::Relaxed);
+        }
+    }
+
+    /// Another history starts here.
+    pub fn reset_watermark(&self, cell: usize, positions: PerPriority<Position>) {
+        for (mark, position) in self.watermarks[cell].iter().zip(positions) {
+            mark.store(position, Ordering::Relaxed);
+        }
+    }
+
+    pub fn watermark(&self, cell: usize) -> PerPriority<Position> {
+        self.watermarks[cell]
+            .each_ref()
+            .map(|mark| mark.load(Ordering::Relaxed))
+    }
+
+    /// Of all cells, for each priority.
+    pub fn lowest(&self) -> PerPriority<Position> {
+        std::array::from_fn(|index| {
+            let marks = self.watermarks.iter().map(|marks| marks[index].load(Ordering::Relaxed));
+            marks.min().unwrap_or(0)
+        })
+    }
+
+    pub fn take(&self) -> Report {
+        let watermarks = self.lowest();
+        let mut gathered = self.gathered.lock();
+        let steps = std::mem::take(&mut gathered.steps);
+        Report {
+            deltas: steps
+                .into_iter()
+                .map(|((number, step), users)| (number, step, users))
+                .collect(),
+            watermarks,
+            came: std::mem::take(&mut gathered.came),
+            went: std::mem::take(&mut gathered.went),
+        }
+    }
+
+    /// A report that went nowhere: what happened since stands on top of it.
+    pub fn put_back(&self, report: Report) {
+        let mut gathered = self.gathered.lock();
+        for (number, step, users) in report.deltas {
+            *gathered.steps.entry((number, step)).or_default() |= users;
+        }
+        gathered.moved(&report.came, &report.went);
+    }
+
+    pub fn present(&self) -> RoaringBitmap {
+        self.gathered.lock().present.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Collector, Tally};
+    use crate::model::Step;
+    use roaring::RoaringBitmap;
+
+    fn hand_over(collector: &Collector, fill: impl FnOnce(&mut Tally)) {
+        let mut tally = Tally::default();
+        fill(&mut tally);
+        collector.hand_over(&mut tally);
+        assert!(tally.is_empty());
+    }
+
+    #[test]
+    fn coming_and_going_is_nothing_whichever_report_has_it() {
+        let collector = Collector::new(1);
+        hand_over(&collector, |tally| {
+            [1, 2, 3].into_iter().for_each(|user| tally.came(user));
+        });
+        hand_over(&collector, |tally| tally.went(3));
+        let report = collector.take();
+        assert_eq!(
+            (report.came.clone(), report.went.len()),
+            (RoaringBitmap::from([1, 2]), 0)
+        );
+        hand_over(&collector, |tally| tally.went(2));
+        collector.put_back(report);
+        let report = collector.take();
+        assert_eq!((report.came, report.went.len()), (RoaringBitmap::from([1]), 0));
+        hand_over(&collector, |tally| {
+            tally.went(1);
+            tally.came(1);
+        });
+        let report = collector.take();
+        assert_eq!((report.came.len(), report.went.len()), (0, 0));
+        assert_eq!(collector.present(), RoaringBitmap::from([1]));
+    }
+
+    #[test]
+    fn steps_are_merged_and_a_report_that_failed_comes_again() {
+        let collector = Collector::new(2);
+        hand_over(&collector, |tally| tally.step(7, Step::Sent).extend([5, 1, 5]));
+        collector.step(7, Step::Sent, 2);
+        collector.set_watermark(0, [4, 4, 4, 4]);
+        collector.set_watermark(1, [3, 9, 9, 9]);
+        let report = collector.take();
+        assert_eq!(report.watermarks, [3, 4, 4, 4]);
+        assert_eq!(report.deltas, [(7, Step::Sent, RoaringBitmap::from([1, 2, 5]))]);
+        collector.put_back(report);
+        assert_eq!(collector.take().deltas.len(), 1);
+        assert!(collector.take().deltas.is_empty());
+    }
+}

@@ -1,0 +1,360 @@
+//! A session that is behind: write what is mine after my position, from the backlog, then from the window, until it stands
+//! where its cell stands.
+
+use super::batch::Piece;
+use super::cell::Cell;
+use super::frame;
+use super::goodbye;
+use super::reader::{Found, Question, Started};
+use super::round::cut;
+use super::session::{Behind, Session, Stage};
+use super::shared::Context;
+use super::window::{Entry, Window};
+use crate::model::{PerPriority, Position, Priority, Step};
+use crate::queue::Turns;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// Frames given to one session at a time.
+const PIECES_MAX: usize = 256;
+/// Steps of a search through the window in one go.
+const STEPS_MAX: usize = 512;
+/// Reads that bring nothing, one after the other, before the session is told to try elsewhere.
+const READS_IN_VAIN_MAX: u8 = 8;
+/// A cursor may be this long ahead of the node.
+const AHEAD_MAX: Duration = Duration::from_secs(2);
+
+/// What a session that is behind can be given now.
+struct Supply {
+    pieces: Vec<Piece>,
+    end: PerPriority<Position>,
+    turns: Turns,
+    /// Some of it is below the window.
+    below: bool,
+    /// The search stopped at its bound.
+    more: bool,
+}
+
+impl Cell {
+    /// Gives one session that is behind what its socket takes, up to a bound.
+    pub fn pump(&mut self, slot: u32, context: &mut Context) {
+        context.current = Some((self.index, Some(slot)));
+        let Some(session) = self.get(slot) else { return };
+        let Some(behind) = &mut session.behind else { return };
+        behind.queued = false;
+        match flush(session, context) {
+            Err(_) => return self.remove(slot, context),
+            Ok(false) => return,
+            Ok(true) => {}
+        }
+        if session.leaving {
+            session.behind = None;
+            // A peer that is gone already cannot be told.
+            let _ = session.stream.end();
+            return;
+        }
+        if session
+            .behind
+            .as_ref()
+            .is_some_and(|behind| behind.stage == Stage::Running)
+        {
+            self.supply(slot, context);
+        }
+    }
+
+    fn supply(&mut self, slot: u32, context: &mut Context) {
+        let shared = context.shared.clone();
+        self.settle(&shared.window);
+        let target = self.target();
+        let Some(session) = self.get(slot) else { return };
+        let user = session.user;
+        let transport = session.transport;
+        let Some(behind) = &mut session.behind else { return };
+        behind.settle();
+        let find = Find {
+            window: &shared.window,
+            user,
+            transport,
+            target,
+            bytes_max: shared.config.catch_up_bytes.bytes(),
+            now: shared.log_time(),
+        };
+        let supply = find.supply(behind);
+        behind.turns = supply.turns;
+        if supply.pieces.is_empty() {
+            behind.positions = supply.end;
+        } else if self.hand(slot, &supply, context).is_err() {
+            return self.remove(slot, context);
+        }
+        self.next_step(slot, &supply, target, context);
+    }
+
+    /// One write of all that was found.
+    fn hand(&mut self, slot: u32, supply: &Supply, context: &mut Context) -> std::io::Result<()> {
+        let cursor = context.shared.cursor(supply.end);
+        let Some(session) = self.get(slot) else { return Ok(()) };
+        let Some(behind) = &mut session.behind else {
+            return Ok(());
+        };
+        let out = &mut context.scratch;
+        out.clear();
+        supply
+            .pieces
+            .iter()
+            .for_each(|piece| out.extend_from_slice(&piece.frame));
+        let frames = out.len();
+        session.transport.cursor(out, cursor);
+        let count = session.stream.write(out)?;
+        session.wrote = true;
+        if count > 0 {
+            behind.progress_at = context.now;
+        }
+        let whole = if count == out.len() {
+            behind.positions = supply.end;
+            supply.pieces.len()
+        } else {
+            behind.blocked = true;
+            let line = Bytes::copy_from_slice(&out[frames..]);
+            cut(behind, &supply.pieces, supply.end, &line, count)
+        };
+        for piece in &supply.pieces[..whole] {
+            context.written[piece.entry.priority().index()].inc();
+            if let Some(number) = piece.entry.sent() {
+                context.tally.step(number, Step::Sent).push(session.user);
+            }
+        }
+        context.gauge.written.fetch_add(whole as u64, Relaxed);
+        Ok(())
+    }
+
+    fn next_step(&mut self, slot: u32, supply: &Supply, target: PerPriority<Position>, context: &mut Context) {
+        let Some(session) = self.get(slot) else { return };
+        let Some(behind) = &mut session.behind else { return };
+        behind.settle();
+        if behind.blocked {
+            return;
+        }
+        if behind.positions == target && behind.notes.is_empty() {
+            session.behind = None;
+            self.behind.remove(slot);
+            return;
+        }
+        if !supply.pieces.is_empty() || supply.more || !behind.notes.is_empty() {
+            behind.ahead_since = None;
+            return self.requeue(slot);
+        }
+        if behind.reading {
+            // what comes meanwhile in other priorities does not wait for the reader
+            return self.ahead.push(slot);
+        }
+        if supply.below {
+            let after = behind.positions;
+            return self.ask(slot, Question::Read(after), context);
+        }
+        behind.ahead_since.get_or_insert(context.now);
+        self.ahead.push(slot);
+    }
+
+    /// What the reader found.
+    pub fn found(&mut self, slot: u32, found: Found, context: &mut Context) {
+        let Some(behind) = self.get(slot).and_then(|session| session.behind.as_mut()) else {
+            return;
+        };
+        behind.reading = false;
+        match found {
+            Found::Start(started) => self.begin(slot, *started, context),
+            Found::Read(read) => {
+                let mut further = false;
+                for (index, releases) in read.releases.into_iter().enumerate() {
+                    let position = behind.positions[index];
+                    if behind.owed[index].is_empty() && read.scanned[index] > position {
+                        further = true;
+                        behind.scanned[index] = read.scanned[index];
+                        behind.owed[index] = releases
+                            .into_iter()
+                            .filter(|release| release.position > position)
+                            .collect();
+                    }
+                }
+                behind.reads_in_vain = if further { 0 } else { behind.reads_in_vain + 1 };
+                if behind.reads_in_vain > READS_IN_VAIN_MAX {
+                    return self.dismiss(slot, goodbye::TRY_LATER, context);
+                }
+                self.requeue(slot);
+            }
+            Found::Failed => self.dismiss(slot, goodbye::TRY_LATER, context),
+        }
+    }
+
+    /// The stream starts here: hello, perhaps a gap, then what is owed.
+    pub fn begin(&mut self, slot: u32, started: Started, context: &mut Context) {
+        let shared = context.shared.clone();
+        let others = shared.others();
+        let degraded = self.degraded;
+        let Some(key) = self.key(slot) else { return };
+        let Some(session) = self.get(slot) else { return };
+        let transport = session.transport;
+        let Some(behind) = &mut session.behind else { return };
+        let cursor = shared.cursor(started.positions);
+        let name = format!("{}-{:016x}", shared.node, key.0);
+        let hello = frame::hello(
+            &name,
+            shared.node,
+            cursor,
+            shared.config.heartbeat,
+            &others,
+            started.more_in_inbox,
+        );
+        let mut first = Vec::new();
+        transport.frame(&mut first, "hello", &hello, Some(cursor));
+        if let Some(gap) = &started.gap {
+            transport.frame(&mut first, "gap", &frame::gap(gap), None);
+        }
+        if degraded {
+            let (event, text) = frame::leader(true, &others);
+            transport.frame(&mut first, event, &text, None);
+        }
+        first.append(&mut behind.notes);
+        behind.notes = first;
+        behind.stage = Stage::Running;
+        behind.positions = started.positions;
+        behind.scanned = started.scanned;
+        behind.owed = started.owed;
+        if !session.leaving {
+            self.behind.insert(slot);
+        }
+        self.requeue(slot);
+    }
+
+    /// Sessions whose cursor this node has not reached, or whose socket has taken nothing for too long.
+    pub fn check_behind(&mut self, context: &mut Context) {
+        let stall_max = context.shared.config.stall_max.0;
+        for slot in self.occupied() {
+            let Some(behind) = self.get(slot).and_then(|session| session.behind.as_ref()) else {
+                continue;
+            };
+            let stalled = behind.blocked && context.now.saturating_duration_since(behind.progress_at) > stall_max;
+            let ahead = behind
+                .ahead_since
+                .is_some_and(|since| context.now.saturating_duration_since(since) > AHEAD_MAX);
+            if stalled {
+                self.dismiss(slot, goodbye::SLOW, context);
+            } else if ahead {
+                self.dismiss(slot, goodbye::AHEAD, context);
+            }
+        }
+        for slot in std::mem::take(&mut self.ahead) {
+            self.requeue(slot);
+        }
+    }
+}
+
+/// Writes what was begun, then what is said; true when nothing is left of it.
+fn flush(session: &mut Session, context: &mut Context) -> std::io::Result<bool> {
+    let Some(behind) = &mut session.behind else {
+        return Ok(true);
+    };
+    loop {
+        if behind.unsent.is_empty() {
+            if let Some(number) = behind.unsent_of.take() {
+                context.tally.step(number, Step::Sent).push(session.user);
+            }
+            if behind.notes.is_empty() {
+                return Ok(true);
+            }
+            behind.unsent = std::mem::take(&mut behind.notes).into();
+        }
+        let count = session.stream.write(&behind.unsent)?;
+        if count > 0 {
+            behind.progress_at = context.now;
+        }
+        if count < behind.unsent.len() {
+            behind.unsent = behind.unsent.slice(count..);
+            behind.blocked = true;
+            return Ok(false);
+        }
+        behind.unsent = Bytes::new();
+    }
+}
+
+/// Looks for what is a session's own.
+struct Find<'a> {
+    window: &'a Window,
+    user: u32,
+    transport: super::Transport,
+    target: PerPriority<Position>,
+    bytes_max: usize,
+    now: i64,
+}
+
+impl Find<'_> {
+    fn supply(&self, behind: &Behind) -> Supply {
+        let mut supply = Supply {
+            pieces: Vec::new(),
+            end: behind.positions,
+            turns: behind.turns,
+            below: false,
+            more: false,
+        };
+        let mut taken = [0; 4];
+        let mut next: PerPriority<Option<Arc<Entry>>> = Default::default();
+        let mut bytes = 0;
+        for step in 0.. {
+            supply.more = step == STEPS_MAX || supply.pieces.len() == PIECES_MAX || bytes >= self.bytes_max;
+            if supply.more {
+                break;
+            }
+            for priority in Priority::ALL {
+                if next[priority.index()].is_none() {
+                    next[priority.index()] = self.next(priority, behind, taken[priority.index()], &mut supply);
+                }
+            }
+            let Some(priority) = supply.turns.next(next.each_ref().map(Option::is_some)) else {
+                break;
+            };
+            let Some(entry) = next[priority.index()].take() else {
+                break;
+            };
+            let index = priority.index();
+            supply.end[index] = entry.position();
+            if taken[index] < behind.owed[index].len() {
+                taken[index] += 1;
+                if taken[index] == behind.owed[index].len() {
+                    supply.end[index] = behind.scanned[index].max(supply.end[index]);
+                }
+            }
+            if !entry.is_expired(self.now) {
+                let frame = entry.frame(self.transport).clone();
+                bytes += frame.len();
+                supply.pieces.push(Piece { entry, frame });
+            }
+        }
+        supply
+    }
+
+    fn next(&self, priority: Priority, behind: &Behind, taken: usize, supply: &mut Supply) -> Option<Arc<Entry>> {
+        let index = priority.index();
+        if let Some(release) = behind.owed[index].get(taken) {
+            let shared = self.window.find(priority, release.position);
+            return Some(shared.unwrap_or_else(|| Arc::new(Entry::new(release.clone()))));
+        }
+        let (position, target) = (supply.end[index], self.target[index]);
+        if position >= target {
+            return None;
+        }
+        match self.window.next_of(priority, self.user, position, target) {
+            Ok(Ok(entry)) => Some(entry),
+            Ok(Err(scanned)) => {
+                supply.end[index] = scanned;
+                supply.more |= scanned < target;
+                None
+            }
+            Err(_) => {
+                supply.below = true;
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+use super::fixture::{Heard, SALT, bitmap, config, eventually, house, release};
+use crate::base::size::Span;
+use crate::gateway::{Config, From, Transport, frame};
+use crate::model::Priority::Normal;
+use crate::model::{BroadcastId, Step};
+use std::io::Write;
+
+#[test]
+fn receipts_and_acknowledgements_are_heard_and_answered() {
+    let mut house = house(&config(), 1, 2);
+    let mut client = house.connect(3, Transport::WebSocket, From::Now);
+    client.until("hello");
+    house.publish(release(1, Normal, &[3]));
+    let id = client.until("broadcast")["id"].as_str().unwrap().to_owned();
+    let foreign = BroadcastId::new(1, SALT + 1, 1);
+    client.send(r#"{"hello":{"receipts":true},"ref":1}"#);
+    assert_eq!(client.until("ok")["ref"], 1);
+    client.send(&format!(
+        r#"{{"receipt":{{"received":["{id}","{foreign}"],"read":["{id}"]}},"ref":"r"}}"#
+    ));
+    assert_eq!(client.until("ok")["ref"], "r");
+    let mut deltas = Vec::new();
+    let report = |deltas: &mut Vec<_>| deltas.extend(house.gateway.take_report().deltas);
+    let read = (1, Step::Read, bitmap(&[3]));
+    while !deltas.contains(&read) {
+        report(&mut deltas);
+    }
+    report(&mut deltas);
+    deltas.sort_by_key(|(_, step, _)| *step);
+    let steps: Vec<_> = deltas.iter().map(|(number, step, _)| (*number, *step)).collect();
+    assert_eq!(steps, [(1, Step::Sent), (1, Step::Received), (1, Step::Read)]);
+
+    client.send(&format!(r#"{{"acknowledge":{{"id":"{id}","answer":"ok"}},"ref":"a"}}"#));
+    let request = house.requests.blocking_recv().unwrap();
+    assert_eq!((request.user, request.reference.as_deref()), (3, Some("\"a\"")));
+    assert_eq!(
+        request.acknowledge,
+        [(BroadcastId::parse(&id).unwrap(), "ok".to_owned())]
+    );
+    house
+        .gateway
+        .answer(request.session, frame::ok(request.reference.as_deref().unwrap()));
+    assert_eq!(client.until("ok")["ref"], "a");
+
+    client.send(r#"{"what":1,"ref":9}"#);
+    assert_eq!(client.until("problem")["code"], "MESSAGE_NOT_UNDERSTOOD");
+    client.send(r#"{"receipt":{"received":["x"]},"ref":9}"#);
+    assert_eq!(client.until("problem")["ref"], 9);
+}
+
+#[test]
+fn requests_that_find_no_room_are_answered_with_try_again() {
+    let house = house(&config(), 1, 1);
+    let mut client = house.connect(3, Transport::WebSocket, From::Now);
+    let id = BroadcastId::new(1, SALT, 1);
+    for _ in 0..17 {
+        client.send(&format!(r#"{{"acknowledge":{{"id":"{id}","answer":"ok"}},"ref":"a"}}"#));
+    }
+    let problem = client.until("problem");
+    assert_eq!(
+        (problem["code"].as_str(), problem["retryable"].as_bool()),
+        (Some("TRY_AGAIN"), Some(true))
+    );
+}
+
+/// What the client sends, and the code it is closed with.
+fn check_closed(bytes: &[u8], code: u16) {
+    let house = house(&config(), 1, 1);
+    let mut client = house.connect(1, Transport::WebSocket, From::Now);
+    client.until("hello");
+    client.socket.write_all(bytes).unwrap();
+    if client_code_has_event(code) {
+        assert_eq!(client.until("goodbye")["code"], code);
+    }
+    assert_eq!(client.next(), Heard::Close(code));
+    assert_eq!(client.next(), Heard::End);
+    eventually("the session ends", || house.gateway.sessions() == 0);
+}
+
+fn client_code_has_event(code: u16) -> bool {
+    code != 1000
+}
+
+#[test]
+fn faults_end_the_session_with_a_code() {
+    check_closed(&[0x81, 0x01, b'x'], 1002);
+    check_closed(&[0x82, 0x80, 0, 0, 0, 0], 1007);
+    check_closed(&[0x81, 0xFF, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], 1009);
+    check_closed(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8], 1000);
+    let pings = [0x89, 0x80, 0, 0, 0, 0].repeat(600);
+    let house = house(&config(), 1, 1);
+    let mut client = house.connect(1, Transport::WebSocket, From::Now);
+    client.until("hello");
+    client.socket.write_all(&pings).unwrap();
+    assert_eq!(client.until("goodbye")["code"], 1008);
+}
+
+#[test]
+fn pings_are_answered_and_what_was_read_behind_the_head_is_heard() {
+    let house = house(&config(), 1, 1);
+    let mut client = house.connect(1, Transport::WebSocket, From::Now);
+    client.until("hello");
+    client.socket.write_all(&[0x89, 0x82, 0, 0, 0, 0, b'h', b'i']).unwrap();
+    while client.next() != Heard::Pong(b"hi".to_vec()) {}
+}
+
+#[test]
+fn heartbeats_come_and_silent_peers_go() {
+    let quick = Config {
+        heartbeat: Span::millis(500),
+        silent_max: Span::millis(1_000),
+        ..config()
+    };
+    let house = house(&quick, 1, 2);
+    let mut lines = house.connect(1, Transport::Lines, From::Now);
+    lines.until("ping");
+    let mut sse = house.connect(2, Transport::Sse, From::Now);
+    sse.until("hello");
+    while sse.next() != Heard::Comment {}
+    let mut websocket = house.connect(3, Transport::WebSocket, From::Now);
+    websocket.until("hello");
+    while websocket.next() != Heard::Ping {}
+    assert_eq!(websocket.until("goodbye")["code"], 4008);
+    while websocket.next() != Heard::Close(4008) {}
+}
+
+#[test]
+fn everybody_is_told_of_the_leader_of_the_end_and_of_their_own_end() {
+    let house = house(&config(), 2, 4);
+    house.gateway.set_others(vec!["http://other".into()]);
+    let mut clients: Vec<_> = (0..8)
+        .map(|user| house.connect(user, Transport::Sse, From::Now))
+        .collect();
+    for client in &mut clients {
+        assert_eq!(client.until("hello")["nodes"][0], "http://other");
+    }
+    house.gateway.set_degraded(true);
+    for client in &mut clients {
+        assert_eq!(client.until("degraded")["nodes"][0], "http://other");
+    }
+    let mut late = house.connect(20, Transport::Sse, From::Now);
+    late.until("degraded");
+    house.gateway.set_degraded(false);
+    late.until("restored");
+    house.gateway.erase(2);
+    assert_eq!(clients[2].until("goodbye")["code"], 4003);
+    assert_eq!(clients[2].next(), Heard::End);
+    let gateway = house.gateway.clone();
+    #[allow(clippy::disallowed_methods)] // a test's own thread
+    let drain = std::thread::spawn(move || gateway.drain(std::time::Duration::from_secs(5)));
+    let goodbye = clients[0].until("goodbye");
+    assert_eq!(
+        (goodbye["code"].as_u64(), goodbye["reconnect_ms"].as_u64().is_some()),
+        (Some(1012), true)
+    );
+    drop(clients);
+    drop(late);
+    drain.join().unwrap();
+}
+
+#[test]
+fn a_long_poll_answers_at_once_when_there_is_something_else_after_the_wait() {
+    let house = house(&config(), 1, 2);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let wait = std::time::Duration::from_millis(50);
+    let nothing = runtime.block_on(house.gateway.poll(4, From::Backlog, wait)).unwrap();
+    assert!(nothing.items.is_empty());
+    let cursor = From::Cursor(crate::model::Cursor::parse(&nothing.cursor).unwrap());
+    house.publish(release(1, Normal, &[4]));
+    house.publish(release(2, Normal, &[5]));
+    let one = runtime
+        .block_on(house.gateway.poll(4, cursor, super::fixture::PATIENCE))
+        .unwrap();
+    assert_eq!(one.items.len(), 1);
+    let cursor = From::Cursor(crate::model::Cursor::parse(&one.cursor).unwrap());
+    assert!(
+        runtime
+            .block_on(house.gateway.poll(4, cursor, wait))
+            .unwrap()
+            .items
+            .is_empty()
+    );
+    eventually("polls leave nobody behind", || house.gateway.sessions() == 0);
+}

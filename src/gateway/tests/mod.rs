@@ -1,0 +1,8 @@
+//! The gateway through its door: real sockets, a backlog in memory.
+
+mod deliver;
+pub mod fixture;
+mod listen;
+mod moving;
+mod resume;
+mod slow;

@@ -1,0 +1,90 @@
+use super::fixture::{Heard, config, draft, eventually, house, release_of};
+use crate::gateway::{From, Transport};
+use crate::model::Priority;
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Cells move at random between three threads while releases of all priorities flow, sessions come and go, and some read so
+/// slowly that they fall behind.
+fn check_moves(seed: u64, count: u64) {
+    const USERS: u32 = 24;
+    const CELLS: usize = 6;
+    let house = house(&config(), 3, CELLS);
+    let everyone: Vec<u32> = (0..USERS).collect();
+    let mut clients: Vec<_> = everyone
+        .iter()
+        .map(|user| house.connect(*user, Transport::ALL[*user as usize % 3], From::Now))
+        .collect();
+    for client in &mut clients {
+        client.until("hello");
+    }
+    let done = AtomicBool::new(false);
+    let body = "x".repeat(400);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = SmallRng::seed_from_u64(seed);
+            while !done.load(Relaxed) {
+                let (cell, worker) = (random.random_range(0..CELLS), random.random_range(0..3));
+                house.gateway.move_cell(cell, worker);
+                while house.gateway.owner(cell) != worker && !done.load(Relaxed) {
+                    std::thread::yield_now();
+                }
+                if random.random_ratio(1, 8) {
+                    drop(house.connect(random.random_range(0..USERS), Transport::Lines, From::Backlog));
+                }
+                std::thread::yield_now();
+            }
+        });
+        let readers: Vec<_> = clients
+            .iter_mut()
+            .enumerate()
+            .map(|(user, client)| {
+                scope.spawn(move || {
+                    let mut positions: [Vec<u64>; 4] = Default::default();
+                    while positions.iter().map(Vec::len).sum::<usize>() < count as usize {
+                        let heard = client.next();
+                        assert_ne!(heard, Heard::End);
+                        if let Some(position) = heard.position() {
+                            positions[position as usize % 4].push(position);
+                        }
+                    }
+                    for (index, positions) in positions.iter().enumerate() {
+                        let expected = (1..=count).filter(|position| *position as usize % 4 == index);
+                        assert!(positions.iter().copied().eq(expected), "user {user}: {positions:?}");
+                    }
+                })
+            })
+            .collect();
+        let mut random = SmallRng::seed_from_u64(seed + 1);
+        for position in 1..=count {
+            let priority = Priority::ALL[position as usize % 4];
+            house.publish(release_of(position, draft(priority, &body), i64::MAX, &everyone));
+            if random.random_ratio(1, 4) {
+                std::thread::yield_now();
+            }
+        }
+        for reader in readers {
+            reader.join().unwrap();
+        }
+        done.store(true, Relaxed);
+    });
+    drop(clients);
+    eventually("nobody is left", || {
+        house.gateway.sessions() == 0 && house.gateway.present().is_empty()
+    });
+    eventually("all of it counts as written", || {
+        house
+            .gateway
+            .take_report()
+            .watermarks
+            .iter()
+            .all(|mark| *mark > count - 4)
+    });
+}
+
+#[test]
+fn moving_cells_loses_doubles_and_reorders_nothing() {
+    for seed in 0..3 {
+        check_moves(seed, 600);
+    }
+}

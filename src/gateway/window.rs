@@ -1,0 +1,333 @@
+//! The releases in memory, once for all sessions: in each priority the newest ones in order, with their encoded frames.
+//!
+//! `release` puts them in, workers take copies of what comes after a position. An entry is forgotten only when its row is in
+//! sled and the window is larger than its bound; who is further behind reads the rest through the backlog.
+
+use super::Transport;
+use super::frame;
+use crate::base::clock;
+use crate::metrics::METRICS;
+use crate::model::{Millis, Number, PerPriority, Position, Priority, UserNumber};
+use crate::state::{Release, ReleaseKind};
+use bytes::Bytes;
+use parking_lot::RwLock;
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release as Publish};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+/// Entries looked at under one lock when a single session scans.
+const SCAN_MAX: usize = 1024;
+
+/// A release with its frames, each encoded when it is first needed.
+#[derive(Debug)]
+pub struct Entry {
+    pub release: Arc<Release>,
+    pub since: Instant,
+    frames: [OnceLock<Bytes>; 3],
+}
+
+impl Entry {
+    pub fn new(release: Arc<Release>) -> Self {
+        Self {
+            release,
+            since: clock::now(),
+            frames: [const { OnceLock::new() }; 3],
+        }
+    }
+
+    pub fn frame(&self, transport: Transport) -> &Bytes {
+        self.frames[transport.index()].get_or_init(|| {
+            let (event, text) = frame::release(&self.release);
+            let mut out = Vec::with_capacity(text.len() + 32);
+            transport.frame(&mut out, event, &text, None);
+            out.shrink_to_fit();
+            out.into()
+        })
+    }
+
+    /// About what the release and one frame take.
+    pub fn size(&self) -> usize {
+        let draft = &self.release.broadcast.draft;
+        let text = draft.title.len() + draft.body.len() + draft.data.as_ref().map_or(0, String::len);
+        1024 + 2 * text
+    }
+
+    pub fn position(&self) -> Position {
+        self.release.position
+    }
+
+    pub fn priority(&self) -> Priority {
+        self.release.priority
+    }
+
+    pub fn is_expired(&self, now: Millis) -> bool {
+        self.release.kind == ReleaseKind::Broadcast && self.release.broadcast.expires_at <= now
+    }
+
+    /// The broadcast whose `sent` this frame makes.
+    pub fn sent(&self) -> Option<Number> {
+        (self.release.kind == ReleaseKind::Broadcast).then_some(self.release.broadcast.number)
+    }
+}
+
+/// What was asked for is below the window, which has what comes after this; the backlog has the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Below(pub Position);
+
+#[derive(Debug)]
+pub struct Window {
+    lanes: PerPriority<RwLock<Lane>>,
+    /// The last position of each priority.
+    tails: PerPriority<AtomicU64>,
+    /// The last position of all: everything at or below it is in its lane, or was forgotten.
+    head: AtomicU64,
+    stored: AtomicU64,
+    bytes: AtomicUsize,
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    entries: VecDeque<Arc<Entry>>,
+    /// What is at or below this is not here.
+    floor: Position,
+}
+
+impl Lane {
+    /// The index of the first entry after `position`.
+    fn after(&self, position: Position) -> usize {
+        self.entries.partition_point(|entry| entry.position() <= position)
+    }
+}
+
+impl Window {
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            lanes: std::array::from_fn(|_| RwLock::default()),
+            tails: Default::default(),
+            head: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
+            bytes: AtomicUsize::new(0),
+            bytes_max,
+        }
+    }
+
+    pub fn head(&self) -> Position {
+        self.head.load(Acquire)
+    }
+
+    pub fn tail(&self, priority: Priority) -> Position {
+        self.tails[priority.index()].load(Acquire)
+    }
+
+    /// Positions come in order; one that is known already is ignored.
+    pub fn push(&self, release: Arc<Release>) {
+        let (position, index) = (release.position, release.priority.index());
+        if position <= self.head() {
+            return;
+        }
+        let entry = Arc::new(Entry::new(release));
+        self.bytes.fetch_add(entry.size(), Relaxed);
+        self.lanes[index].write().entries.push_back(entry);
+        self.tails[index].store(position, Publish);
+        self.head.store(position, Publish);
+        self.forget();
+    }
+
+    /// Rows up to here are in sled.
+    pub fn stored(&self, position: Position) {
+        self.stored.fetch_max(position, Publish);
+        self.forget();
+    }
+
+    /// Starts anew: `releases` are the newest of each priority, `head` the last position of all.
+    pub fn reset(&self, head: Position, releases: Vec<Arc<Release>>) {
+        let mut lanes: PerPriority<Lane> = Default::default();
+        let mut bytes = 0;
+        let head = releases
+            .iter()
+            .map(|release| release.position)
+            .max()
+            .unwrap_or(0)
+            .max(head);
+        for release in releases {
+            let entry = Arc::new(Entry::new(release));
+            bytes += entry.size();
+            lanes[entry.priority().index()].entries.push_back(entry);
+        }
+        self.bytes.store(bytes, Relaxed);
+        for (index, mut lane) in lanes.into_iter().enumerate() {
+            lane.entries.make_contiguous().sort_by_key(|entry| entry.position());
+            lane.floor = lane.entries.front().map_or(head, |first| first.position() - 1);
+            let tail = lane.entries.back().map_or(head, |last| last.position());
+            *self.lanes[index].write() = lane;
+            self.tails[index].store(tail, Publish);
+        }
+        self.head.store(head, Publish);
+        self.forget();
+    }
+
+    fn forget(&self) {
+        while self.bytes.load(Relaxed) > self.bytes_max && self.forget_oldest() {}
+        METRICS.window_bytes.set(self.bytes.load(Relaxed) as i64);
+    }
+
+    fn forget_oldest(&self) -> bool {
+        let first = |index: usize| self.lanes[index].read().entries.front().map(|entry| entry.position());
+        let oldest = (0..4).filter_map(|index| Some((first(index)?, index))).min();
+        let Some((position, index)) = oldest.filter(|(position, _)| *position <= self.stored.load(Acquire)) else {
+            return false;
+        };
+        let mut lane = self.lanes[index].write();
+        if lane.entries.front().is_some_and(|entry| entry.position() == position)
+            && let Some(entry) = lane.entries.pop_front()
+        {
+            lane.floor = position;
+            self.bytes.fetch_sub(entry.size(), Relaxed);
+        }
+        true
+    }
+
+    /// Appends at most `max` of the entries after `after`; up to where the priority has been scanned by that.
+    pub fn take(
+        &self,
+        priority: Priority,
+        after: Position,
+        max: usize,
+        out: &mut Vec<Arc<Entry>>,
+    ) -> Result<Position, Below> {
+        let head = self.head(); // before the lane: all up to it is in there
+        let lane = self.lanes[priority.index()].read();
+        if after < lane.floor {
+            return Err(Below(lane.floor));
+        }
+        let from = lane.after(after);
+        let count = (lane.entries.len() - from).min(max);
+        out.extend(lane.entries.range(from..from + count).cloned());
+        let all = from + count == lane.entries.len();
+        let last = lane.entries.back().map_or(0, |entry| entry.position());
+        let scanned = if all {
+            head.max(last)
+        } else {
+            lane.entries[from + count - 1].position()
+        };
+        Ok(scanned.max(after))
+    }
+
+    /// The first entry for `user` after `after` and at or before `until`, or up to where there is none.
+    pub fn next_of(
+        &self,
+        priority: Priority,
+        user: UserNumber,
+        after: Position,
+        until: Position,
+    ) -> Result<Result<Arc<Entry>, Position>, Below> {
+        let lane = self.lanes[priority.index()].read();
+        if after < lane.floor && after < until {
+            return Err(Below(lane.floor));
+        }
+        let mut scanned = after;
+        let from = lane.after(after);
+        for entry in lane.entries.range(from..).take(SCAN_MAX) {
+            if entry.position() > until {
+                return Ok(Err(until));
+            }
+            if entry.release.recipients.contains(user) {
+                return Ok(Ok(entry.clone()));
+            }
+            scanned = entry.position();
+        }
+        let all = lane.entries.len() - from <= SCAN_MAX;
+        Ok(Err(if all { until.max(after) } else { scanned }))
+    }
+
+    /// The entry at a position, if it is still here.
+    pub fn find(&self, priority: Priority, position: Position) -> Option<Arc<Entry>> {
+        let lane = self.lanes[priority.index()].read();
+        let entry = lane.entries.get(lane.after(position.checked_sub(1)?))?;
+        (entry.position() == position).then(|| entry.clone())
+    }
+
+    /// Nothing between these positions and now was forgotten.
+    pub fn reaches(&self, positions: PerPriority<Position>) -> bool {
+        let reaches = |(lane, position): (&RwLock<Lane>, Position)| position >= lane.read().floor;
+        self.lanes.iter().zip(positions).all(reaches)
+    }
+
+    /// Calls `each` with the entries after `after`, at most `max` of them.
+    pub fn each_after(&self, priority: Priority, after: Position, max: usize, mut each: impl FnMut(&Entry)) {
+        let lane = self.lanes[priority.index()].read();
+        let from = lane.after(after);
+        lane.entries.range(from..).take(max).for_each(|entry| each(entry));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Below, Window};
+    use crate::gateway::tests::fixture::release;
+    use crate::model::Priority::{Critical, Low};
+
+    fn positions(window: &Window, after: u64, max: usize) -> Result<(Vec<u64>, u64), Below> {
+        let mut out = Vec::new();
+        let scanned = window.take(Low, after, max, &mut out)?;
+        Ok((out.iter().map(|entry| entry.position()).collect(), scanned))
+    }
+
+    #[test]
+    fn a_position_moves_on_past_what_was_not_there() {
+        let window = Window::new(usize::MAX);
+        for position in [2, 5, 9] {
+            window.push(release(position, Low, &[1]));
+        }
+        window.push(release(12, Critical, &[1]));
+        assert_eq!(positions(&window, 0, 10), Ok((vec![2, 5, 9], 12)));
+        assert_eq!(positions(&window, 2, 1), Ok((vec![5], 5)));
+        assert_eq!(positions(&window, 9, 10), Ok((vec![], 12)));
+        assert_eq!(positions(&window, 20, 10), Ok((vec![], 20)));
+    }
+
+    #[test]
+    fn a_user_finds_its_own_up_to_a_bound() {
+        let window = Window::new(usize::MAX);
+        for position in 1..=9 {
+            window.push(release(position, Low, &[(position % 2) as u32]));
+        }
+        let next = |user, after, until| {
+            window
+                .next_of(Low, user, after, until)
+                .map(|found| found.map(|entry| entry.position()))
+        };
+        assert_eq!(next(1, 1, 9), Ok(Ok(3)));
+        assert_eq!(next(0, 4, 5), Ok(Err(5)));
+        assert_eq!(next(7, 0, 9), Ok(Err(9)));
+        assert_eq!(next(1, 9, 9), Ok(Err(9)));
+    }
+
+    #[test]
+    fn only_what_is_stored_is_forgotten_oldest_first() {
+        let window = Window::new(4_000);
+        for position in 1..=20 {
+            window.push(release(position, if position % 4 == 0 { Critical } else { Low }, &[1]));
+        }
+        assert_eq!(positions(&window, 0, 1), Ok((vec![1], 1)));
+        window.stored(10);
+        assert_eq!(positions(&window, 0, 1), Err(Below(10)));
+        assert_eq!(positions(&window, 10, 1), Ok((vec![11], 11)));
+        assert!(!window.reaches([8, 0, 0, 9]) && window.reaches([8, 0, 0, 10]));
+        window.stored(20);
+        assert!(window.bytes.load(std::sync::atomic::Ordering::Relaxed) <= 4_000);
+    }
+
+    #[test]
+    fn a_reset_starts_where_the_state_is() {
+        let window = Window::new(usize::MAX);
+        window.reset(40, vec![release(30, Low, &[1]), release(35, Low, &[1])]);
+        assert_eq!(window.head(), 40);
+        assert_eq!(positions(&window, 29, 10), Ok((vec![30, 35], 40)));
+        assert_eq!(positions(&window, 28, 10), Err(Below(29)));
+        assert!(window.reaches([40, 40, 40, 29]) && !window.reaches([39, 40, 40, 29]));
+    }
+}

@@ -1,11 +1,13 @@
 //! The real binary as people and scripts meet it: help, exit codes, JSON, and settings with faults.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test says no by panicking
 
+use campanile::base::clock;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 const COMMANDS: [&str; 9] = [
     "serve",
@@ -183,6 +185,137 @@ fn nobody_there_has_an_exit_code_of_its_own() {
     let output = campanile(&["status", "--url", "ftp://x", "--json"]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(json(&err(&output))["exit"], 2);
+}
+
+/// A node of its own, ended with the test.
+struct Node {
+    child: Child,
+    url: String,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Node {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Both are held until both are known, so that they differ.
+        let listeners = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [api, peer] = listeners.map(|listener| listener.local_addr().unwrap());
+        let settings = [
+            format!("node.data={}", folder.path().join("node").display()),
+            format!("api.listen={api}"),
+            format!("cluster.listen={peer}"),
+        ];
+        let child = Command::new(env!("CARGO_BIN_EXE_campanile"))
+            .args(["serve", "--json"])
+            .args(settings.iter().flat_map(|setting| ["--set", setting]))
+            .stdin(Stdio::null())
+            .stderr(std::fs::File::create(folder.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let node = Self {
+            child,
+            url: format!("http://{api}"),
+            folder,
+        };
+        let deadline = clock::now() + Duration::from_secs(30);
+        while node.run(&["status"]).status.code() != Some(0) {
+            assert!(clock::now() < deadline, "{}", node.log());
+        }
+        node
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        run(words, &[("CAMPANILE_URL", &self.url)])
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+}
+
+#[test]
+fn a_node_serves_the_commands_and_stops_when_it_is_told() {
+    let mut node = Node::start();
+    let people = node.folder.path().join("people.ndjson");
+    std::fs::write(
+        &people,
+        "{\"kind\": \"user\", \"id\": \"ana\", \"role\": \"guest\"}\nno\n",
+    )
+    .unwrap();
+    let people = people.to_str().unwrap();
+    let output = node.run(&["import", people]);
+    assert_eq!(output.status.code(), Some(1), "a faulty line: {}", err(&output));
+    assert!(out(&output).contains("line 2"), "{}", out(&output));
+    std::fs::write(people, "{\"kind\": \"user\", \"id\": \"ana\", \"role\": \"guest\"}\n").unwrap();
+    let output = node.run(&["import", people, "--json"]);
+    assert_eq!(
+        (output.status.code(), &json(&out(&output))["created"]),
+        (Some(0), &Value::from(1))
+    );
+
+    let publish = [
+        "publish",
+        "--to",
+        "role:guest",
+        "--type",
+        "a.b",
+        "--title",
+        "T",
+        "--body",
+        "B",
+    ];
+    let published = json(&out(&node.run(&[&publish[..], &["--key", "k", "--json"]].concat())));
+    assert_eq!(
+        (&published["targeted"], &published["replayed"]),
+        (&Value::from(1), &Value::from(false))
+    );
+    let again = json(&out(&node.run(&[&publish[..], &["--key", "k", "--json"]].concat())));
+    assert_eq!(
+        (&again["id"], &again["replayed"]),
+        (&published["id"], &Value::from(true))
+    );
+    let output = node.run(&[&publish[..], &["--to", "wedding:none"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("UNKNOWN_WEDDING"), "{}", err(&output));
+
+    for transport in ["ws", "sse", "ndjson"] {
+        let words = [
+            "subscribe",
+            "--user",
+            "ana",
+            "--from",
+            "earliest",
+            "--count",
+            "1",
+            "--transport",
+            transport,
+        ];
+        let got = out(&node.run(&[&words[..], &["--json"]].concat()));
+        let last = json(got.lines().last().unwrap());
+        assert_eq!(
+            (&last["event"], &last["id"]),
+            (&Value::from("broadcast"), &published["id"]),
+            "{transport}"
+        );
+        let people = out(&node.run(&words));
+        assert!(people.contains("NORMAL    a.b  T: B"), "{transport}: {people}");
+    }
+    let status = json(&out(&node.run(&["status", "--json"])));
+    assert_eq!(status["cluster"]["leader"], 1, "{status}");
+
+    let pid = rustix::process::Pid::from_child(&node.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(node.child.wait().unwrap().code(), Some(0), "{}", node.log());
+    let log = node.log();
+    assert!(log.lines().all(|line| json(line)["level"].is_string()), "{log}");
+    assert!(log.contains("SIGTERM"), "{log}");
 }
 
 #[test]

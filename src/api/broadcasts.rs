@@ -2,14 +2,14 @@
 
 use super::context::Context;
 use super::problem::Problem;
-use super::request::Query;
+use super::request::{Path, Query};
 use super::wire::{self, At, DraftView, Page, Text26};
 use crate::base::clock::Millis;
 use crate::model::broadcast::Status;
 use crate::model::{BroadcastId, NodeId, Number, Priority, Reason, Step, UserNumber};
 use crate::state::State as Applied;
 use crate::state::broadcasts::Hot;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::{StatusCode, Uri};
 use serde::Serialize;
@@ -360,9 +360,8 @@ fn reason(
     gone_since: Option<Millis>,
 ) -> Option<Reason> {
     match step {
-        Some(Step::Acknowledged) => None,
         Some(Step::Received | Step::Read) if asks => Some(Reason::NotAcknowledged),
-        Some(Step::Read) => None,
+        Some(Step::Acknowledged | Step::Read) => None,
         Some(Step::Received) => Some(Reason::ReceivedNotRead),
         Some(Step::Sent) => Some(Reason::SentNotReceived),
         None if !is_connected && gone_since.is_some() => Some(Reason::OfflineSince),

@@ -202,7 +202,8 @@ pub struct Turn<'a> {
 impl Running {
     /// `None` when a request with this key runs already.
     pub fn enter(&self, fingerprint: [u8; 16]) -> Option<Turn<'_>> {
-        self.0.lock().insert(fingerprint).then_some(Turn {
+        let is_new = self.0.lock().insert(fingerprint);
+        is_new.then(|| Turn {
             running: self,
             fingerprint,
         })

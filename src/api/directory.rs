@@ -5,13 +5,13 @@ use super::fields::{Faults, Fields, ID_BYTES_MAX, Path as Pointer, WORD_MAX, che
 use super::json::{self, Json};
 use super::nouns::{self, View};
 use super::problem::{Code, Problem, code_of};
-use super::request::{self, Query};
+use super::request::{self, Path, Query};
 use super::wire::{self, Page};
 use crate::model::{Place, PlaceKind, UserNumber};
 use crate::state::command::Change;
 use crate::state::outcome::Did;
 use crate::state::{Command, Outcome, Refused, State as Applied};
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, Uri};
 use serde::Serialize;
@@ -443,7 +443,7 @@ async fn change_one(
         Outcome::Changed(did) => Ok((did.first().copied().unwrap_or(Did::Absent), proposed.index)),
         Outcome::NotChanged(faults) => match faults.first() {
             Some((_, refused)) => Err(match pointer(refused) {
-                Some(pointer) => Problem::fault(pointer, code_of(refused), refused.to_string()),
+                Some(pointer) => Problem::fault(&pointer, code_of(refused), refused.to_string()),
                 None => Problem::from(refused),
             }),
             None => Err(Problem::new(Code::Internal, "a change was refused without a reason")),

@@ -198,7 +198,7 @@ fn clause(value: Json<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Optio
     const KEYS: [&str; 8] = [
         "everyone", "users", "weddings", "venues", "on_site", "roles", "tiers", "segments",
     ];
-    let before = faults.len();
+    let before = faults.count();
     let mut fields = Fields::open(value, path, &KEYS, faults)?;
     let mut names_nobody = false;
     let mut words = |fields: &mut Fields<'_, '_, '_>, name: &str, max: usize| {
@@ -216,7 +216,7 @@ fn clause(value: Json<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Optio
         segments: words(&mut fields, "segments", ID_BYTES_MAX),
         everyone: fields.flag("everyone").unwrap_or_default(),
     };
-    if faults.len() > before {
+    if faults.count() > before {
         return None;
     }
     if names_nobody {
@@ -502,6 +502,7 @@ mod tests {
             &[
                 ("/acknowledge/need/0/count", "OUT_OF_RANGE"),
                 ("/acknowledge/escalate/0/after", "WRONG_TYPE"),
+                ("/acknowledge/escalate/0/to", "EMPTY_AUDIENCE"),
             ],
         );
     }

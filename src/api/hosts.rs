@@ -19,10 +19,8 @@ impl Hosts {
         let listen = split_port(&config.listen);
         let loopback_only =
             listen.eq_ignore_ascii_case("localhost") || address(listen).is_some_and(|ip| ip.is_loopback());
-        let named = own_urls.filter_map(|url| url.parse::<Uri>().ok());
-        let names = named
-            .filter_map(|url| url.host().map(str::to_ascii_lowercase))
-            .collect();
+        let urls = own_urls.filter_map(|url| url.parse::<Uri>().ok());
+        let names = urls.filter_map(|url| url.host().map(str::to_ascii_lowercase)).collect();
         let cors_origins = config
             .cors_origins
             .iter()

@@ -224,8 +224,11 @@ mod tests {
 
     #[test]
     fn deep_nesting_ends_before_the_stack_does() {
-        for open in ["[", "{\"a\":", "{\"data\":[", "{\"data\":{\"a\":"] {
+        for open in ["[", "{\"a\":"] {
             check_refused(open.repeat(10_000).as_bytes(), Code::MalformedJson, "recursion limit");
+        }
+        for open in ["{\"data\":[", "{\"data\":{\"a\":"] {
+            check_refused(open.repeat(10_000).as_bytes(), Code::MalformedJson, "EOF");
         }
         let inside = format!("{{\"data\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
         check_refused(inside.as_bytes(), Code::MalformedJson, "recursion limit");

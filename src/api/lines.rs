@@ -118,9 +118,8 @@ mod tests {
     use futures_util::stream;
     use std::time::Duration;
 
-    #[allow(clippy::unnecessary_to_owned)] // the stream owns what it gives
-    async fn check(chunks: &[&'static str], expected: &[(u64, &str)]) {
-        let stream = stream::iter(chunks.to_vec().into_iter().map(Ok::<_, std::io::Error>));
+    async fn check(chunks: &'static [&'static str], expected: &[(u64, &str)]) {
+        let stream = stream::iter(chunks.iter().copied().map(Ok::<_, std::io::Error>));
         let mut lines = Lines::new(Body::from_stream(stream), 8, Duration::from_secs(5));
         let mut found = Vec::new();
         while let Some(line) = lines.next().await.unwrap() {

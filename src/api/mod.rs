@@ -27,6 +27,9 @@ pub mod serve;
 mod subscribe;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use context::{Context, Reader};
 pub use problem::{Code, Fault, Problem};
 pub use router::router;

@@ -391,7 +391,7 @@ mod tests {
             "segment" => serde_json::to_value(View(&segment(&mut fields, "x".into()))),
             _ => serde_json::to_value(View(&preferences(&mut fields))),
         };
-        if faults.is_empty() {
+        if faults.count() == 0 {
             return Ok(shown.unwrap());
         }
         Err(faults

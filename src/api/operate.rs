@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::problem::{Code, Problem};
-use super::request::Query;
+use super::request::{Path, Query};
 use super::wire;
 use crate::base::clock;
 use crate::gateway::gateway::QueueStatus;
@@ -60,6 +60,7 @@ struct Cluster {
 }
 
 #[derive(Serialize)]
+#[allow(clippy::struct_field_names)] // the contract's names
 struct Node {
     node: NodeId,
     role: &'static str,
@@ -213,7 +214,7 @@ pub async fn config(State(context): State<Arc<Context>>, uri: Uri) -> Result<Res
 }
 
 /// What went wrong, by code: the page that a problem's `type` leads to.
-pub async fn problem(axum::extract::Path(code): axum::extract::Path<String>) -> Result<Response, Problem> {
+pub async fn problem(Path(code): Path<String>) -> Result<Response, Problem> {
     let found = Code::ALL.iter().find(|known| known.text() == code);
     let found = found.ok_or_else(|| Problem::absent("problem", super::fields::shorten(&code)))?;
     let page = format!(

@@ -107,7 +107,7 @@ fn as_text<S: serde::Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S:
 }
 
 impl Fault {
-    pub fn new(pointer: impl ToString, code: Code, detail: impl Into<String>) -> Self {
+    pub fn new(pointer: &(impl ToString + ?Sized), code: Code, detail: impl Into<String>) -> Self {
         Self {
             pointer: pointer.to_string(),
             code,
@@ -193,7 +193,7 @@ impl Problem {
         problem
     }
 
-    pub fn fault(pointer: impl ToString, code: Code, detail: impl Into<String>) -> Self {
+    pub fn fault(pointer: &(impl ToString + ?Sized), code: Code, detail: impl Into<String>) -> Self {
         Self::faults(vec![Fault::new(pointer, code, detail)])
     }
 

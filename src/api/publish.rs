@@ -198,7 +198,7 @@ fn refusal(refused: &Refused, audience: &Audience) -> Problem {
         | Refused::VenueInUse(_) => None,
     };
     let problem = match pointer {
-        Some(pointer) => Problem::fault(pointer, code_of(refused), refused.to_string()),
+        Some(pointer) => Problem::fault(&pointer, code_of(refused), refused.to_string()),
         None => Problem::from(refused),
     };
     if problem.status().is_server_error() {

@@ -4,7 +4,7 @@ use super::fields::{shorten, unknown};
 use super::problem::{Code, Problem};
 use crate::base::clock::{self, Millis};
 use axum::body::Body;
-use axum::extract::Query as Pairs;
+use axum::extract::{FromRequestParts, Path as Parts, Query as Pairs};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Uri, header};
 use http_body::Body as _;
@@ -20,6 +20,20 @@ pub const PAGE_MAX: usize = 100;
 /// Of a body that was refused for its size, this much is read and thrown away.
 const DISCARD_BYTES_MAX: usize = 16 << 20;
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// The names in a request's path; a path that is no text is a problem like any other.
+pub struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(head: &mut http::request::Parts, state: &S) -> Result<Self, Problem> {
+        match Parts::from_request_parts(head, state).await {
+            Ok(Parts(names)) => Ok(Self(names)),
+            Err(rejection) => Err(Problem::new(Code::MalformedRequest, rejection.body_text())),
+        }
+    }
+}
 
 /// Refuses a body of another kind than `accepted`; one that does not say its kind passes.
 pub fn media_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem> {
@@ -105,10 +119,10 @@ impl Query {
         for (at, (name, _)) in pairs.iter().enumerate() {
             let pointer = format!("?{}", shorten(name));
             if !known.contains(&name.as_str()) && !EVERYWHERE.contains(&name.as_str()) {
-                return Err(Problem::fault(pointer, Code::UnknownParameter, unknown(name, known)));
+                return Err(Problem::fault(&pointer, Code::UnknownParameter, unknown(name, known)));
             }
             if pairs[..at].iter().any(|(earlier, _)| earlier == name) {
-                return Err(Problem::fault(pointer, Code::InvalidValue, "is given twice"));
+                return Err(Problem::fault(&pointer, Code::InvalidValue, "is given twice"));
             }
         }
         Ok(Self(pairs))
@@ -166,7 +180,7 @@ impl Query {
 
     fn invalid(name: &str, text: &str, wanted: &str) -> Problem {
         Problem::fault(
-            format!("?{name}"),
+            &format!("?{name}"),
             Code::InvalidValue,
             format!("{:?} is not {wanted}", shorten(text)),
         )

@@ -61,7 +61,7 @@ pub async fn run(context: Arc<Context>, listener: Listener, mut closing: watch::
             }
             // ended ones are taken out as they end
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            _ = closing.wait_for(|closing| *closing) => break,
+            () = told(&mut closing) => break,
         }
     }
     drop(listener);
@@ -69,6 +69,11 @@ pub async fn run(context: Arc<Context>, listener: Listener, mut closing: watch::
     if tokio::time::timeout(CLOSE_WITHIN, ended).await.is_err() {
         tracing::info!("some requests did not end in time");
     }
+}
+
+/// Returns when the node says so, or is gone.
+async fn told(closing: &mut watch::Receiver<bool>) {
+    let _ = closing.wait_for(|closing| *closing).await;
 }
 
 #[derive(Clone)]
@@ -85,7 +90,7 @@ impl Server {
         // a connection on which nothing was asked yet ends with the node
         let opening = tokio::select! {
             opening = head::read(&mut stream, deadline) => opening,
-            _ = self.closing.wait_for(|closing| *closing) => return,
+            () = told(&mut self.closing) => return,
         };
         match opening {
             Ok(Opening::Http1 { head, length, read }) if head.is_subscribe() => {
@@ -202,15 +207,12 @@ impl Server {
                 .serve_connection(TokioIo::new(Rewind::new(stream, read)), service)
                 .with_upgrades()
         );
-        let finished = tokio::select! {
-            served = connection.as_mut() => Some(served),
-            _ = self.closing.wait_for(|closing| *closing) => None,
-        };
-        let served = if let Some(served) = finished {
-            served
-        } else {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = told(&mut self.closing) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         };
         if let Err(error) = served {
             tracing::debug!(%error, "a connection ended badly");

@@ -111,7 +111,7 @@ fn start(head: &Head, query: &Query) -> Result<From, Problem> {
         let cursor = Cursor::parse(text);
         return cursor
             .map(From::Cursor)
-            .ok_or_else(|| Problem::fault(pointer, Code::InvalidValue, "is not a cursor of this server"));
+            .ok_or_else(|| Problem::fault(&pointer, Code::InvalidValue, "is not a cursor of this server"));
     }
     match query.get("from") {
         None => Ok(From::Backlog),

@@ -59,6 +59,7 @@ pub fn empty(status: StatusCode) -> Response {
 }
 
 /// A time as every answer carries it.
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands fields over by reference
 pub fn time<S: Serializer>(at: &Millis, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&clock::rfc3339(*at))
 }
@@ -70,6 +71,7 @@ pub struct At(#[serde(serialize_with = "time")] pub Millis);
 
 /// What a sender gets back. A replay gives the same again, so it is made from the broadcast alone.
 #[derive(Serialize)]
+#[allow(clippy::struct_field_names)] // the contract's names
 pub struct Accepted<'a> {
     pub id: Text26,
     pub position: Option<u64>,

@@ -77,10 +77,13 @@ impl Failure {
         }
         what.push(')');
         let mut details = Vec::new();
-        if !text("detail").is_empty() && text("detail") != text("title") {
+        let faults = problem.get("errors").and_then(Value::as_array);
+        let faults = faults.map_or(&[][..], Vec::as_slice);
+        // With faults of its own, the detail only sums them up.
+        if faults.is_empty() && !text("detail").is_empty() && text("detail") != text("title") {
             details.push(text("detail").to_owned());
         }
-        for fault in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
+        for fault in faults {
             let part = |name: &str| fault.get(name).and_then(Value::as_str).unwrap_or_default();
             details.push(format!("{}: {} ({})", part("pointer"), part("detail"), part("code")));
         }
@@ -197,10 +200,7 @@ mod tests {
             "errors": [{"pointer": "/title", "code": "TOO_LONG", "detail": "200 characters at most"}]}"#;
         let failure = Failure::problem(422, body);
         assert_eq!(failure.what, "Invalid broadcast (422 INVALID)");
-        assert_eq!(
-            failure.details,
-            ["two fields are wrong", "/title: 200 characters at most (TOO_LONG)"]
-        );
+        assert_eq!(failure.details, ["/title: 200 characters at most (TOO_LONG)"]);
         assert_eq!(failure.json()["problem"]["code"], "INVALID");
     }
 

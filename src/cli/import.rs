@@ -60,8 +60,9 @@ pub async fn run(options: &Import, as_json: bool) -> Result<(), Failure> {
     match number("faults_total") {
         0 => Ok(()),
         faults => Err(Failure::failed(format!(
-            "{} faults; {} lines were not applied",
+            "{} {}; {} lines were not applied",
             count(faults),
+            if faults == 1 { "fault" } else { "faults" },
             count(number("not_applied"))
         ))
         .hint("correct the lines and run it again: importing twice changes nothing twice")),

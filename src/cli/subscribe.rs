@@ -6,6 +6,7 @@ use super::frames::{Printer, Shown};
 use super::nodes::{self, encoded};
 use super::output::{self, DIM, WARN};
 use crate::base::backoff::Backoff;
+use crate::base::clock;
 use crate::net::{self, ClientError, Subscription};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -17,6 +18,8 @@ const BACKOFF: Backoff = Backoff {
 };
 /// Signs of life are not shown to us, so a quiet stream may be a dead one: after this long it is opened anew, at its cursor.
 const QUIET_MAX: Duration = Duration::from_secs(120);
+/// How often the cursor is taken over while no frame comes: it moves on behind what is not ours, too.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Codes after which coming back would end the same way.
 const FOR_GOOD: [u16; 7] = [1002, 1007, 1008, 1009, 4001, 4003, 4009];
 
@@ -112,9 +115,14 @@ async fn follow(
         return Ok(cut(error.to_string()));
     }
     let mut pause = None;
+    let mut heard_at = clock::now();
     loop {
-        let frame = match timeout(QUIET_MAX, subscription.next()).await {
-            Err(_) => return Ok(Ended::Quiet),
+        let frame = match timeout(LOOK_EVERY, subscription.next()).await {
+            Err(_) if heard_at.elapsed() > QUIET_MAX => return Ok(Ended::Quiet),
+            Err(_) => {
+                course.cursor = subscription.cursor().map(str::to_owned).or(course.cursor.take());
+                continue;
+            }
             Ok(Err(error)) => return Ok(cut(error.to_string())),
             Ok(Ok(None)) => {
                 let closed = subscription.closed().map(|closed| (closed.code, closed.reason.clone()));
@@ -125,6 +133,7 @@ async fn follow(
             Ok(Ok(Some(frame))) => frame,
         };
         course.failures = 0;
+        heard_at = clock::now();
         // What is printed is behind us, even if the next frame never comes.
         course.cursor = subscription.cursor().map(str::to_owned).or(course.cursor.take());
         match printer.show(&frame.data)? {

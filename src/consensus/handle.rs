@@ -207,7 +207,7 @@ impl Handle {
 
     async fn read_index_of(&self, leader: NodeId, deadline: Instant) -> Option<u64> {
         let ways = self.peers.get(leader)?;
-        let cluster = (self.peers.cluster)();
+        let cluster = self.peers.cluster();
         ways.forward
             .call::<(), Option<u64>>(rpc::READ_INDEX, cluster, &(), deadline)
             .await

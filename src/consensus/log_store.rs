@@ -51,6 +51,8 @@ pub struct Shared {
     log: RwLock<Option<RaftLog<LogTypes>>>,
     flush: Mutex<Flush>,
     durable: AtomicU64,
+    /// See [`LogStore::appended`].
+    appended: AtomicU64,
     pub(super) on_failure: OnFailure,
 }
 
@@ -77,10 +79,12 @@ impl LogStore {
         config.wal.flush_queue_max_bytes = Some(usize::MAX / 2);
         let log = RaftLog::<LogTypes>::open(Arc::new(config))?;
         let durable = log.log_state().last().map_or(0, |key| key.index);
+        let bytes = log.on_disk_size();
         let shared = Shared {
             log: RwLock::new(Some(log)),
             flush: Mutex::default(),
             durable: AtomicU64::new(durable),
+            appended: AtomicU64::new(bytes),
             on_failure,
         };
         Ok(Self {
@@ -102,9 +106,9 @@ impl LogStore {
         .unwrap_or(false)
     }
 
-    /// Bytes of all files.
-    pub fn bytes(&self) -> u64 {
-        self.with(|log| Ok(log.on_disk_size())).unwrap_or(0)
+    /// Bytes the log has taken: what its files held when it was opened, and every entry since.
+    pub fn appended(&self) -> u64 {
+        self.shared().appended.load(Ordering::Relaxed)
     }
 
     /// The index up to which entries were purged.
@@ -318,6 +322,8 @@ impl RaftLogStorage<Types> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let records = entries.into_iter().map(Payload::new).collect::<io::Result<Vec<_>>>()?;
+        let bytes: usize = records.iter().map(|(_, payload)| payload.len()).sum();
+        self.shared().appended.fetch_add(bytes as u64, Ordering::Relaxed);
         self.shared()
             .write(|log| log.append(records).map(drop), Waiter::Append(callback))
     }

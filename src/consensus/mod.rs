@@ -6,6 +6,7 @@
 //! Start: [`handle`].
 
 pub mod handle;
+mod leadership;
 mod log_store;
 mod log_sync;
 mod network;
@@ -19,6 +20,7 @@ mod state_machine;
 #[cfg(test)]
 mod suite;
 mod types;
+mod upkeep;
 
 pub use handle::{Applied, Handle, Leadership, NodeStatus, ProposeError, Proposed};
 pub use start::{ConsensusError, Running, start};

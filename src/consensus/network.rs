@@ -15,6 +15,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
     VoteRequest, VoteResponse,
 };
+use parking_lot::RwLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -40,16 +41,13 @@ pub struct Ways {
 
 /// All peers by node.
 pub struct Peers {
-    /// Read at each request: a node without a cluster gets one at its first start.
-    pub cluster: Arc<dyn Fn() -> u128 + Send + Sync>,
+    /// As the identity file has it; kept here because that file is locked while it is synced.
+    cluster: RwLock<u128>,
     ways: BTreeMap<NodeId, Arc<Ways>>,
 }
 
 impl Peers {
-    pub fn new(
-        cluster: Arc<dyn Fn() -> u128 + Send + Sync>,
-        addresses: impl Iterator<Item = (NodeId, String)>,
-    ) -> Self {
+    pub fn new(cluster: u128, addresses: impl Iterator<Item = (NodeId, String)>) -> Self {
         let way = |address: String| Ways {
             control: Connection::new(address.clone()),
             entries: Connection::new(address.clone()),
@@ -57,11 +55,20 @@ impl Peers {
             forward: Connection::new(address),
         };
         Self {
-            cluster,
+            cluster: RwLock::new(cluster),
             ways: addresses
                 .map(|(node, address)| (node, Arc::new(way(address))))
                 .collect(),
         }
+    }
+
+    pub fn cluster(&self) -> u128 {
+        *self.cluster.read()
+    }
+
+    /// A node without a cluster gets one at its first start.
+    pub fn join(&self, cluster: u128) {
+        *self.cluster.write() = cluster;
     }
 
     pub fn get(&self, node: NodeId) -> Option<&Arc<Ways>> {
@@ -112,7 +119,7 @@ impl Link {
         let call = async {
             self.ways()?
                 .control
-                .call(path, (self.peers.cluster)(), message, clock::now() + within)
+                .call(path, self.peers.cluster(), message, clock::now() + within)
                 .await
         };
         call.await.map_err(|error| unreachable(&error))
@@ -123,7 +130,7 @@ impl Link {
         vote: RaftVote,
         snapshot: SnapshotOf<Types, SnapshotFile>,
     ) -> io::Result<SnapshotResponse<Types>> {
-        let cluster = (self.peers.cluster)();
+        let cluster = self.peers.cluster();
         let way = &self.ways()?.snapshots;
         let transfer: u64 = rand::random();
         let path = snapshot.snapshot.path.clone();
@@ -173,7 +180,7 @@ impl RaftNetworkV2<Types> for Link {
         let call = async {
             self.ways()?
                 .entries
-                .call(rpc::APPEND, (self.peers.cluster)(), &request, clock::now() + within)
+                .call(rpc::APPEND, self.peers.cluster(), &request, clock::now() + within)
                 .await
         };
         call.await.map_err(|error| unreachable(&error))

@@ -41,6 +41,13 @@ impl Progress {
         moved.is_ok() || moved == Err(PROPOSED)
     }
 
+    /// It was not proposed after all.
+    fn withdraw(&self) {
+        let _ = self
+            .0
+            .compare_exchange(PROPOSED, WAITING, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// The caller leaves; `true` when it was never proposed and never will be.
     pub fn abandon(&self) -> bool {
         self.0
@@ -109,7 +116,8 @@ impl Packer {
 
     /// Runs until every sender of `waiting` is gone.
     pub async fn run(self: Arc<Self>, mut waiting: mpsc::Receiver<Waiting>) {
-        let permits = Arc::new(Semaphore::new(self.config.packs_in_flight_max));
+        let mut permits = Arc::new(Semaphore::new(self.config.packs_in_flight_max));
+        let mut leadership = self.leadership.clone();
         let mut held: Option<Waiting> = None;
         loop {
             let first = match held.take() {
@@ -119,9 +127,17 @@ impl Packer {
                     None => return,
                 },
             };
-            let Ok(permit) = permits.clone().acquire_owned().await else {
-                return;
+            let permit = tokio::select! {
+                biased;
+                Ok(()) = leadership.changed() => {
+                    // What is still under way to a leader of before must not hold up the way to this one.
+                    permits = Arc::new(Semaphore::new(self.config.packs_in_flight_max));
+                    held = Some(first);
+                    continue;
+                }
+                permit = permits.clone().acquire_owned() => permit,
             };
+            let Ok(permit) = permit else { return };
             let mut pack = vec![first];
             let mut bytes = pack[0].command.len();
             while pack.len() < self.config.pack_commands_max
@@ -170,10 +186,12 @@ impl Packer {
         let packer = self.clone();
         let completion = Completion::new(move |result: ClientWriteResult<Types>| {
             drop(permit);
-            match result {
-                Ok(done) => answer(pack, done.log_id.index, done.data),
-                // Not committed here, as far as is known: with the same keys it is safe to try again.
-                Err(_) => packer.later(pack, RETRY_EVERY),
+            if let Ok(done) = result {
+                answer(pack, done.log_id.index, done.data);
+            } else {
+                // Not appended, or overwritten by another leader: it never will be applied.
+                withdraw(&pack);
+                packer.later(pack, RETRY_EVERY);
             }
         });
         // If raft has stopped, the replies are dropped with the closure: the callers see an unknown outcome.
@@ -239,15 +257,21 @@ impl Packer {
             .iter()
             .map(|waiting| (waiting.command.clone(), left(waiting.deadline)))
             .collect();
-        let cluster = (self.peers.cluster)();
-        let answered = ways
-            .forward
-            .call(rpc::PROPOSE, cluster, &Forward { commands }, latest)
-            .await;
+        let cluster = self.peers.cluster();
+        let forward = Forward { commands };
+        let mut leadership = self.leadership.clone();
+        let answered = tokio::select! {
+            answered = ways.forward.call(rpc::PROPOSE, cluster, &forward, latest) => answered,
+            // It may be cut off or stopped: nobody waits for it once another leads.
+            Ok(_) = leadership.wait_for(|now| now.leader != Some(leader)) => return self.later(pack, RETRY_EVERY),
+        };
         match answered {
             Ok(Forwarded::Done(outcomes)) => self.forwarded(pack, outcomes).await,
             Ok(Forwarded::Overloaded) => refuse(pack),
-            Ok(Forwarded::NotLeader) => self.later(pack, RETRY_EVERY),
+            Ok(Forwarded::NotLeader) => {
+                withdraw(&pack);
+                self.later(pack, RETRY_EVERY);
+            }
             Ok(Forwarded::Unknown) | Err(_) => self.later(pack, UNKNOWN_AFTER),
         }
     }
@@ -313,6 +337,13 @@ impl Packer {
             };
         }
         applied.max(time.anchor + time.since.elapsed().as_millis() as Millis)
+    }
+}
+
+/// Whoever gives up from now on knows that it never was proposed.
+fn withdraw(pack: &[Waiting]) {
+    for waiting in pack {
+        waiting.progress.withdraw();
     }
 }
 

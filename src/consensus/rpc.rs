@@ -7,10 +7,11 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -24,6 +25,11 @@ pub const BODY_BYTES_MAX: usize = 256 << 20;
 pub const PART_BYTES: usize = 1 << 20;
 /// A connection is made within this.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// After so many requests in a row without an answer a connection is made anew.
+const SILENT_MAX: u32 = 3;
+/// A peer that does not answer pings is gone; what waits for it fails.
+const PING_EVERY: Duration = Duration::from_secs(2);
+const PING_WITHIN: Duration = Duration::from_secs(3);
 
 pub const APPEND: &str = "/raft/append";
 pub const VOTE: &str = "/raft/vote";
@@ -99,6 +105,8 @@ type Sender = http2::SendRequest<Full<Bytes>>;
 pub struct Connection {
     address: String,
     sender: Mutex<Option<Sender>>,
+    /// Requests in a row that were not answered in time.
+    silent: AtomicU32,
 }
 
 impl Connection {
@@ -106,6 +114,7 @@ impl Connection {
         Self {
             address,
             sender: Mutex::new(None),
+            silent: AtomicU32::new(0),
         }
     }
 
@@ -118,12 +127,23 @@ impl Connection {
         deadline: Instant,
     ) -> io::Result<R> {
         let body = encode(message)?;
-        match tokio::time::timeout(clock::left(deadline), self.exchange(path, cluster, body)).await {
-            Ok(answer) => decode(&answer?),
-            Err(_) => Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no answer from {} in time", self.address),
-            )),
+        let exchange = self.exchange(path, cluster, body);
+        if let Ok(answer) = tokio::time::timeout(clock::left(deadline), exchange).await {
+            self.silent.store(0, Ordering::Relaxed);
+            return decode(&answer?);
+        }
+        self.note_silence().await;
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer from {} in time", self.address),
+        ))
+    }
+
+    /// A connection that leads nowhere would only be found out by TCP minutes after the network is back.
+    async fn note_silence(&self) {
+        if self.silent.fetch_add(1, Ordering::Relaxed) + 1 >= SILENT_MAX {
+            self.silent.store(0, Ordering::Relaxed);
+            self.sender.lock().await.take();
         }
     }
 
@@ -138,7 +158,8 @@ impl Connection {
         let answer = match sender.send_request(request).await {
             Ok(answer) => answer,
             Err(error) => {
-                self.sender.lock().await.take();
+                // By now another request may have made a new one.
+                self.sender.lock().await.take_if(|sender| sender.is_closed());
                 return Err(io::Error::other(error));
             }
         };
@@ -166,6 +187,9 @@ impl Connection {
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("{} cannot be reached", self.address)))??;
         stream.set_nodelay(true)?;
         let (open, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_WITHIN)
             .initial_stream_window_size(16 << 20)
             .initial_connection_window_size(32 << 20)
             .max_frame_size(1 << 20)

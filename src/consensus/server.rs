@@ -1,6 +1,7 @@
 //! Where peers connect: HTTP/2, each request checked for its cluster before its body is read.
 
 use super::handle::Handle;
+use super::leadership::Heard;
 use super::packer::Packer;
 use super::rpc::{self, CLUSTER, Forward, Hello, Part};
 use super::snapshot::SnapshotFile;
@@ -14,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use openraft::raft::AppendEntriesResponse;
 use openraft::storage::Snapshot;
 use std::convert::Infallible;
 use std::fs::File;
@@ -36,6 +38,7 @@ pub struct Server {
     pub raft: Raft,
     pub packer: Arc<Packer>,
     pub handle: Handle,
+    pub heard: Arc<Heard>,
     /// Nothing was ever written here.
     pub empty: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Ends connections when the node stops.
@@ -113,7 +116,7 @@ impl Server {
     }
 
     fn cluster(&self) -> u128 {
-        self.handle.shared.layout.identity.get().cluster
+        self.handle.peers.cluster()
     }
 
     /// A node without a cluster, or of another one, takes no part: it may have lost what it had promised.
@@ -150,13 +153,14 @@ impl Server {
         let body = rpc::body(request.into_body()).await?;
         let failed = |error: &dyn std::fmt::Display| Refusal::Failed(error.to_string());
         let answer = match path.as_str() {
-            rpc::APPEND => rpc::encode(
-                &self
-                    .raft
-                    .append_entries(rpc::decode(&body)?)
-                    .await
-                    .map_err(|error| failed(&error))?,
-            ),
+            rpc::APPEND => {
+                let answer = self.raft.append_entries(rpc::decode(&body)?).await;
+                let answer = answer.map_err(|error| failed(&error))?;
+                if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                    self.heard.note();
+                }
+                rpc::encode(&answer)
+            }
             rpc::VOTE => rpc::encode(
                 &self
                     .raft
@@ -228,6 +232,7 @@ impl Server {
         }
         if known == 0 {
             identity.update(|identity| identity.cluster = cluster);
+            self.handle.peers.join(cluster);
         }
         true
     }

@@ -43,7 +43,7 @@ impl SnapshotFile {
 
 /// Builds a snapshot of what is in sled, after making that durable too: the log is purged only up to what both have.
 pub fn build(shared: &Shared) -> io::Result<SnapshotOf<Types, SnapshotFile>> {
-    shared.checkpoint()?;
+    shared.sync()?;
     let info = shared
         .write_behind()?
         .snapshot(&shared.layout.snapshots())
@@ -82,7 +82,8 @@ pub fn install(shared: &Shared, meta: &SnapshotMeta, file: &SnapshotFile) -> io:
         ));
     }
     shared.layout.identity.update(|identity| {
-        (identity.state, identity.stored, identity.logged) = (number, header.applied, header.applied);
+        // The log is another matter: raft lets it go up to here only after this.
+        (identity.state, identity.stored) = (number, header.applied);
     });
     // The new state has nothing to write: batches that come from here on belong to the new store.
     *shared.replica.write() = replica;

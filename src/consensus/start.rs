@@ -1,6 +1,7 @@
 //! Start-up as a script, and its mirror, the stop.
 
 use super::handle::{Applied, Handle, Leadership};
+use super::leadership::{Heard, Watch};
 use super::log_store::LogStore;
 use super::network::{Network, Peers};
 use super::packer::{Packer, Waiting};
@@ -9,16 +10,16 @@ use super::server::Server;
 use super::snapshot::SnapshotFile;
 use super::state_machine::{Machine, Replica, Shared};
 use super::types::Raft;
+use super::upkeep::Upkeep;
 use super::{Config, Peer};
 use crate::base::clock;
-use crate::metrics::METRICS;
 use crate::model::NodeId;
 use crate::storage::layout::Layout;
 use crate::storage::write_behind::disk_failed;
 use crate::storage::{WriteBehind, snapshot_file};
+use openraft::SnapshotPolicy;
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::EmptyNode;
-use openraft::{ServerState, SnapshotPolicy};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::io;
@@ -44,8 +45,8 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> ConsensusError {
     move |source| ConsensusError::Io { what, source }
 }
 
-/// How often rows and identity are made durable, and snapshots considered.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+/// Waits before a peer that cannot be reached is tried again.
+const PEER_BACKOFF: &str = "20ms 50ms 100ms ...300ms";
 /// How often peers are asked before the first start.
 const HELLO_EVERY: Duration = Duration::from_millis(200);
 const HELLO_WITHIN: Duration = Duration::from_secs(1);
@@ -77,16 +78,12 @@ pub async fn start(
     let shared = open_state(layout, storage, watcher)?;
     check_log(&log, &shared)?;
 
-    let cluster = shared.clone();
     let others = config
         .peers
         .iter()
         .filter(|peer| peer.node != node)
         .map(|peer| (peer.node, peer.peer.clone()));
-    let peers = Arc::new(Peers::new(
-        Arc::new(move || cluster.layout.identity.get().cluster),
-        others,
-    ));
+    let peers = Arc::new(Peers::new(shared.layout.identity.get().cluster, others));
     let raft_config = Arc::new(raft_config(&config)?);
     let raft = Raft::new(
         node,
@@ -98,6 +95,7 @@ pub async fn start(
     let raft = raft.await.map_err(|error| ConsensusError::Raft(error.to_string()))?;
 
     let (leading, leadership) = watch::channel(Leadership::default());
+    let heard = Arc::new(Heard::default());
     let (filling, disk_full) = watch::channel(false);
     let (sender, waiting) = mpsc::channel::<Waiting>(config.waiting_max);
     let packer = Packer::new(
@@ -118,9 +116,9 @@ pub async fn start(
         disk_full,
     };
     let mut tasks = vec![
-        tokio::spawn(watch_leader(raft.clone(), node, leading)),
+        tokio::spawn(Watch::new(raft.clone(), heard.clone(), &config, leading).run()),
         tokio::spawn(packer.clone().run(waiting)),
-        tokio::spawn(checkpoints(shared.clone(), log.clone(), raft.clone(), filling)),
+        tokio::spawn(Upkeep::new(shared.clone(), log.clone(), raft.clone(), filling).run()),
     ];
     let (stop, stopped) = watch::channel(false);
     let empty_log = log.clone();
@@ -132,6 +130,7 @@ pub async fn start(
         raft: raft.clone(),
         packer,
         handle: handle.clone(),
+        heard,
         empty,
         stop: stopped,
     });
@@ -228,99 +227,24 @@ fn raft_config(config: &Config) -> Result<openraft::Config, ConsensusError> {
         install_snapshot_timeout: 120_000,
         max_payload_entries: 64,
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: 1_000,
-        purge_batch_size: 256,
+        // Purging is ordered by `upkeep`, which knows what is on disk.
+        max_in_snapshot_log_to_keep: u64::MAX,
         replication_lag_threshold: 1_000_000,
         enable_pre_vote: Some(true),
+        backoff: PEER_BACKOFF.into(),
         ..openraft::Config::default()
     };
     raft.validate().map_err(|error| ConsensusError::Raft(error.to_string()))
-}
-
-async fn watch_leader(raft: Raft, node: NodeId, leading: watch::Sender<Leadership>) {
-    let mut metrics = raft.metrics();
-    loop {
-        let now = {
-            let seen = metrics.borrow_watched();
-            let is_leader = seen.state == ServerState::Leader && seen.current_leader == Some(node);
-            Leadership {
-                leader: seen.current_leader,
-                term: seen.current_term,
-                is_leader,
-            }
-        };
-        leading.send_if_modified(|known| {
-            let changed = *known != now;
-            if known.leader != now.leader && now.leader.is_some() {
-                METRICS.leader_changes.inc();
-                tracing::info!(leader = ?now.leader, term = now.term, "leader");
-            }
-            METRICS.is_leader.set(i64::from(now.is_leader));
-            *known = now;
-            changed
-        });
-        if metrics.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Makes rows durable now and then; takes a snapshot when the log has grown; watches the disk.
-async fn checkpoints(shared: Arc<Shared>, log: LogStore, raft: Raft, filling: watch::Sender<bool>) {
-    let mut after_snapshot = 0;
-    let mut every = tokio::time::interval(CHECKPOINT_EVERY);
-    loop {
-        every.tick().await;
-        let (at, reserve) = (shared.layout.folder.clone(), shared.storage.free_bytes_min.0);
-        let checked = shared.clone();
-        let work = tokio::task::spawn_blocking(move || {
-            let full = crate::storage::free::below_reserve(&at, reserve);
-            let moved = checked.layout.identity.get().stored < checked.replica.read().state.applied();
-            if moved {
-                checked.checkpoint().map(|_| full)
-            } else {
-                Ok(full)
-            }
-        });
-        match work.await {
-            Ok(Ok(full)) => drop(filling.send_replace(full)),
-            Ok(Err(error)) => tracing::error!(%error, "checkpoint"),
-            Err(error) => tracing::error!(%error, "checkpoint"),
-        }
-        let last = shared.snapshot.lock().as_ref().map_or(0, |file| file.bytes);
-        let grown = log.bytes().saturating_sub(after_snapshot);
-        if grown > shared.storage.snapshot_log_bytes.0.max(last) {
-            after_snapshot = log.bytes();
-            if raft.trigger().snapshot().await.is_err() {
-                return;
-            }
-            let built = purge_after(&shared, &raft).await;
-            if built {
-                after_snapshot = log.bytes();
-            }
-        }
-    }
-}
-
-/// Waits for the snapshot and lets the log before it go.
-async fn purge_after(shared: &Shared, raft: &Raft) -> bool {
-    let before = shared.snapshot.lock().as_ref().map(|file| file.header.applied);
-    for _ in 0..600 {
-        let now = shared.snapshot.lock().as_ref().map(|file| file.header.applied);
-        if let Some(applied) = now
-            && now > before
-        {
-            return raft.trigger().purge_log(applied).await.is_ok();
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    false
 }
 
 /// A cluster begins only when all of its nodes answer and all are empty; the lowest number does it.
 async fn first_start(server: Arc<Server>, raft: Raft, peers: Vec<Peer>) {
     let own = server.hello();
     if !own.empty {
+        if peers.len() <= 1 {
+            // A cluster of one waits for nobody.
+            let _ = raft.trigger().elect(false).await;
+        }
         return;
     }
     let lowest = peers.iter().map(|peer| peer.node).min().unwrap_or(server.node);
@@ -415,6 +339,23 @@ async fn begin(server: &Server, raft: &Raft, peers: &[Peer], others: &[Connectio
 }
 
 impl Running {
+    /// Resolves with the reason when raft has ended by itself: an entry that cannot be applied, a store that fails. What this
+    /// node holds can no longer be trusted to follow the others, so the process must stop.
+    pub async fn ended(&self) -> String {
+        let mut changes = self.raft.server_metrics();
+        let metrics = self.raft.metrics();
+        loop {
+            let running = metrics.borrow_watched().running_state.clone();
+            if let Err(fatal) = running {
+                return fatal.to_string();
+            }
+            if changes.changed().await.is_err() {
+                let last = metrics.borrow_watched().running_state.clone();
+                return last.map_or_else(|fatal| fatal.to_string(), |()| "raft has ended".into());
+            }
+        }
+    }
+
     /// Hands the lead over, ends raft, makes everything durable.
     pub async fn stop(self) {
         let leadership = self.handle.leadership();
@@ -440,13 +381,14 @@ impl Running {
         self.tasks.iter().for_each(JoinHandle::abort);
         let (shared, log) = (self.shared, self.log);
         let close = tokio::task::spawn_blocking(move || {
-            if let Err(error) = shared.checkpoint() {
-                tracing::warn!(%error, "the last checkpoint failed");
+            if let Err(error) = shared.sync() {
+                tracing::warn!(%error, "the last rows stay in the log");
             }
             if let Ok(write_behind) = shared.write_behind() {
                 write_behind.stop();
             }
             log.close();
+            shared.mark(log.durable());
         });
         if let Err(error) = close.await {
             tracing::warn!(%error, "closing the stores failed");

@@ -5,7 +5,7 @@
 
 use super::handle::Applied;
 use super::snapshot::{self, SnapshotFile};
-use super::types::{Answer, LogId, Members, SnapshotMeta, Types};
+use super::types::{Answer, LogId, Members, Packed, SnapshotMeta, Types};
 use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::model::{Millis, Position};
@@ -16,8 +16,9 @@ use crate::storage::{Batch, Store, WriteBehind};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::alias::SnapshotOf;
+use openraft::impls::EmptyNode;
 use openraft::storage::{EntryResponder, RaftStateMachine};
-use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use openraft::{EntryPayload, Membership, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::{Mutex, RwLock};
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -117,30 +118,40 @@ impl Replica {
         })
     }
 
-    fn apply(
-        &mut self,
-        log_id: LogId,
-        payload: EntryPayload<super::types::Packed, u64, openraft::impls::EmptyNode>,
-    ) -> io::Result<(Vec<Outcome>, Vec<Effect>)> {
+    fn apply(&mut self, log_id: LogId, content: Content) -> (Vec<Outcome>, Vec<Effect>) {
         let index = log_id.index;
         let mut effects = Vec::new();
-        let outcomes = match payload {
-            EntryPayload::Blank => {
+        let outcomes = match content {
+            Content::Nothing => {
                 self.state.skip(index);
                 Vec::new()
             }
-            EntryPayload::Normal(packed) => {
-                let Pack { at, commands } = unpack(&packed.0)?;
-                self.state.apply(index, at, commands, &mut effects)
-            }
-            EntryPayload::Membership(members) => {
+            Content::Commands(Pack { at, commands }) => self.state.apply(index, at, commands, &mut effects),
+            Content::Members(members) => {
                 self.members = Members::new(Some(log_id), members);
                 self.state.skip(index);
                 Vec::new()
             }
         };
         self.last = Some(log_id);
-        Ok((outcomes, effects))
+        (outcomes, effects)
+    }
+}
+
+/// What an entry carries, read before the state is locked.
+enum Content {
+    Nothing,
+    Commands(Pack),
+    Members(Membership<u64, EmptyNode>),
+}
+
+impl Content {
+    fn read(payload: EntryPayload<Packed, u64, EmptyNode>) -> io::Result<Self> {
+        Ok(match payload {
+            EntryPayload::Blank => Self::Nothing,
+            EntryPayload::Normal(packed) => Self::Commands(unpack(&packed.0)?),
+            EntryPayload::Membership(members) => Self::Members(members),
+        })
     }
 }
 
@@ -172,17 +183,29 @@ impl Shared {
             .ok_or_else(|| io::Error::other("write-behind has not started"))
     }
 
-    /// Rows are on disk up to here, and the identity file says so.
-    pub fn checkpoint(&self) -> io::Result<u64> {
+    fn apply(&self, log_id: LogId, content: Content) -> (Vec<Outcome>, Vec<Effect>) {
+        let mut replica = self.replica.write();
+        let applied = replica.apply(log_id, content);
+        *self.log_time.lock() = (replica.state.log_time(), clock::now());
+        applied
+    }
+
+    /// Makes all rows durable and writes down how far they reach.
+    pub fn sync(&self) -> io::Result<u64> {
         let stored = self.write_behind()?.sync().map_err(io::Error::other)?;
-        let known = self.layout.identity.get();
-        if known.stored < stored {
-            // Only committed entries count for the log: others may rightly go again.
-            self.layout
-                .identity
-                .update(|identity| (identity.stored, identity.logged) = (stored, stored));
+        if self.layout.identity.get().stored < stored {
+            self.layout.identity.update(|identity| identity.stored = stored);
         }
         Ok(stored)
+    }
+
+    /// Writes down how far the log is known to reach. Only committed entries count, since others may rightly go again; and only
+    /// those on this disk (`durable`), since what a majority has may be applied here first.
+    pub fn mark(&self, durable: u64) {
+        let logged = durable.min(self.replica.read().state.applied());
+        if self.layout.identity.get().logged < logged {
+            self.layout.identity.update(|identity| identity.logged = logged);
+        }
     }
 }
 
@@ -210,9 +233,7 @@ impl RaftStateMachine<Types> for Machine {
                     .inc();
                 tokio::time::sleep(PAUSE).await;
             }
-            let (outcomes, effects) = shared.replica.write().apply(entry.log_id, entry.payload)?;
-            let at = shared.replica.read().state.log_time();
-            *shared.log_time.lock() = (at, clock::now());
+            let (outcomes, effects) = shared.apply(entry.log_id, Content::read(entry.payload)?);
             if let Some(watcher) = shared.watcher.get() {
                 watcher.applied(index, effects);
             }

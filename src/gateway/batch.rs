@@ -1,6 +1,7 @@
 //! What the next round brings: some releases in the order in which they are written, and up to where that scans.
 
 use super::Transport;
+use super::members::Members;
 use super::window::{Below, Entry, Window};
 use crate::model::{Cursor, Millis, PerPriority, Position, Priority};
 use crate::queue::Turns;
@@ -40,6 +41,8 @@ pub struct Batch {
     turns_from: Turns,
     pub turns: Turns,
     pub entries: Vec<Arc<Entry>>,
+    /// Of each entry.
+    pub members: Vec<Members>,
     /// The bits of each priority's releases.
     pub bits: PerPriority<u64>,
     /// Scanned up to here once it is written; other kinds' priorities are as they were.
@@ -72,6 +75,7 @@ impl Batch {
             turns_from,
             turns: turns_from,
             entries: Vec::new(),
+            members: Vec::new(),
             bits: [0; 4],
             up_to: from,
         };
@@ -96,6 +100,7 @@ impl Batch {
             if !entry.is_expired(now) {
                 bytes += entry.size();
                 self.bits[next.index()] |= 1 << self.entries.len();
+                self.members.push(Members::new(&entry.release.recipients));
                 self.entries.push(entry);
             }
         }

@@ -43,7 +43,7 @@ impl Note {
 pub struct Cells {
     index: usize,
     /// By cell number; those of others are not here.
-    cells: Vec<Option<Box<Cell>>>,
+    homes: Vec<Option<Box<Cell>>>,
     /// The numbers of those that are here.
     mine: Vec<usize>,
     /// Where the next look for work of each kind starts.
@@ -59,10 +59,10 @@ pub struct Cells {
 }
 
 impl Cells {
-    pub fn new(index: usize, cells: Vec<Option<Box<Cell>>>, pool: Weak<Pool<Note>>, context: Context) -> Self {
+    pub fn new(index: usize, homes: Vec<Option<Box<Cell>>>, pool: Weak<Pool<Note>>, context: Context) -> Self {
         let mut cells = Self {
             index,
-            cells,
+            homes,
             mine: Vec::new(),
             turn: [0; 2],
             parked: Vec::new(),
@@ -77,8 +77,8 @@ impl Cells {
     }
 
     fn list(&mut self) {
-        self.mine = (0..self.cells.len())
-            .filter(|cell| self.cells[*cell].is_some())
+        self.mine = (0..self.homes.len())
+            .filter(|cell| self.homes[*cell].is_some())
             .collect();
         self.context.gauge.cells.store(self.mine.len(), Relaxed);
     }
@@ -88,10 +88,10 @@ impl Cells {
         let Some(cell) = note.cell(&self.context) else {
             return Some(note);
         };
-        if cell >= self.cells.len() {
+        if cell >= self.homes.len() {
             return None;
         }
-        if self.cells[cell].is_some() {
+        if self.homes[cell].is_some() {
             return Some(note);
         }
         let owner = self.context.shared.owner(cell);
@@ -109,17 +109,17 @@ impl Cells {
         match note {
             Note::Session(subscriber) => {
                 let cell = self.context.shared.cell_of(subscriber.user);
-                if let Some(cell) = &mut self.cells[cell] {
+                if let Some(cell) = &mut self.homes[cell] {
                     cell.add(*subscriber, &mut self.context);
                 }
             }
             Note::Answer(session, text) => {
-                if let Some(cell) = &mut self.cells[session.cell()] {
+                if let Some(cell) = &mut self.homes[session.cell()] {
                     cell.answer_to(session, &text, &mut self.context);
                 }
             }
             Note::Found(session, found) => {
-                if let Some(cell) = &mut self.cells[session.cell()]
+                if let Some(cell) = &mut self.homes[session.cell()]
                     && let Some(slot) = cell.slot(session)
                 {
                     cell.found(slot, found, &mut self.context);
@@ -135,7 +135,7 @@ impl Cells {
         let Some(pool) = self.pool.upgrade().filter(|pool| to != self.index && to < pool.len()) else {
             return;
         };
-        let Some(mut cell) = self.cells[index].take() else {
+        let Some(mut cell) = self.homes[index].take() else {
             return;
         };
         for session in cell.slots.iter_mut().flatten() {
@@ -158,7 +158,7 @@ impl Cells {
             }
         }
         let index = cell.index;
-        self.cells[index] = Some(cell);
+        self.homes[index] = Some(cell);
         self.list();
     }
 
@@ -177,7 +177,7 @@ impl Cells {
             self.version = version;
         }
         for index in &self.mine {
-            if let Some(cell) = &mut self.cells[*index]
+            if let Some(cell) = &mut self.homes[*index]
                 && cell.version != version
             {
                 cell.read_bulletin(&self.bulletin, version, &mut self.context);
@@ -191,7 +191,7 @@ impl Cells {
         for step in 0..self.mine.len() {
             let at = (self.turn[kind.index()] + step) % self.mine.len();
             let index = self.mine[at];
-            if self.cells[index]
+            if self.homes[index]
                 .as_ref()
                 .is_some_and(|cell| cell.has_news(kind, window))
             {
@@ -206,7 +206,7 @@ impl Cells {
     fn write(&mut self, kind: Kind, mut budget: usize) -> usize {
         while budget > 0 {
             let Some(index) = self.next_with_news(kind) else { break };
-            let Some(cell) = &mut self.cells[index] else { break };
+            let Some(cell) = &mut self.homes[index] else { break };
             budget = budget.saturating_sub(cell.advance(kind, budget, &mut self.context));
             let done = cell.rounds[kind.index()].is_none();
             if done {
@@ -219,7 +219,7 @@ impl Cells {
     fn pump(&mut self) -> bool {
         let mut more = false;
         for index in &self.mine {
-            let Some(cell) = &mut self.cells[*index] else { continue };
+            let Some(cell) = &mut self.homes[*index] else { continue };
             for _ in 0..cell.queue.len().min(PUMPS_AT_ONCE) {
                 if let Some(slot) = cell.queue.pop_front() {
                     cell.pump(slot, &mut self.context);
@@ -239,13 +239,13 @@ impl Cells {
         self.handed_over = self.context.now;
         let collector = &self.context.shared.collector;
         collector.hand_over(&mut self.context.tally);
-        for cell in self.mine.iter().filter_map(|index| self.cells[*index].as_ref()) {
+        for cell in self.mine.iter().filter_map(|index| self.homes[*index].as_ref()) {
             collector.set_watermark(cell.index, cell.watermark());
         }
         let sessions = self
             .mine
             .iter()
-            .filter_map(|index| self.cells[*index].as_ref())
+            .filter_map(|index| self.homes[*index].as_ref())
             .map(|cell| cell.len())
             .sum();
         self.context.gauge.sessions.store(sessions, Relaxed);
@@ -268,7 +268,7 @@ impl Job for Cells {
 
     fn ready(&mut self, ready: Ready) {
         let key = SessionRef(ready.token as u64);
-        let Some(Some(cell)) = self.cells.get_mut(key.cell()) else {
+        let Some(Some(cell)) = self.homes.get_mut(key.cell()) else {
             return;
         };
         let Some(slot) = cell.slot(key) else { return };
@@ -310,7 +310,7 @@ impl Job for Cells {
     fn tick(&mut self, now: Instant) {
         self.context.now = now;
         for index in &self.mine {
-            if let Some(cell) = &mut self.cells[*index] {
+            if let Some(cell) = &mut self.homes[*index] {
                 cell.tick(&mut self.context);
             }
         }
@@ -319,7 +319,7 @@ impl Job for Cells {
     fn needs_ticks(&self) -> bool {
         self.mine
             .iter()
-            .any(|index| self.cells[*index].as_ref().is_some_and(|cell| cell.len() > 0))
+            .any(|index| self.homes[*index].as_ref().is_some_and(|cell| cell.len() > 0))
     }
 
     fn rest(&mut self) {
@@ -332,7 +332,7 @@ impl Job for Cells {
         let Some((index, slot)) = self.context.current.take() else {
             return;
         };
-        let Some(cell) = &mut self.cells[index] else { return };
+        let Some(cell) = &mut self.homes[index] else { return };
         if let Some(slot) = slot {
             cell.remove(slot, &mut self.context);
             return;

@@ -180,7 +180,9 @@ mod tests {
     fn coming_and_going_is_nothing_whichever_report_has_it() {
         let collector = Collector::new(1);
         hand_over(&collector, |tally| {
-            [1, 2, 3].into_iter().for_each(|user| tally.came(user));
+            for user in [1, 2, 3] {
+                tally.came(user);
+            }
         });
         hand_over(&collector, |tally| tally.went(3));
         let report = collector.take();

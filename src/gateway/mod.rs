@@ -4,6 +4,15 @@
 //! Why: live delivery, a slow socket catching up and a resume are one road: write what is mine after my position.
 //! Never: a task, a lock or a timer per session; consensus.
 //! Start: [`session`], then [`window`].
+//!
+//! ```text
+//! release ─► window ─► batch ─► round: one write for each session of a cell that is up to date
+//!               └────────────► pump: a session that is behind, from its own positions ─► up to date again
+//! backlog ─► reader ───────────┘
+//! socket  ─► hear ─► message ─► collect ─► report        (receipts, presence, watermarks)
+//! ```
+//! `cell` holds sessions and the positions they share, `cells` are those of one worker's thread, `told` says what concerns
+//! all, `wire`, `websocket` and `frame` are the bytes.
 
 pub mod backlog;
 mod batch;
@@ -15,6 +24,7 @@ pub mod frame;
 pub mod gateway;
 pub mod goodbye;
 mod hear;
+mod members;
 mod message;
 pub mod poll;
 mod pump;

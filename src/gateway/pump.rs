@@ -14,7 +14,6 @@ use crate::model::{PerPriority, Position, Priority, Step};
 use crate::queue::Turns;
 use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Frames given to one session at a time.
@@ -119,13 +118,14 @@ impl Cell {
             let line = Bytes::copy_from_slice(&out[frames..]);
             cut(behind, &supply.pieces, supply.end, &line, count)
         };
+        let mut counts = [0; 4];
         for piece in &supply.pieces[..whole] {
-            context.written[piece.entry.priority().index()].inc();
+            counts[piece.entry.priority().index()] += 1;
             if let Some(number) = piece.entry.sent() {
                 context.tally.step(number, Step::Sent).push(session.user);
             }
         }
-        context.gauge.written.fetch_add(whole as u64, Relaxed);
+        context.count(counts);
         Ok(())
     }
 

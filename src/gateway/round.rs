@@ -2,6 +2,7 @@
 
 use super::batch::{Batch, Kind, Piece, pieces};
 use super::cell::{Cell, Round, Touched};
+use super::members::Members;
 use super::session::{Behind, NONE, Stage};
 use super::shared::Context;
 use crate::base::clock;
@@ -9,10 +10,9 @@ use crate::metrics::METRICS;
 use crate::model::{Number, PerPriority, Position, Step};
 use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
-/// Asking each user of the cell is cheaper than an intersection when the recipients are this many times more.
-const MORE_RECIPIENTS: u64 = 4;
+/// With this many times more recipients than a cell has users, asking for each of its sessions is cheaper than an intersection.
+const BROAD: u64 = 4;
 
 impl Cell {
     /// Writes to at most `budget` sessions; how many it was.
@@ -21,14 +21,27 @@ impl Cell {
         if self.rounds[kind.index()].is_none() && !self.plan(kind, context) {
             return 1;
         }
+        let Some(batch) = self.rounds[kind.index()].as_ref().map(|round| round.batch.clone()) else {
+            return 1;
+        };
+        let mut counts = [0; 4];
         let mut count = 0;
         while count < budget {
-            let Some(slot) = self.next_touched(kind) else { break };
+            let Some((at, slot)) = self.next_touched(kind) else {
+                break;
+            };
             context.current = Some((self.index, Some(slot)));
-            self.serve(kind, slot, context);
+            let done = self.serve(&batch, slot, context);
+            if let Some(round) = self.rounds[kind.index()].as_mut() {
+                round.touched[at].done = done;
+            }
+            for (count, bits) in counts.iter_mut().zip(batch.bits) {
+                *count += u64::from((bits & done).count_ones());
+            }
             count += 1;
         }
         context.current = Some((self.index, None));
+        context.count(counts);
         let done = |round: &Round| round.next >= round.touched.len();
         if self.rounds[kind.index()].as_ref().is_some_and(done) {
             self.finish(kind, context);
@@ -36,11 +49,12 @@ impl Cell {
         count
     }
 
-    fn next_touched(&mut self, kind: Kind) -> Option<u32> {
+    fn next_touched(&mut self, kind: Kind) -> Option<(usize, u32)> {
         let round = self.rounds[kind.index()].as_mut()?;
-        let slot = round.touched.get(round.next)?.slot;
+        let at = round.next;
+        let slot = round.touched.get(at)?.slot;
         round.next += 1; // before the write: whatever happens in it, it is not tried twice
-        Some(slot)
+        Some((at, slot))
     }
 
     /// Finds what waits and for whom; false when there is nobody to write to.
@@ -94,22 +108,45 @@ impl Cell {
 
     /// Gives each session that is up to date the bits of what is for it.
     fn mark(&mut self, kind: Kind, batch: &Batch) -> Vec<Touched> {
-        let mut touched = Vec::new();
+        let mut touched = Vec::with_capacity(self.users.len() as usize);
+        let mut broad = Vec::new();
         let users = std::mem::take(&mut self.users);
         for (index, entry) in batch.entries.iter().enumerate() {
             let recipients = &*entry.release.recipients;
-            let bit = 1 << index;
-            if recipients.len() > MORE_RECIPIENTS * users.len() {
-                let mine = users.iter().filter(|user| recipients.contains(*user));
-                mine.for_each(|user| self.mark_user(kind, user, bit, &mut touched));
+            if recipients.len() > BROAD * users.len() {
+                broad.push((1 << index, &batch.members[index]));
             } else {
                 let mine = &users & recipients;
                 mine.iter()
-                    .for_each(|user| self.mark_user(kind, user, bit, &mut touched));
+                    .for_each(|user| self.mark_user(kind, user, 1 << index, &mut touched));
             }
         }
         self.users = users;
+        if !broad.is_empty() {
+            self.mark_all(kind, &broad, &mut touched);
+        }
         touched
+    }
+
+    /// Each session asks each release.
+    fn mark_all(&mut self, kind: Kind, broad: &[(u64, &Members)], touched: &mut Vec<Touched>) {
+        for (slot, session) in self.slots.iter_mut().enumerate() {
+            let Some(session) = session
+                .as_mut()
+                .filter(|session| session.behind.is_none() && !session.leaving)
+            else {
+                continue;
+            };
+            let user = session.user;
+            let mine = broad.iter().filter(|(_, members)| members.contains(user));
+            let mask = mine.fold(0, |mask, (bit, _)| mask | bit);
+            let pending = &mut session.pending[kind.index()];
+            if mask != 0 && *pending == 0 {
+                let slot = slot as u32;
+                touched.push(Touched { slot, user, done: 0 });
+            }
+            *pending |= mask;
+        }
     }
 
     fn mark_user(&mut self, kind: Kind, user: u32, bit: u64, touched: &mut Vec<Touched>) {
@@ -130,31 +167,29 @@ impl Cell {
         }
     }
 
-    /// The one write of a session in a round.
-    fn serve(&mut self, kind: Kind, slot: u32, context: &mut Context) {
-        let Some(batch) = self.rounds[kind.index()].as_ref().map(|round| round.batch.clone()) else {
-            return;
-        };
+    /// The one write of a session in a round: the bits of what was given to the socket.
+    fn serve(&mut self, batch: &Arc<Batch>, slot: u32, context: &mut Context) -> u64 {
+        let kind = batch.kind.index();
         let Some(session) = self.slots[slot as usize].as_ref() else {
-            return;
+            return 0;
         };
-        let mask = session.pending[kind.index()];
+        let mask = session.pending[kind];
         if mask == 0 {
-            return;
+            return 0;
         }
         let start = self.standing(session);
         let end = batch.end(start);
         let cursor = context.shared.cursor(end);
-        let bytes = context.joiner.join(&batch, mask, session.transport, cursor);
+        let bytes = context.joiner.join(batch, mask, session.transport, cursor);
         let Some(session) = self.slots[slot as usize].as_mut() else {
-            return;
+            return 0;
         };
-        session.pending[kind.index()] = 0;
+        session.pending[kind] = 0;
         session.wrote = true;
-        let done = match session.stream.write(bytes) {
+        match session.stream.write(bytes) {
             Ok(count) if count == bytes.len() => mask,
             Ok(count) => {
-                let pieces = pieces(&batch, mask, session.transport);
+                let pieces = pieces(batch, mask, session.transport);
                 let line = Bytes::copy_from_slice(&bytes[bytes.len() - cursor_length(bytes.len(), &pieces)..]);
                 session.pending = [0; 2];
                 let mut behind = Box::new(Behind::new(Stage::Running, start, context.now));
@@ -168,24 +203,7 @@ impl Cell {
                 self.remove(slot, context);
                 0
             }
-        };
-        Self::count(&batch, done, context);
-        if let Some(round) = self.rounds[kind.index()].as_mut() {
-            let at = round.next - 1;
-            round.touched[at].done = done;
         }
-    }
-
-    fn count(batch: &Batch, done: u64, context: &Context) {
-        let mut all = 0;
-        for (bits, counter) in batch.bits.iter().zip(&context.written) {
-            let count = u64::from((bits & done).count_ones());
-            if count > 0 {
-                counter.inc_by(count);
-                all += count;
-            }
-        }
-        context.gauge.written.fetch_add(all, Relaxed);
     }
 
     fn finish(&mut self, kind: Kind, context: &mut Context) {

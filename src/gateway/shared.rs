@@ -137,6 +137,16 @@ impl Context {
         self.batches[kind.index()].as_ref()
     }
 
+    /// Frames that were given to sockets.
+    pub fn count(&self, counts: PerPriority<u64>) {
+        for (count, counter) in counts.into_iter().zip(&self.written) {
+            if count > 0 {
+                counter.inc_by(count);
+            }
+        }
+        self.gauge.written.fetch_add(counts.iter().sum(), Relaxed);
+    }
+
     /// Hands over what was gathered, and lets go of what stands in memory only for speed.
     pub fn rest(&mut self) {
         self.shared.collector.hand_over(&mut self.tally);

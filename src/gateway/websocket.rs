@@ -102,17 +102,17 @@ impl Decoder {
             PING => Ok(Some(Said::Ping(payload))),
             PONG => Ok(Some(Said::Pong)),
             BINARY => Err(goodbye::NOT_TEXT),
-            TEXT if !self.fragmented => self.part(head.final_, payload, max),
-            CONTINUATION if self.fragmented => self.part(head.final_, payload, max),
+            TEXT if !self.fragmented => self.part(head.final_, &payload, max),
+            CONTINUATION if self.fragmented => self.part(head.final_, &payload, max),
             _ => Err(goodbye::PROTOCOL),
         }
     }
 
-    fn part(&mut self, last: bool, payload: Vec<u8>, max: usize) -> Result<Option<Said>, Goodbye> {
+    fn part(&mut self, last: bool, payload: &[u8], max: usize) -> Result<Option<Said>, Goodbye> {
         if self.message.len() + payload.len() > max {
             return Err(goodbye::TOO_BIG);
         }
-        self.message.extend_from_slice(&payload);
+        self.message.extend_from_slice(payload);
         self.fragmented = !last;
         if !last {
             return Ok(None);
@@ -204,7 +204,7 @@ mod tests {
         match payload.len() {
             length @ 0..=125 => out.push(0x80 | length as u8),
             length => {
-                out.push(0x80 | 126);
+                out.push(0x80 | 0x7E);
                 out.extend_from_slice(&(length as u16).to_be_bytes());
             }
         }

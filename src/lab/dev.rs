@@ -105,7 +105,7 @@ fn greet(cluster: &Cluster, options: &Options) {
             "is removed at the end"
         };
         println!("\n  data and logs: {folder} ({fate})");
-        println!("  try: campanile publish --url {url} --everyone --type venue.notice --title Hello --body World");
+        println!("  try: campanile publish --url {url} --to everyone --type venue.notice --title Hello --body World");
         println!("  Ctrl-C stops them.");
     }
 }

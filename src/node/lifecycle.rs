@@ -26,8 +26,6 @@ const REQUESTS_MAX: usize = 1_024;
 const DEGRADED_AFTER: Duration = Duration::from_secs(5);
 /// How often a node looks whether it has a leader, and how far log time is from its own clock.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often a new node looks whether its history has a name.
-const FOUNDED_EVERY: Duration = Duration::from_millis(20);
 
 /// Runs a node until `shutdown`, or until a part of it ends.
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<()> {
@@ -100,7 +98,6 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         version: env!("CARGO_PKG_VERSION").into(),
     };
     once.spawn(announce(handle.clone(), started, stopping.clone()));
-    once.spawn(named(handle.clone(), watcher));
     let (close, closing) = watch::channel(false);
     let mut serving = tokio::spawn(api::serve::run(context.clone(), listener, closing));
     tracing::info!(node, url, data = %config.node.data.display(), "campanile {} is up", env!("CARGO_PKG_VERSION"));
@@ -108,6 +105,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let ended = tokio::select! {
         () = shutdown => Ok(()),
         part = parts.join_next() => Err(anyhow::anyhow!("a part of the node ended by itself: {part:?}")),
+        reason = running.ended() => Err(anyhow::anyhow!("this node cannot follow the cluster any more: {reason}")),
         served = &mut serving => Err(anyhow::anyhow!("the API ended by itself: {served:?}")),
     };
     tracing::info!("stopping: new work is refused, what is owed is delivered");
@@ -170,17 +168,6 @@ fn context(
         shown,
         reader,
     )
-}
-
-/// A new history has no name until the first leader gives it one; cursors carry it.
-async fn named(handle: Handle, watcher: Arc<Watcher>) {
-    if handle.read(crate::state::State::epoch) != 0 {
-        return;
-    }
-    while handle.read(crate::state::State::epoch) == 0 {
-        tokio::time::sleep(FOUNDED_EVERY).await;
-    }
-    watcher.refill();
 }
 
 /// Tells the sessions when this node has had no leader for a while, and when it has one again; and the gateway the log's time.

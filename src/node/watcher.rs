@@ -46,6 +46,8 @@ impl Applied for Watcher {
         let Some(gateway) = self.gateway.get() else { return };
         for effect in effects {
             match effect {
+                // Before the next entry is applied: nobody can be known, and subscribe, in a history without a name.
+                Effect::Named(epoch) => gateway.reset(epoch, gateway.head(), Vec::new()),
                 Effect::Released(release) => gateway.release(release),
                 Effect::Erased(user) => gateway.erase(user),
                 Effect::Node(_) => {}

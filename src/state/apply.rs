@@ -65,6 +65,7 @@ impl State {
             Command::Found(found) => {
                 if self.counters.epoch == 0 {
                     (self.counters.epoch, self.counters.salt) = (found.epoch, found.salt);
+                    effects.push(Effect::Named(found.epoch));
                 }
                 Outcome::Done
             }

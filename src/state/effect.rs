@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 pub enum Effect {
+    /// A new history has its name: the epoch that cursors carry.
+    Named(u32),
     Released(Arc<Release>),
     /// A user is gone: their sessions end.
     Erased(UserNumber),

@@ -15,7 +15,7 @@ struct Development {
 }
 
 fn start(data: &Path, port: u16) -> Development {
-    let mut child = Command::new(cluster::BINARY)
+    let mut child = cluster::binary()
         .args(["dev", "--json", "--data"])
         .arg(data)
         .args(["--port", &port.to_string()])

@@ -155,8 +155,10 @@ impl Story {
         assert!(answer.header("retry-after").is_some(), "{:?}", answer.headers);
         let outcome = answer.json()["outcome"].clone();
         assert!(outcome == "unknown" || outcome == "not_published", "{outcome}");
-        let read = Client::new(address).get("/v1/cluster").expect(200);
-        assert!(read.json()["leader"].is_null(), "{}", read.text());
+        until("it knows that nobody leads", SOON, || {
+            let read = Client::new(address).get("/v1/cluster").expect(200);
+            read.json()["leader"].is_null().then_some(())
+        });
         Client::new(address).get("/livez").expect(200);
         stays.until("degraded", SOON, |seen| !seen.events("degraded").is_empty());
 

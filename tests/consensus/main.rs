@@ -4,21 +4,27 @@
 
 use campanile::base::clock;
 use campanile::base::size::{Size, Span};
-use campanile::consensus::{self, Applied, Config, Handle, Peer, Running};
+use campanile::consensus::{self, Applied, Config, Handle, Peer, ProposeError, Running};
 use campanile::model::directory::User;
 use campanile::state::command::{Change, Found};
 use campanile::state::{Command, Effect, Outcome};
 use campanile::storage::layout::Layout;
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-struct Nobody;
+/// Counts the snapshots that were installed.
+#[derive(Default)]
+struct Watcher(AtomicU32);
 
-impl Applied for Nobody {
+impl Applied for Watcher {
     fn applied(&self, _index: u64, _effects: Vec<Effect>) {}
-    fn installed(&self) {}
+    fn installed(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
     fn stored(&self, _position: u64) {}
 }
 
@@ -26,12 +32,13 @@ impl Applied for Nobody {
 struct Node {
     handle: Handle,
     running: Running,
+    watcher: Arc<Watcher>,
 }
 
 type Nodes = Vec<Option<Node>>;
 
 async fn stop(nodes: &mut Nodes, at: usize) {
-    let Node { handle, running } = nodes[at].take().unwrap();
+    let Node { handle, running, .. } = nodes[at].take().unwrap();
     drop(handle);
     running.stop().await;
 }
@@ -83,9 +90,14 @@ async fn start(folder: &Path, node: u64, peers: &[Peer], storage: campanile::sto
     };
     let folder = folder.join(format!("node-{node}"));
     let layout = Layout::open(&folder, node, &storage).map_err(|error| error.to_string())?;
-    let started = consensus::start(config, node, layout, storage, Arc::new(Nobody)).await;
+    let watcher = Arc::new(Watcher::default());
+    let started = consensus::start(config, node, layout, storage, watcher.clone()).await;
     let (handle, running) = started.map_err(|error| error.to_string())?;
-    Ok(Node { handle, running })
+    Ok(Node {
+        handle,
+        running,
+        watcher,
+    })
 }
 
 fn user(id: &str) -> Command {
@@ -194,22 +206,47 @@ async fn one_that_was_away_gets_a_snapshot_when_the_log_is_gone() {
     let away = (0..3).find(|n| !at(&nodes, *n).handle.leadership().is_leader).unwrap();
     stop(&mut nodes, away).await;
     let here = (away + 1) % 3;
-    let snapshots = |node: usize| {
+    // The log goes up to the first snapshot once the second is there, and before the third is. Each is named by its index.
+    let snapshot = |node: usize| {
         let folder = folder.path().join(format!("node-{}/snapshots", node + 1));
-        std::fs::read_dir(folder).map_or(0, Iterator::count)
+        let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let index = |name: &str| name.strip_suffix(".snapshot")?.parse::<u64>().ok();
+        names.filter_map(|entry| index(entry.file_name().to_str()?)).max()
     };
+    let mut seen = [BTreeSet::new(), BTreeSet::new()];
     let mut sent = 0;
     let deadline = clock::now() + Duration::from_secs(60);
-    while snapshots(here) == 0 || snapshots((away + 2) % 3) == 0 || sent < 2_000 {
-        assert!(clock::now() < deadline, "no snapshot was taken");
+    while seen.iter().any(|seen| seen.len() < 3) {
+        assert!(clock::now() < deadline, "too few snapshots were taken: {seen:?}");
         put(at(&nodes, here), &format!("user-{sent}-{}", "x".repeat(100))).await;
         sent += 1;
+        for (node, seen) in [here, (away + 2) % 3].into_iter().zip(&mut seen) {
+            seen.extend(snapshot(node));
+        }
     }
     nodes[away] = again(folder.path(), away, &peers, storage).await;
     until("catching up", || users(at(&nodes, away)) == sent).await;
+    assert!(at(&nodes, away).watcher.0.load(Ordering::SeqCst) > 0, "by a snapshot");
     put(at(&nodes, away), "last").await;
     let hash = |node: &Node| node.handle.read(campanile::state::State::hash);
     let index = at(&nodes, away).handle.applied();
     assert!(at(&nodes, here).handle.wait_applied(index, soon()).await);
     assert_eq!(hash(at(&nodes, away)), hash(at(&nodes, here)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_left_alone_knows_of_no_leader_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let peers = peers(&free_ports(3));
+    let storage = campanile::storage::Config::default();
+    let mut nodes = start_all(folder.path(), &peers, &storage).await;
+    put(at(&nodes, 0), "ann").await;
+    stop(&mut nodes, 1).await;
+    stop(&mut nodes, 2).await;
+    let left = &at(&nodes, 0).handle;
+    until("knowing of no leader", || left.leadership().leader.is_none()).await;
+    let asked = left.propose(user("eve"), clock::now() + Duration::from_secs(1)).await;
+    assert!(matches!(asked, Err(ProposeError::NoLeader { .. })), "{asked:?}");
+    nodes[1] = again(folder.path(), 1, &peers, storage).await;
+    put(at(&nodes, 0), "bob").await;
 }

@@ -46,7 +46,8 @@ pub fn draft(priority: &str, body: &str, users: &[String]) -> Value {
 
 /// Publishes once; the answer says its fate.
 pub fn publish(client: &mut Client, draft: &Value, key: &str) -> (Fate, Option<Answer>) {
-    let headers = [("Idempotency-Key", key), ("Content-Type", "application/json")];
+    let key = key.replace(' ', "-");
+    let headers = [("Idempotency-Key", key.as_str()), ("Content-Type", "application/json")];
     let Ok(answer) = client.send("POST", "/v1/broadcasts", &headers, draft.to_string().as_bytes()) else {
         return (Fate::Unknown, None);
     };

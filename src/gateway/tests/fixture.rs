@@ -349,7 +349,7 @@ impl Client {
         match text.len() {
             length @ 0..=125 => frame.push(0x80 | length as u8),
             length => {
-                frame.push(0x80 | 126);
+                frame.push(0x80 | 0x7E);
                 frame.extend_from_slice(&(length as u16).to_be_bytes());
             }
         }

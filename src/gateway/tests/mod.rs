@@ -2,6 +2,7 @@
 
 mod deliver;
 pub mod fixture;
+mod golden;
 mod listen;
 mod moving;
 mod resume;

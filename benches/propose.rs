@@ -1,0 +1,198 @@
+//! Proposals through three nodes in one process: real sockets, real files, a majority on disk before each answer.
+//! Prints one JSON line per number of callers; the callers are spread over the nodes.
+//!
+//! `cargo bench --bench propose`, or with another `cluster.log_flush_wait_us`: `cargo bench --bench propose -- 50`
+#![allow(clippy::unwrap_used)] // a bench that cannot run stops
+
+use campanile::base::clock;
+use campanile::consensus::{self, Applied, Config, Handle, Peer, Running};
+use campanile::model::broadcast::OnMissed;
+use campanile::model::directory::{Wedding, WeddingStatus};
+use campanile::model::{Audience, Clause, Draft, Priority};
+use campanile::state::command::{Change, Found, Key, Publish};
+use campanile::state::{Command, Effect, Outcome};
+use campanile::storage;
+use campanile::storage::layout::Layout;
+use hdrhistogram::Histogram;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const CALLERS: [usize; 4] = [1, 16, 64, 256];
+const RUN: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(10);
+
+struct Nobody;
+
+impl Applied for Nobody {
+    fn applied(&self, _index: u64, _effects: Vec<Effect>) {}
+    fn installed(&self) {}
+    fn stored(&self, _position: u64) {}
+}
+
+fn soon() -> Instant {
+    clock::now() + DEADLINE
+}
+
+fn flush_wait() -> u64 {
+    let told = std::env::args().find_map(|argument| argument.parse().ok());
+    told.unwrap_or(Config::default().log_flush_wait_us)
+}
+
+async fn start(folder: &Path, node: u64, peers: &[Peer]) -> (Handle, Running) {
+    let config = Config {
+        listen: peers[node as usize - 1].peer.clone(),
+        peers: peers.to_vec(),
+        log_flush_wait_us: flush_wait(),
+        ..Config::default()
+    };
+    let storage = storage::Config::default();
+    let layout = Layout::open(&folder.join(format!("node-{node}")), node, &storage).unwrap();
+    consensus::start(config, node, layout, storage, Arc::new(Nobody))
+        .await
+        .unwrap()
+}
+
+fn wedding() -> Command {
+    Command::Directory(vec![Change::PutWedding(Wedding {
+        id: "wed-1".into(),
+        name: "One".into(),
+        venue: None,
+        timezone: "UTC".into(),
+        starts_at: 0,
+        ends_at: 1,
+        guests_expected: 1,
+        status: WeddingStatus::Planned,
+    })])
+}
+
+fn publish(number: u64) -> Command {
+    let clause = Clause {
+        weddings: vec!["wed-1".into()],
+        ..Clause::default()
+    };
+    let draft = Draft {
+        kind: "venue.notice".into(),
+        priority: Priority::Normal,
+        audience: Audience {
+            clauses: vec![clause],
+            exclude: Vec::new(),
+        },
+        title: "Gates".into(),
+        body: "x".repeat(400),
+        texts: Vec::new(),
+        data: None,
+        action: None,
+        deliver_at: None,
+        deliver_at_local: None,
+        expires_at: None,
+        supersedes: None,
+        drill: false,
+        on_missed: OnMissed::Send,
+        acknowledge: None,
+    };
+    let mut fingerprint = [0; 16];
+    fingerprint[..8].copy_from_slice(&number.to_le_bytes());
+    let key = Key {
+        fingerprint,
+        body: number,
+        kept_ms: 60_000,
+        table_bytes_max: 0,
+    };
+    Command::Publish(Box::new(Publish {
+        draft,
+        sender: "bench".into(),
+        key,
+        expires_after_ms: 86_400_000,
+    }))
+}
+
+/// One caller: a proposal at a time until `end`; the times of those that were published, in microseconds.
+async fn call(handle: Handle, next: Arc<AtomicU64>, end: Instant) -> Histogram<u64> {
+    let mut micros = Histogram::new_with_bounds(1, 60_000_000, 3).unwrap();
+    while clock::now() < end {
+        let start = clock::now();
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let done = handle.propose(publish(number), soon()).await.unwrap();
+        assert!(matches!(done.outcome, Outcome::Published { .. }), "{done:?}");
+        micros.saturating_record(start.elapsed().as_micros() as u64);
+    }
+    micros
+}
+
+async fn measure(nodes: &[(Handle, Running)], callers: usize, next: &Arc<AtomicU64>) {
+    let end = clock::now() + RUN;
+    let calls: Vec<_> = (0..callers)
+        .map(|caller| tokio::spawn(call(nodes[caller % nodes.len()].0.clone(), next.clone(), end)))
+        .collect();
+    let mut all = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap();
+    for call in calls {
+        all.add(call.await.unwrap()).unwrap();
+    }
+    let millis = |quantile| all.value_at_quantile(quantile) as f64 / 1000.0;
+    println!(
+        "{}",
+        serde_json::json!({
+            "callers": callers, "proposals_per_second": (all.len() as f64 / RUN.as_secs_f64()).round(),
+            "p50_ms": millis(0.5), "p99_ms": millis(0.99), "max_ms": millis(1.0),
+        })
+    );
+}
+
+/// What one 4 KiB write and fdatasync takes here: the floor of a single proposal.
+fn floor(folder: &Path) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::create(folder.join("floor")).unwrap();
+    let mut micros = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap();
+    for block in 0..500 {
+        let start = clock::now();
+        file.write_all_at(&[1; 4096], block * 4096).unwrap();
+        file.sync_data().unwrap();
+        micros.saturating_record(start.elapsed().as_micros() as u64);
+    }
+    println!(
+        "{}",
+        serde_json::json!({ "floor": "write and fdatasync", "p50_ms": micros.value_at_quantile(0.5) as f64 / 1000.0 })
+    );
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let folder = tempfile::tempdir_in(".").unwrap();
+    floor(folder.path());
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let peers: Vec<Peer> = listeners
+        .iter()
+        .zip(1..)
+        .map(|(listener, node)| Peer {
+            node,
+            peer: listener.local_addr().unwrap().to_string(),
+            url: String::new(),
+        })
+        .collect();
+    drop(listeners);
+    runtime.block_on(async {
+        let mut nodes = Vec::new();
+        for node in 1..=3 {
+            nodes.push(start(folder.path(), node, &peers).await);
+        }
+        let handle = nodes[0].0.clone();
+        handle
+            .propose(Command::Found(Found { epoch: 1, salt: 1 }), soon())
+            .await
+            .unwrap();
+        handle.propose(wedding(), soon()).await.unwrap();
+        let next = Arc::new(AtomicU64::new(1));
+        for callers in CALLERS {
+            measure(&nodes, callers, &next).await;
+        }
+        for (_, running) in nodes {
+            running.stop().await;
+        }
+    });
+}

@@ -1,0 +1,228 @@
+//! The API as a client sees it: one real node, through the router and through sockets.
+
+mod requests;
+mod sockets;
+
+use super::{Config, Context, Reader, router};
+use crate::base::clock;
+use crate::consensus::{self, Applied, Running};
+use crate::gateway::Gateway;
+use crate::gateway::backlog::{Backlog, Read, Start};
+use crate::model::{PerPriority, Position, UserNumber};
+use crate::state::command::Found;
+use crate::state::{Command, Effect};
+use crate::storage::layout::Layout;
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tower_service::Service;
+
+struct Nobody;
+
+impl Applied for Nobody {
+    fn applied(&self, _index: u64, _effects: Vec<Effect>) {}
+    fn installed(&self) {}
+    fn stored(&self, _position: Position) {}
+}
+
+impl Backlog for Nobody {
+    fn start(&self, _user: UserNumber, _newest_max: usize) -> Start {
+        Start::default()
+    }
+    fn read(&self, _user: UserNumber, _after: PerPriority<Position>, _bytes_max: usize) -> Read {
+        Read::default()
+    }
+    fn forgotten(&self) -> PerPriority<Position> {
+        [0; 4]
+    }
+}
+
+/// One node without sockets.
+struct Node {
+    router: Router,
+    context: Arc<Context>,
+    running: Running,
+    _folder: tempfile::TempDir,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        let lines = self.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    }
+
+    #[track_caller]
+    fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{:?}", self.body);
+        self
+    }
+
+    /// A problem with this status, code and pointer (empty: none).
+    #[track_caller]
+    fn expect_problem(self, status: u16, code: &str, pointer: &str) -> Self {
+        let answer = self.expect(status);
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        let problem = answer.json();
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["status"], status);
+        assert_eq!(
+            problem["errors"][0]["pointer"].as_str().unwrap_or_default(),
+            pointer,
+            "{problem}"
+        );
+        answer
+    }
+}
+
+impl Node {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = crate::storage::Config::default();
+        let layout = Layout::open(folder.path(), 1, &storage).unwrap();
+        let cluster = consensus::Config {
+            listen: "127.0.0.1:0".into(),
+            ..consensus::Config::default()
+        };
+        let (handle, running) = consensus::start(cluster, 1, layout, storage, Arc::new(Nobody))
+            .await
+            .unwrap();
+        let found = Command::Found(Found { epoch: 7, salt: 9 });
+        handle
+            .propose(found, clock::now() + Duration::from_secs(10))
+            .await
+            .unwrap();
+        let (requests, _) = tokio::sync::mpsc::channel(1);
+        let gateway = Gateway::start(
+            &crate::gateway::Config::default(),
+            &crate::workers::Config {
+                threads: 1,
+                ..crate::workers::Config::default()
+            },
+            1,
+            7,
+            Arc::new(Nobody),
+            requests,
+        );
+        let (one, all) = (handle.clone(), handle.clone());
+        let reader = Reader {
+            broadcast: Box::new(move |number| one.read(|state| state.broadcasts().get(number).cloned())),
+            inbox: Box::new(move |user, look| {
+                let hot: Vec<_> = all.read(|state| state.broadcasts().newest().cloned().collect());
+                hot.into_iter().filter(|hot| hot.recipients.contains(user)).all(look);
+            }),
+        };
+        let urls = vec![(1, "http://127.0.0.1:8205".to_owned())];
+        let context = Context::new(
+            handle,
+            gateway.unwrap(),
+            Arc::new(Config::default()),
+            1,
+            urls,
+            json!({"api": {}}),
+            reader,
+        );
+        Self {
+            router: router(context.clone()),
+            context,
+            running,
+            _folder: folder,
+        }
+    }
+
+    async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", "127.0.0.1:8205");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self
+            .router
+            .clone()
+            .call(request.body(body.into()).unwrap())
+            .await
+            .unwrap();
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, &[], Body::empty()).await
+    }
+
+    async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.call("PUT", path, &[("content-type", "application/json")], body.to_string())
+            .await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.call("POST", path, &[("content-type", "application/json")], body.to_string())
+            .await
+    }
+
+    async fn lines(&self, path: &str, body: &str) -> Answer {
+        self.call(
+            "POST",
+            path,
+            &[("content-type", "application/x-ndjson")],
+            body.to_owned(),
+        )
+        .await
+    }
+
+    /// A venue, a wedding held there, a couple of people.
+    async fn furnish(&self) {
+        let lines = concat!(
+            r#"{"kind": "venue", "id": "v", "name": "V", "timezone": "America/New_York"}"#,
+            "\n",
+            r#"{"kind": "wedding", "id": "w", "venue": "v", "starts_at": "2027-06-19T15:30:00-04:00", "ends_at": "2027-06-19T23:00:00-04:00"}"#,
+            "\n",
+            r#"{"kind": "user", "id": "ann", "role": "couple"}"#,
+            "\n",
+            r#"{"kind": "user", "id": "bob", "role": "dj"}"#,
+            "\n",
+            r#"{"kind": "member", "of": {"wedding": "w"}, "user": "ann", "role": "couple"}"#,
+            "\n",
+            r#"{"kind": "member", "of": {"wedding": "w"}, "user": "bob", "role": "dj"}"#,
+            "\n",
+        );
+        let report = self.lines("/v1/import", lines).await.expect(200).json();
+        assert_eq!(
+            (&report["applied"], &report["created"], &report["faults"]),
+            (&json!(6), &json!(6), &json!([]))
+        );
+    }
+
+    async fn stop(self) {
+        self.context.gateway.drain(Duration::ZERO);
+        self.running.stop().await;
+    }
+}
+
+fn broadcast(with: &Value) -> Value {
+    let mut body = json!({"type": "cue.call", "audience": {"weddings": ["w"]}, "title": "T", "body": "B"});
+    for (name, value) in with.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body
+}

@@ -6,6 +6,7 @@
 //! Start: [`layout`] is the folder, [`schema`] every key in it.
 
 pub mod free;
+mod frozen;
 pub mod identity;
 pub mod layout;
 pub mod schema;

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -62,7 +62,7 @@ pub struct Store {
 impl Store {
     /// Opens or creates the folder; gives up after `config.open_deadline`.
     pub fn open(folder: &Path, config: &Config) -> Result<Self, StorageError> {
-        let (done, opened) = crossbeam_channel::bounded(1);
+        let (done, opened) = mpsc::sync_channel(1);
         let (path, cache) = (folder.to_owned(), config.sled_cache.0);
         let open = move || {
             let result = std::panic::catch_unwind(|| {

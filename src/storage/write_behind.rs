@@ -3,20 +3,18 @@
 //! The first write or sync that fails ends the process: what the page cache holds after that is anybody's guess, and the log
 //! has everything.
 
-use super::snapshot_file::{FORMAT, Header, Writer};
+use super::Config;
+use super::frozen::{Frozen, Reply};
 use super::store::{StorageError, Store};
-use super::{Config, schema};
 use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::state::Row;
 use bytes::Bytes;
-use crossbeam::{Receiver, RecvTimeoutError, Sender, bounded};
-use crossbeam_channel as crossbeam;
-use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -38,20 +36,15 @@ pub struct SnapshotInfo {
 }
 
 enum Order {
-    Sync(Sender<u64>),
-    Snapshot(PathBuf, Sender<Result<SnapshotInfo, StorageError>>),
+    Sync(SyncSender<u64>),
+    Snapshot(PathBuf, Reply),
     /// A restored store takes the place of this one; what was dirty belongs to the state before.
-    Replace(Store, u64, Sender<()>),
-    Stop(Sender<()>),
+    Replace(Store, u64, SyncSender<()>),
+    Stop(SyncSender<()>),
 }
 
 /// Orders that may wait for the thread.
 const ORDERS_MAX: usize = 16;
-/// Rows of one slice of a snapshot.
-const SLICE_ROWS: usize = 2_000;
-const SLICE_BYTES: usize = 4 << 20;
-/// Rows kept aside for a snapshot; beyond, batches wait until it is further on.
-const ASIDE_BYTES_MAX: usize = 64 << 20;
 /// The exit code when the disk fails (`EX_IOERR`).
 pub const DISK_FAILED: i32 = 74;
 
@@ -64,7 +57,7 @@ pub fn disk_failed(what: &str, error: &dyn std::error::Error) -> ! {
 /// The running thread; clones share it.
 #[derive(Clone)]
 pub struct WriteBehind {
-    orders: Sender<Order>,
+    orders: SyncSender<Order>,
     stored: Arc<AtomicU64>,
     thread: Arc<parking_lot::Mutex<Option<JoinHandle<()>>>>,
 }
@@ -75,7 +68,7 @@ type Committed = Box<dyn FnMut(u64) + Send>;
 impl WriteBehind {
     /// `take` is called once per tick; `None` when nothing changed. `committed` is told each batch's applied index.
     pub fn start(store: Store, config: &Config, take: Take, committed: Committed) -> Result<Self, StorageError> {
-        let (orders, waiting) = bounded(ORDERS_MAX);
+        let (orders, waiting) = sync_channel(ORDERS_MAX);
         // A snapshot before the first batch says where the store stands too.
         let meta = store.meta()?.unwrap_or_default();
         let stored = Arc::new(AtomicU64::new(store.applied()?));
@@ -87,7 +80,7 @@ impl WriteBehind {
             committed,
             stored: stored.clone(),
             meta,
-            scan: None,
+            frozen: None,
         };
         let thread = std::thread::Builder::new().name("write-behind".into()).spawn(move || {
             if std::panic::catch_unwind(AssertUnwindSafe(|| writer.run(&waiting, every))).is_err() {
@@ -107,8 +100,8 @@ impl WriteBehind {
         self.stored.load(Ordering::Acquire)
     }
 
-    fn order<T>(&self, order: impl FnOnce(Sender<T>) -> Order) -> Option<T> {
-        let (reply, answer) = bounded(1);
+    fn order<T>(&self, order: impl FnOnce(SyncSender<T>) -> Order) -> Option<T> {
+        let (reply, answer) = sync_channel(1);
         self.orders.send(order(reply)).ok()?;
         answer.recv().ok()
     }
@@ -155,60 +148,14 @@ struct Loop {
     stored: Arc<AtomicU64>,
     /// What the last batch carried, for the header of a snapshot.
     meta: Bytes,
-    scan: Option<Scan>,
-}
-
-/// A snapshot being built: rows from `next` on are still to come.
-struct Scan {
-    writer: Writer,
-    applied: u64,
-    meta: Bytes,
-    next: Vec<u8>,
-    aside: Aside,
-    reply: Sender<Result<SnapshotInfo, StorageError>>,
-}
-
-/// Rows that changed since a snapshot began and are not in it yet, as they were then; none for what is new.
-#[derive(Default)]
-struct Aside {
-    rows: BTreeMap<Vec<u8>, Option<Bytes>>,
-    bytes: usize,
-}
-
-impl Aside {
-    fn insert(&mut self, key: Vec<u8>, before: Option<Bytes>) {
-        self.bytes += before.as_ref().map_or(0, Bytes::len);
-        self.rows.insert(key, before);
-    }
-
-    /// What stood under this key, given what stands there now: none if it is new.
-    fn before(&mut self, key: &[u8], now: Bytes) -> Option<Bytes> {
-        let Some(before) = self.rows.remove(key) else {
-            return Some(now);
-        };
-        self.bytes -= before.as_ref().map_or(0, Bytes::len);
-        before
-    }
-
-    /// Writes the rows before `key` (all, if there is none): sled has them no more.
-    fn write_removed(&mut self, writer: &mut Writer, key: Option<&[u8]>) -> Result<(), StorageError> {
-        while let Some(first) = self.rows.first_entry()
-            && key.is_none_or(|key| first.key().as_slice() < key)
-        {
-            let (key, before) = first.remove_entry();
-            let Some(before) = before else { continue };
-            self.bytes -= before.len();
-            writer.row(&key, &before)?;
-        }
-        Ok(())
-    }
+    frozen: Option<Frozen>,
 }
 
 impl Loop {
     fn run(mut self, orders: &Receiver<Order>, every: Duration) {
         let mut due = clock::now() + every;
         loop {
-            let wait = if self.scan.is_some() {
+            let wait = if self.frozen.is_some() {
                 Duration::ZERO
             } else {
                 clock::left(due)
@@ -221,8 +168,8 @@ impl Loop {
                 }
                 Ok(Order::Snapshot(folder, reply)) => self.begin(&folder, reply),
                 Ok(Order::Replace(store, applied, reply)) => {
-                    if let Some(scan) = self.scan.take() {
-                        scan.writer.abandon();
+                    if let Some(frozen) = self.frozen.take() {
+                        frozen.abandon();
                     }
                     self.store = store;
                     self.meta = self.store.meta().ok().flatten().unwrap_or_default();
@@ -241,7 +188,7 @@ impl Loop {
                 self.batch();
                 due = clock::now() + every;
             }
-            self.slice();
+            self.frozen = self.frozen.take().and_then(|frozen| frozen.advance(&self.store));
         }
     }
 
@@ -257,7 +204,11 @@ impl Loop {
             return;
         };
         let start = clock::now();
-        if let Err(error) = self.set_aside(&rows).and_then(|()| self.store.write(&rows, &meta)) {
+        let kept = match &mut self.frozen {
+            Some(frozen) => frozen.keep_aside(&self.store, &rows),
+            None => Ok(()),
+        };
+        if let Err(error) = kept.and_then(|()| self.store.write(&rows, &meta)) {
             disk_failed("writing to the store", &error);
         }
         self.meta = meta;
@@ -268,112 +219,14 @@ impl Loop {
         (self.committed)(applied);
     }
 
-    /// Keeps the snapshot's view: rows that are about to change and have not been written to it yet.
-    fn set_aside(&mut self, rows: &[Row]) -> Result<(), StorageError> {
-        let Some(scan) = &mut self.scan else { return Ok(()) };
-        for row in rows {
-            let key = schema::encode(&row.key);
-            if key >= scan.next && !scan.aside.rows.contains_key(&key) {
-                let before = self.store.get(&row.key)?;
-                scan.aside.insert(key, before);
-            }
-        }
-        Ok(())
-    }
-
-    fn begin(&mut self, folder: &Path, reply: Sender<Result<SnapshotInfo, StorageError>>) {
-        if self.scan.is_some() {
+    fn begin(&mut self, folder: &Path, reply: Reply) {
+        if self.frozen.is_some() {
+            // Whoever asked may have gone.
             let _ = reply.send(Err(StorageError::damaged(folder, "another snapshot is being built")));
             return;
         }
         self.batch();
-        let applied = self.stored.load(Ordering::Acquire);
-        let header = Header {
-            format: FORMAT,
-            applied,
-            meta: self.meta.clone(),
-        };
-        match Writer::create(folder, &header) {
-            Ok(writer) => {
-                let (next, meta) = (schema::encode(&crate::state::RowKey::Counters), header.meta);
-                self.scan = Some(Scan {
-                    writer,
-                    applied,
-                    meta,
-                    next,
-                    aside: Aside::default(),
-                    reply,
-                });
-            }
-            Err(error) => drop(reply.send(Err(error))),
-        }
-    }
-
-    /// The next slice of a snapshot, or so many that what is kept aside for it stays within its bound.
-    fn slice(&mut self) {
-        while let Some(mut scan) = self.scan.take() {
-            match scan.slice(&self.store) {
-                Ok(false) => {
-                    let is_within = scan.aside.bytes <= ASIDE_BYTES_MAX;
-                    self.scan = Some(scan);
-                    if is_within {
-                        return;
-                    }
-                }
-                Ok(true) => scan.finish(),
-                Err(error) => {
-                    scan.writer.abandon();
-                    // Whoever asked may have gone.
-                    let _ = scan.reply.send(Err(error));
-                }
-            }
-        }
-    }
-}
-
-impl Scan {
-    /// Writes some rows; `true` when all are written.
-    fn slice(&mut self, store: &Store) -> Result<bool, StorageError> {
-        let (writer, aside) = (&mut self.writer, &mut self.aside);
-        let (mut rows, mut bytes) = (0, 0);
-        let mut last = None;
-        let is_whole = store.scan_some(&self.next, |key, value| {
-            aside.write_removed(writer, Some(key))?;
-            rows += 1;
-            bytes += value.len();
-            if let Some(before) = aside.before(key, value) {
-                writer.row(key, &before)?;
-            }
-            last = Some(schema::behind(key));
-            Ok(rows < SLICE_ROWS && bytes < SLICE_BYTES)
-        })?;
-        if let Some(next) = last {
-            self.next = next;
-        }
-        if is_whole {
-            self.aside.write_removed(&mut self.writer, None)?;
-            self.writer.row(schema::META, &self.meta)?;
-        }
-        Ok(is_whole)
-    }
-
-    fn finish(self) {
-        let Self {
-            writer,
-            applied,
-            meta,
-            reply,
-            ..
-        } = self;
-        let finished = writer.finish().map(|(path, bytes)| SnapshotInfo {
-            path,
-            applied,
-            meta,
-            bytes,
-        });
-        METRICS.snapshots.inc_by(u64::from(finished.is_ok()));
-        // Whoever asked may have gone.
-        let _ = reply.send(finished);
+        self.frozen = Frozen::begin(folder, self.stored.load(Ordering::Acquire), self.meta.clone(), reply);
     }
 }
 

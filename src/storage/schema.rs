@@ -19,6 +19,7 @@
 //! | `0D` | ledger | number u64 |
 //! | `0E` | late ledger | number u64, order u64 |
 //! | `0F` | idempotency keys | log index u64 |
+//! | `10` | there while a batch too large for one of sled's is being written | |
 //!
 //! Every text ends with `00 01`, and a `00` within it is written `00 FF`: so no key begins with another, whatever the ids, and
 //! the parts of a large value stand right behind their row under [`part`] keys.
@@ -28,6 +29,8 @@ use crate::state::RowKey;
 
 /// The key of what the last batch carried.
 pub const META: &[u8] = &[0x00];
+/// A store with this key stands between two batches: it is not to be used.
+pub const TORN: &[u8] = &[0x10];
 /// The first byte of all rows of the journal.
 pub const JOURNAL: u8 = 0x0B;
 pub const JOURNAL_KEY_BYTES: usize = 10;

@@ -5,7 +5,7 @@
 
 use super::{Config, schema};
 use crate::model::{Number, Position, Priority};
-use crate::state::{Row, RowKey};
+use crate::state::RowKey;
 use bytes::Bytes;
 use std::fs::File;
 use std::io;
@@ -41,19 +41,17 @@ impl StorageError {
 
 /// Values up to here are one row of sled. It keeps up to 17 rows on a page, and at least one page in each of the 256 shards of its
 /// cache, whatever its capacity: with rows of 64 KiB that was 370 MiB here, with these 110.
-const PART_BYTES: usize = 16 << 10;
+pub(super) const PART_BYTES: usize = 16 << 10;
 /// A page larger than a quarter of this would go to a file that sled never syncs.
 const SEGMENT_BYTES: usize = 4 << 20;
-/// Reads that follow a written row: see [`Store::let_go`].
-const READS_PER_ROW: usize = 2;
 /// The first byte of a stored value: the whole, or a count of parts that follow under longer keys.
-const WHOLE: u8 = 0;
-const PARTS: u8 = 1;
+pub(super) const WHOLE: u8 = 0;
+pub(super) const PARTS: u8 = 1;
 
 /// An open sled folder; clones share it.
 #[derive(Clone)]
 pub struct Store {
-    tree: sled::Tree,
+    pub(super) tree: sled::Tree,
     db: sled::Db,
     file: Arc<File>,
     folder: Arc<PathBuf>,
@@ -101,6 +99,9 @@ impl Store {
             file: Arc::new(file),
             folder: Arc::new(folder.to_owned()),
         };
+        if store.guarded(|| Ok(store.tree.contains_key(schema::TORN)?))? {
+            return Err(StorageError::damaged(folder, "the node stopped within a large batch"));
+        }
         store.sync_names()?;
         Ok(store)
     }
@@ -266,82 +267,6 @@ impl Store {
         self.guarded(|| self.scan_some(&prefix, collect))?;
         Ok(found)
     }
-
-    /// Writes rows and what goes with them in one batch: all of it or nothing survives a crash.
-    pub(super) fn write(&self, rows: &[Row], meta: &[u8]) -> Result<(), StorageError> {
-        let keys: Vec<Vec<u8>> = rows.iter().map(|row| schema::encode(&row.key)).collect();
-        let rows = keys
-            .iter()
-            .zip(rows)
-            .map(|(key, row)| (key.as_slice(), row.value.as_deref()));
-        self.apply(rows.chain([(schema::META, Some(meta))]))
-    }
-
-    /// Restored rows: their keys as the snapshot has them.
-    pub(super) fn write_raw<'a>(&self, rows: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<(), StorageError> {
-        self.apply(rows.map(|(key, value)| (key, Some(value))))
-    }
-
-    fn apply<'a>(&self, rows: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Result<(), StorageError> {
-        let mut batch = sled::Batch::default();
-        let mut written = 0;
-        for (key, value) in rows {
-            written += self.put(&mut batch, key, value)?;
-        }
-        self.tree.apply_batch(batch)?;
-        self.let_go(written)
-    }
-
-    /// sled frees the pages that a batch has replaced only while others are read: without these, an import in large batches
-    /// grew the process by gigabytes.
-    fn let_go(&self, written: usize) -> Result<(), StorageError> {
-        for _ in 0..written * READS_PER_ROW {
-            self.tree.contains_key(schema::META)?;
-        }
-        Ok(())
-    }
-
-    /// Adds a row to a batch; how many rows of sled that makes.
-    fn put(&self, batch: &mut sled::Batch, key: &[u8], value: Option<&[u8]>) -> Result<usize, StorageError> {
-        let length = value.map_or(0, <[u8]>::len);
-        let parts = if length > PART_BYTES {
-            length.div_ceil(PART_BYTES)
-        } else {
-            0
-        };
-        self.remove_parts(batch, key, parts)?;
-        match value {
-            None => batch.remove(key),
-            Some(value) if parts == 0 => {
-                let mut whole = Vec::with_capacity(value.len() + 1);
-                whole.push(WHOLE);
-                whole.extend_from_slice(value);
-                batch.insert(key, whole);
-            }
-            Some(value) => {
-                let mut head = vec![PARTS];
-                head.extend((parts as u32).to_be_bytes());
-                batch.insert(key, head);
-                for (part, bytes) in value.chunks(PART_BYTES).enumerate() {
-                    batch.insert(schema::part(key, part as u32), bytes);
-                }
-            }
-        }
-        Ok(parts + 1)
-    }
-
-    /// Parts of the value before that the new one does not overwrite.
-    fn remove_parts(&self, batch: &mut sled::Batch, key: &[u8], from: usize) -> Result<(), StorageError> {
-        let Some(known) = self.tree.get(key)? else {
-            return Ok(());
-        };
-        if let Some((&PARTS, count)) = known.split_first()
-            && let Ok(count) = count.try_into().map(u32::from_be_bytes)
-        {
-            (from as u32..count).for_each(|part| batch.remove(schema::part(key, part)));
-        }
-        Ok(())
-    }
 }
 
 /// The row of a key of the journal that may be that of a part.
@@ -351,7 +276,7 @@ fn journal_row(key: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, PART_BYTES, Store};
+    use super::{Config, PART_BYTES, Store, schema};
     use crate::model::Priority;
     use crate::state::{Row, RowKey};
     use bytes::Bytes;
@@ -422,34 +347,11 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_written_once_go_with_all_their_parts() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("s"), &Config::default()).unwrap();
-        let keys = [
-            RowKey::Journal(Priority::Low, 3),
-            RowKey::Keys(9),
-            RowKey::LedgerLate(4, 1),
-        ];
-        let write = |value: Option<Bytes>| {
-            let row = |key: &RowKey| Row {
-                key: key.clone(),
-                value: value.clone(),
-            };
-            store.write(&keys.each_ref().map(row), b"").unwrap();
-        };
-        write(Some(vec![1; 3 * PART_BYTES].into()));
-        assert_eq!(store.ledger_late(4).unwrap().len(), 1);
-        assert!(store.ledger_late(5).unwrap().is_empty());
-        write(None);
-        assert_eq!(store.tree.len(), 1);
-    }
-
-    #[test]
     fn a_row_without_all_of_its_parts_is_damage() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("s"), &Config::default()).unwrap();
         store.write(&[row(RowKey::Presence(1), 3 * PART_BYTES)], b"").unwrap();
-        let part = crate::storage::schema::part(&crate::storage::schema::encode(&RowKey::Presence(1)), 1);
+        let part = schema::part(&schema::encode(&RowKey::Presence(1)), 1);
         store.tree.remove(part).unwrap();
         assert!(store.get(&RowKey::Presence(1)).is_err());
         assert!(store.scan(|_, _| Ok(())).is_err());
@@ -481,20 +383,6 @@ mod tests {
         assert_eq!(at(20, 9), [20, 30]);
         assert_eq!(at(99, 9), [30]);
         assert!(store.journal(Priority::Low, 1, 9).unwrap().is_empty());
-    }
-
-    #[test]
-    fn no_page_is_so_large_that_it_leaves_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("s"), &Config::default()).unwrap();
-        for round in 0..20 {
-            let rows: Vec<Row> = (0..8)
-                .map(|number| row(RowKey::Journal(Priority::Low, round * 8 + number), 400_000))
-                .collect();
-            store.write(&rows, b"").unwrap();
-        }
-        store.sync().unwrap();
-        assert_eq!(std::fs::read_dir(folder.path().join("s/blobs")).unwrap().count(), 0);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! `cargo bench --bench fan_out`. CPU time is the scheduler's, in nanoseconds, read while the thread sleeps.
 #![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods)] // its threads are its own
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a bench that cannot run says so
 
 use campanile::base::clock;

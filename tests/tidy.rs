@@ -45,7 +45,7 @@ const HOMES: [(&str, &[&str]); 23] = [
     ("axum", &["net", "api"]),
     ("tower_service", &["net", "api"]),
     ("httparse", &["net", "api", "lab"]),
-    ("crossbeam_channel", &["workers", "gateway"]),
+    ("crossbeam_channel", &["workers", "gateway", "storage"]),
     ("mio", &["workers", "gateway"]),
     ("socket2", &["net", "gateway"]),
     ("clap", &["cli"]),

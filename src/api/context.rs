@@ -8,6 +8,7 @@ use crate::consensus::Handle;
 use crate::gateway::Gateway;
 use crate::gateway::gateway::QueueStatus;
 use crate::model::{BroadcastId, NodeId, Number, PerPriority, UserNumber};
+use crate::state::State;
 use crate::state::broadcasts::Hot;
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -82,6 +83,19 @@ impl Context {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// A new history gets its name from its first leader. Before that (and until the gateway knows it too) a cursor of this
+    /// node would be worth nothing.
+    pub fn named(&self) -> Result<(), Problem> {
+        let epoch = self.handle.read(State::epoch);
+        if epoch != 0 && epoch == self.gateway.epoch() {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Code::NoLeader,
+            "the cluster is starting: its history has no name yet",
+        ))
+    }
+
     /// When a request that starts now must have ended.
     pub fn deadline(&self) -> Instant {
         clock::now() + self.config.deadline.0
@@ -144,7 +158,7 @@ impl Context {
     /// The number behind a public id, if the id is of this cluster.
     pub fn number(&self, id: &str) -> Option<Number> {
         let id = BroadcastId::parse(id)?;
-        (id.salt() == self.handle.read(crate::state::State::salt)).then(|| id.number())
+        (id.salt() == self.handle.read(State::salt)).then(|| id.number())
     }
 
     /// A broadcast wherever it is kept: from memory at once, else from disk on a thread that may block.

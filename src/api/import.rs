@@ -17,7 +17,7 @@ use crate::consensus::{ProposeError, Proposed};
 use crate::model::{Place, PlaceKind};
 use crate::state::command::Change;
 use crate::state::outcome::Did;
-use crate::state::{Command, Outcome};
+use crate::state::{Command, Outcome, Refused};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
@@ -91,10 +91,14 @@ pub async fn import(State(context): State<Arc<Context>>, request: Request) -> Re
             applied = proposed.index;
             settle(proposed.outcome, &block, &mut report)?;
         } else {
-            report.not_applied += block.count;
+            // nothing of it is proposed; what else is wrong with it is told all the same
+            let faults = context.handle.read(|state| state.directory().faults(&block.changes));
+            report.leave_out(&block, faults);
         }
         block = next?;
     }
+    // a block is settled while the next one is read
+    report.faults.sort_by_key(|fault| fault.line);
     let mut response = wire::json(StatusCode::OK, &report);
     if applied > 0 {
         response
@@ -141,13 +145,7 @@ fn settle(outcome: Outcome, block: &Block, report: &mut Report) -> Result<(), Pr
                 report.kinds.0[*kind] += 1;
             }
         }
-        Outcome::NotChanged(faults) => {
-            report.not_applied += block.count;
-            for (index, refused) in faults {
-                let line = block.lines.get(index as usize).map_or(0, |(line, _)| *line);
-                report.fault(line, Fault::new("", code_of(&refused), refused.to_string()));
-            }
-        }
+        Outcome::NotChanged(faults) => report.leave_out(block, faults),
         other => return Err(Problem::new(Code::Internal, format!("an import came to {other:?}"))),
     }
     Ok(())
@@ -177,6 +175,15 @@ async fn read_block(lines: &mut Lines, report: &mut Report) -> Result<Block, Pro
 }
 
 impl Report {
+    /// A block that was not applied: index of each faulty change, and why.
+    fn leave_out(&mut self, block: &Block, faults: Vec<(u32, Refused)>) {
+        self.not_applied += block.count;
+        for (index, refused) in faults {
+            let line = block.lines.get(index as usize).map_or(0, |(line, _)| *line);
+            self.fault(line, Fault::new("", code_of(&refused), refused.to_string()));
+        }
+    }
+
     fn fault(&mut self, line: u64, fault: Fault) {
         self.faults_total += 1;
         if self.faults.len() < FAULTS_MAX {

@@ -5,6 +5,7 @@ use super::problem::{Code, Problem};
 use super::request::{Path, Query};
 use super::wire;
 use crate::base::clock;
+use crate::base::size::Span;
 use crate::gateway::gateway::QueueStatus;
 use crate::metrics::METRICS;
 use crate::model::{NodeId, PerPriority, Priority};
@@ -39,6 +40,7 @@ pub async fn readyz(State(context): State<Arc<Context>>, uri: Uri) -> Result<Res
     if context.is_draining() {
         return Err(Problem::new(Code::Stopping, "this node is stopping"));
     }
+    context.named()?;
     if query.flag("write")? && context.handle.leadership().leader.is_none() {
         return Err(Problem::new(Code::NoLeader, "this node has no leader"));
     }
@@ -125,6 +127,8 @@ pub async fn cluster(State(context): State<Arc<Context>>, uri: Uri) -> Result<Re
 #[derive(Serialize)]
 struct Queue {
     waiting: u64,
+    oldest: Span,
+    /// The same for programs that count.
     oldest_seconds: f64,
     /// Writes per second since the last look.
     rate: f64,
@@ -141,6 +145,7 @@ pub async fn queues(State(context): State<Arc<Context>>, uri: Uri) -> Result<Res
         let (queue, rate) = (now[priority.index()], rates[priority.index()]);
         let shown = Queue {
             waiting: queue.waiting,
+            oldest: Span(Duration::from_millis(queue.oldest.as_millis() as u64)),
             oldest_seconds: queue.oldest.as_secs_f64(),
             rate,
             in_flight: queue.in_flight,

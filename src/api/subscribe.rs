@@ -68,6 +68,7 @@ pub async fn plan(context: &Context, head: &Head) -> Result<Plan, Problem> {
     if context.is_draining() {
         return Err(Problem::new(Code::Stopping, "this node is stopping"));
     }
+    context.named()?;
     context.fresh(&query, deadline).await?;
     let (_, user) = context.caller(&query, deadline).await?;
     if let From::Cursor(cursor) = &from {

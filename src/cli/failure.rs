@@ -154,8 +154,21 @@ impl From<anyhow::Error> for Failure {
             .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
             .any(is_disk);
         let exit = if disk { Exit::Disk } else { Exit::Failed };
-        Self::new(exit, format!("{error:#}"))
+        Self::new(exit, chain(&error))
     }
+}
+
+/// All causes in one line. Some errors of ours already carry the text of their source: it is not said twice.
+fn chain(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.is_empty() {
+            said = cause;
+        } else if !said.ends_with(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
 }
 
 impl From<crate::config::Faults> for Failure {
@@ -215,7 +228,13 @@ mod tests {
     fn causes_choose_the_exit_code() {
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
         let error = Err::<(), _>(full).context("write the log").unwrap_err();
-        assert_eq!(Failure::from(error).exit, Exit::Disk);
+        let failure = Failure::from(error);
+        assert_eq!(
+            (failure.exit, failure.what.starts_with("write the log: ")),
+            (Exit::Disk, true)
+        );
+        let doubled = anyhow::anyhow!("no file").context("x: no file").context("the folder");
+        assert_eq!(Failure::from(doubled).what, "the folder: x: no file");
         assert_eq!(Failure::from(anyhow::anyhow!("no")).exit, Exit::Failed);
         let gone = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
         assert_eq!(Failure::from(gone).exit, Exit::Done);

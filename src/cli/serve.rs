@@ -28,9 +28,6 @@ pub fn serve(options: &Serve, as_json: bool) -> Result<ExitCode, Failure> {
         let stop = stop_signal()?;
         crate::node::run(settings, stop).await
     });
-    if let Err(error) = &ran {
-        tracing::error!("the node stopped: {error:#}");
-    }
     // What still runs on threads of its own has been told to end; nothing is owed to it.
     runtime.shutdown_background();
     ran?;

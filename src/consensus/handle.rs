@@ -92,7 +92,7 @@ impl Handle {
         if *self.disk_full.borrow() && matches!(command, Command::Publish(_) | Command::Directory(_)) {
             return Err(ProposeError::DiskFull);
         }
-        if matches!(command, Command::Publish(_)) && !self.is_founded(deadline).await {
+        if matches!(command, Command::Publish(_) | Command::Directory(_)) && !self.is_founded(deadline).await {
             return Err(ProposeError::NoLeader {
                 retry_after: RETRY_AFTER,
             });
@@ -125,7 +125,7 @@ impl Handle {
     }
 
     /// A new history gets its name from its first leader; ids of broadcasts carry it.
-    async fn is_founded(&self, deadline: Instant) -> bool {
+    pub async fn is_founded(&self, deadline: Instant) -> bool {
         if self.read(State::epoch) != 0 {
             return true;
         }

@@ -24,6 +24,9 @@ const RETRY_EVERY: Duration = Duration::from_millis(20);
 /// A command whose outcome is unknown is proposed again after this: publishes carry keys, the rest repeats harmlessly.
 const UNKNOWN_AFTER: Duration = Duration::from_millis(50);
 
+/// A follower's request holds as much as this many entries.
+const FORWARD_PACKS: usize = 4;
+
 const WAITING: u8 = 0;
 const PROPOSED: u8 = 1;
 const ABANDONED: u8 = 2;
@@ -116,7 +119,7 @@ impl Packer {
 
     /// Runs until every sender of `waiting` is gone.
     pub async fn run(self: Arc<Self>, mut waiting: mpsc::Receiver<Waiting>) {
-        let mut permits = Arc::new(Semaphore::new(self.config.packs_in_flight_max));
+        let mut permits = self.permits();
         let mut leadership = self.leadership.clone();
         let mut held: Option<Waiting> = None;
         loop {
@@ -131,7 +134,7 @@ impl Packer {
                 biased;
                 Ok(()) = leadership.changed() => {
                     // What is still under way to a leader of before must not hold up the way to this one.
-                    permits = Arc::new(Semaphore::new(self.config.packs_in_flight_max));
+                    permits = self.permits();
                     held = Some(first);
                     continue;
                 }
@@ -140,11 +143,16 @@ impl Packer {
             let Ok(permit) = permit else { return };
             let mut pack = vec![first];
             let mut bytes = pack[0].command.len();
-            while pack.len() < self.config.pack_commands_max
+            let room = if leadership.borrow().is_leader {
+                1
+            } else {
+                FORWARD_PACKS
+            };
+            while pack.len() < self.config.pack_commands_max * room
                 && let Ok(next) = waiting.try_recv()
             {
                 bytes += next.command.len();
-                if bytes > self.config.pack_bytes_max.bytes() {
+                if bytes > self.config.pack_bytes_max.bytes() * room {
                     held = Some(next);
                     break;
                 }
@@ -156,6 +164,13 @@ impl Packer {
                 self.send(pack, permit).await;
             }
         }
+    }
+
+    /// A leader has several entries under way, in order. A follower has one request at a time, with more in it: two could
+    /// overtake each other, and the lines of a batch keep their order.
+    fn permits(&self) -> Arc<Semaphore> {
+        let leads = self.leadership.borrow().is_leader;
+        Arc::new(Semaphore::new(if leads { self.config.packs_in_flight_max } else { 1 }))
     }
 
     async fn send(self: &Arc<Self>, mut pack: Vec<Waiting>, permit: OwnedSemaphorePermit) {

@@ -46,6 +46,8 @@ pub struct Cell {
     pub leaving: Vec<(SessionRef, Instant)>,
     /// The tick at which the positions last changed.
     pub moved: u32,
+    /// The last tick that this cell has had.
+    pub ticked: u32,
     pub degraded: bool,
     pub epoch: u32,
     /// The bulletin that this cell's sessions know.
@@ -118,6 +120,7 @@ impl Cell {
             reads: VecDeque::new(),
             leaving: Vec::new(),
             moved: 0,
+            ticked: 0,
             degraded: false,
             epoch,
             version: 0,

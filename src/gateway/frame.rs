@@ -6,6 +6,7 @@ use crate::base::size::Span;
 use crate::model::{Cursor, NodeId};
 use crate::state::{Release, ReleaseKind};
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
@@ -188,23 +189,22 @@ pub fn cursor(cursor: Cursor) -> Vec<u8> {
 
 pub const PING: &[u8] = br#"{"event":"ping"}"#;
 
-/// A client's message was done. `reference` is JSON, as the client sent it.
-pub fn ok(reference: &str) -> String {
+/// A client's message was done.
+pub fn ok(reference: &Value) -> String {
     format!(r#"{{"event":"ok","ref":{reference}}}"#)
 }
 
-/// A client's message was refused. `reference` is JSON, as the client sent it.
-pub fn problem(reference: Option<&str>, code: &str, detail: &str, retryable: bool) -> String {
+/// A client's message was refused.
+pub fn problem(reference: Option<&Value>, code: &str, detail: &str, retryable: bool) -> String {
     #[derive(Serialize)]
     struct Frame<'a> {
         event: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
-        r#ref: Option<&'a RawValue>,
+        r#ref: Option<&'a Value>,
         code: &'a str,
         detail: &'a str,
         retryable: bool,
     }
-    let reference = reference.and_then(|reference| serde_json::from_str(reference).ok());
     let bytes = text(&Frame {
         event: "problem",
         r#ref: reference,

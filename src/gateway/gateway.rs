@@ -70,9 +70,8 @@ pub struct Subscriber {
 pub struct Request {
     pub session: SessionRef,
     pub user: UserNumber,
-    /// The client's own reference, if it wants an answer: JSON as it was sent, for [`super::frame::ok`] and
-    /// [`super::frame::problem`].
-    pub reference: Option<String>,
+    /// The client's own reference, a string or a number, if it wants an answer.
+    pub reference: Option<serde_json::Value>,
     pub acknowledge: Vec<(BroadcastId, String)>,
 }
 
@@ -311,6 +310,11 @@ impl Gateway {
     /// Everybody with a session here.
     pub fn present(&self) -> RoaringBitmap {
         self.shared.collector.present()
+    }
+
+    /// The history that the cursors of this node belong to.
+    pub fn epoch(&self) -> u32 {
+        self.shared.epoch.load(Relaxed)
     }
 
     pub fn sessions(&self) -> usize {

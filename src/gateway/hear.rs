@@ -93,7 +93,7 @@ impl Cell {
             Said::Text(text) => match message::parse(&text) {
                 Ok(message) => self.take_message(slot, message, context),
                 Err(refused) => {
-                    let reference = refused.reference.as_deref();
+                    let reference = refused.reference.as_ref();
                     let problem = frame::problem(reference, "MESSAGE_NOT_UNDERSTOOD", &refused.detail, false);
                     self.answer(slot, &problem, context);
                 }
@@ -139,7 +139,7 @@ impl Cell {
                 .with_label_values(&["gateway.requests"])
                 .inc();
             let detail = "too many acknowledgements wait; try again in a second";
-            let problem = frame::problem(request.reference.as_deref(), "TRY_AGAIN", detail, true);
+            let problem = frame::problem(request.reference.as_ref(), "TRY_AGAIN", detail, true);
             self.answer(slot, &problem, context);
         }
     }

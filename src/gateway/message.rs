@@ -2,7 +2,7 @@
 
 use crate::model::BroadcastId;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::Value;
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Message {
@@ -11,27 +11,27 @@ pub struct Message {
     pub received: Vec<BroadcastId>,
     pub read: Vec<BroadcastId>,
     pub acknowledge: Vec<(BroadcastId, String)>,
-    /// JSON, as the client sent it; it wants an answer.
-    pub reference: Option<String>,
+    /// A string or a number; the client wants an answer.
+    pub reference: Option<Value>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refused {
     pub detail: String,
-    pub reference: Option<String>,
+    pub reference: Option<Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wire<'a> {
+struct Wire {
     #[serde(default)]
     hello: Option<Hello>,
     #[serde(default)]
     receipt: Option<Receipt>,
     #[serde(default)]
     acknowledge: Option<Acknowledge>,
-    #[serde(default, borrow)]
-    r#ref: Option<&'a RawValue>,
+    #[serde(default)]
+    r#ref: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -62,18 +62,18 @@ const REFERENCE_MAX: usize = 128;
 const ANSWER_MAX: usize = 64;
 
 pub fn parse(text: &str) -> Result<Message, Refused> {
-    let wire: Wire<'_> = serde_json::from_str(text).map_err(|error| Refused {
+    let wire: Wire = serde_json::from_str(text).map_err(|error| Refused {
         detail: format!("the message was not understood: {error}"),
         reference: None,
     })?;
-    let reference = wire.r#ref.map(RawValue::get);
+    let reference = wire.r#ref;
     let refused = |detail: String| Refused {
         detail,
-        reference: reference.filter(|raw| is_reference(raw)).map(str::to_owned),
+        reference: reference.clone().filter(is_reference),
     };
-    if reference.is_some_and(|raw| !is_reference(raw)) {
+    if reference.as_ref().is_some_and(|reference| !is_reference(reference)) {
         return Err(refused(format!(
-            "ref is a string or a number of at most {REFERENCE_MAX} characters"
+            "ref is a number, or a string of at most {REFERENCE_MAX} bytes"
         )));
     }
     if wire.hello.is_none() && wire.receipt.is_none() && wire.acknowledge.is_none() {
@@ -94,12 +94,12 @@ pub fn parse(text: &str) -> Result<Message, Refused> {
         received: ids(&receipt.received).map_err(refused)?,
         read: ids(&receipt.read).map_err(refused)?,
         acknowledge: acknowledge.collect::<Result<_, _>>().map_err(refused)?,
-        reference: reference.map(str::to_owned),
+        reference: reference.clone(),
     })
 }
 
-fn is_reference(raw: &str) -> bool {
-    raw.len() <= REFERENCE_MAX && raw.starts_with(|first: char| first == '"' || first == '-' || first.is_ascii_digit())
+fn is_reference(reference: &Value) -> bool {
+    reference.is_number() || reference.as_str().is_some_and(|text| text.len() <= REFERENCE_MAX)
 }
 
 fn id(text: &str) -> Result<BroadcastId, String> {
@@ -129,7 +129,7 @@ mod tests {
             parse(&format!(r#"{{"receipt":{{"received":["{id}"]}},"ref":7}}"#)),
             Ok(Message {
                 received: vec![id],
-                reference: Some("7".into()),
+                reference: Some(7.into()),
                 ..Message::default()
             })
         );
@@ -137,7 +137,7 @@ mod tests {
             parse(&format!(r#"{{"acknowledge":{{"id":"{id}","answer":"ok"}},"ref":"a"}}"#)),
             Ok(Message {
                 acknowledge: vec![(id, "ok".into())],
-                reference: Some("\"a\"".into()),
+                reference: Some("a".into()),
                 ..Message::default()
             })
         );
@@ -149,12 +149,12 @@ mod tests {
             ("", None),
             ("[]", None),
             ("{}", None),
-            (r#"{"ref":"a"}"#, Some("\"a\"")),
+            (r#"{"ref":"a"}"#, Some("a".into())),
             (r#"{"ref":{},"hello":{"receipts":true}}"#, None),
-            (r#"{"receipt":{"received":["x"]},"ref":1}"#, Some("1")),
+            (r#"{"receipt":{"received":["x"]},"ref":1}"#, Some(1.into())),
             (r#"{"receipt":{"recieved":[]}}"#, None),
         ] {
-            assert_eq!(parse(text).unwrap_err().reference.as_deref(), reference, "{text}");
+            assert_eq!(parse(text).unwrap_err().reference, reference, "{text}");
         }
         assert!(parse(&"[".repeat(10_000)).is_err());
     }

@@ -14,9 +14,11 @@ const LOOK_EVERY: u32 = 4;
 
 impl Cell {
     pub fn tick(&mut self, context: &mut Context) {
-        let tick = context.shared.tick(context.now);
+        let tick = context.shared.tick(context.now).max(self.ticked);
         self.heartbeats(tick, context);
-        if tick.is_multiple_of(LOOK_EVERY) {
+        let look = tick / LOOK_EVERY != self.ticked / LOOK_EVERY;
+        self.ticked = tick;
+        if look {
             self.check_silent(tick, context);
             self.check_behind(context);
             self.check_leaving(context);
@@ -27,8 +29,13 @@ impl Cell {
     fn heartbeats(&mut self, tick: u32, context: &mut Context) {
         let period = ticks(context.shared.config.heartbeat.0);
         let moved = tick.saturating_sub(self.moved) <= period;
-        let first = (tick + self.index as u32) % period;
-        for slot in (first..self.slots.len() as u32).step_by(period as usize) {
+        // a thread that was busy may have left ticks out
+        let share = (tick - self.ticked).min(period);
+        let first = self.ticked + 1 + self.index as u32;
+        for slot in 0..self.slots.len() as u32 {
+            if (slot + period - first % period) % period >= share {
+                continue;
+            }
             let Some(session) = self.get(slot) else { continue };
             let (transport, wrote) = (session.transport, std::mem::take(&mut session.wrote));
             if session.behind.is_some() || session.leaving || (wrote && transport != Transport::WebSocket) {

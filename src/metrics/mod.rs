@@ -6,4 +6,5 @@
 //! Start: [`registry`].
 
 pub mod registry;
+pub use prometheus::IntCounter;
 pub use registry::{METRICS, Metrics};

@@ -225,7 +225,7 @@ impl Directory {
     }
 
     /// What would fail, were the changes applied in order.
-    fn faults(&self, changes: &[Change]) -> Vec<(u32, Refused)> {
+    pub fn faults(&self, changes: &[Change]) -> Vec<(u32, Refused)> {
         let mut ahead = Ahead {
             directory: self,
             users: BTreeMap::new(),

@@ -1,3 +1,5 @@
+//! Threads that sleep and wake, lanes that are full, jobs that panic.
+
 use super::{Config, Job, Pool, Ready};
 use crate::base::clock;
 use crate::model::Priority;

@@ -28,6 +28,7 @@ fn a_batch_answers_each_line_in_order() {
     let body = lines.join("\n") + "\n";
     let first = post(&mut cluster.client(1), "batch-key", &body).expect(200).lines();
     assert_eq!(first.len(), lines.len());
+    let mut positions = Vec::new();
     for (n, result) in first.iter().enumerate() {
         if bad.contains(&n) {
             assert!(
@@ -36,6 +37,7 @@ fn a_batch_answers_each_line_in_order() {
             );
             continue;
         }
+        positions.push(result["position"].as_u64());
         let id = result["id"].as_str().unwrap_or_else(|| panic!("{n}: {result}"));
         let found = cluster
             .client(1)
@@ -48,6 +50,8 @@ fn a_batch_answers_each_line_in_order() {
             "the answer stands where its line stood"
         );
     }
+
+    assert!(positions.is_sorted(), "lines of one batch keep their order");
 
     let again = post(&mut cluster.client(2), "batch-key", &body).expect(200).lines();
     let ids = |results: &[serde_json::Value]| results.iter().map(|result| result["id"].clone()).collect::<Vec<_>>();

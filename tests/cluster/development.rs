@@ -90,7 +90,9 @@ fn dev_runs_three_nodes_and_goes_on_where_it_stopped() {
         let (fate, _) = publish(&mut client, &draft("high", "with two", &users), "dev-2");
         matches!(fate, Fate::Ok { .. }).then_some(())
     });
-    assert!(std::net::TcpStream::connect(first.nodes[2].0).is_err());
+    until("the killed node is gone", Duration::from_secs(5), || {
+        std::net::TcpStream::connect(first.nodes[2].0).is_err().then_some(())
+    });
     first.stop();
 
     let second = start(folder.path(), port);

@@ -5,6 +5,7 @@ mod sockets;
 
 use super::{Config, Context, Reader, router};
 use crate::base::clock;
+use crate::base::size::Span;
 use crate::consensus::{self, Applied, Running};
 use crate::gateway::Gateway;
 use crate::gateway::backlog::{Backlog, Read, Start};
@@ -125,11 +126,15 @@ impl Node {
                 hot.into_iter().filter(|hot| hot.recipients.contains(user)).all(look);
             }),
         };
+        let config = Config {
+            deadline: Span::seconds(2),
+            ..Config::default()
+        };
         let urls = vec![(1, "http://127.0.0.1:8205".to_owned())];
         let context = Context::new(
             handle,
             gateway.unwrap(),
-            Arc::new(Config::default()),
+            Arc::new(config),
             1,
             urls,
             json!({"api": {}}),

@@ -214,7 +214,7 @@ async fn bad_requests_are_refused_with_code_and_pointer() {
     node.call("POST", "/v1/broadcasts", &[("content-type", "text/plain")], "{}")
         .await
         .expect_problem(415, "UNSUPPORTED_MEDIA_TYPE", "");
-    node.call("POST", "/v1/broadcasts", &[("idempotency-key", "a b")], "{}")
+    node.call("POST", "/v1/broadcasts", &[("idempotency-key", "a\tb")], "{}")
         .await
         .expect_problem(422, "INVALID_IDEMPOTENCY_KEY", "");
     node.get("/v1/nothing").await.expect_problem(404, "NOT_FOUND", "");

@@ -1,3 +1,5 @@
+//! Every release reaches exactly its recipients, over every transport, urgent ones first.
+
 use super::fixture::{House, PATIENCE, bitmap, config, draft, eventually, house, release, release_of};
 use crate::base::clock;
 use crate::base::size::Span;

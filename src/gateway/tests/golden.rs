@@ -104,9 +104,9 @@ fn the_other_frames_are_short() {
         r#"{"event":"goodbye","code":4008,"reason":"slow consumer: nothing was read for gateway.stall_max","reconnect_ms":1000,"nodes":["http://b"]}"#
     );
     assert!(text(&frame::goodbye(&goodbye::ERASED, &[])).contains(r#""reconnect_ms":null"#));
-    assert_eq!(frame::ok("\"a\""), r#"{"event":"ok","ref":"a"}"#);
+    assert_eq!(frame::ok(&"a".into()), r#"{"event":"ok","ref":"a"}"#);
     assert_eq!(
-        frame::problem(Some("7"), "TRY_AGAIN", "later", true),
+        frame::problem(Some(&7.into()), "TRY_AGAIN", "later", true),
         r#"{"event":"problem","ref":7,"code":"TRY_AGAIN","detail":"later","retryable":true}"#
     );
 }

@@ -1,3 +1,5 @@
+//! Cells move between workers under load, and no frame is lost, doubled or out of order.
+
 use super::fixture::{Heard, config, draft, eventually, house, release_of};
 use crate::gateway::{From, Transport};
 use crate::model::Priority;

@@ -1,3 +1,5 @@
+//! Streams start and come back anywhere: owed, cursor, earliest, gaps.
+
 use super::fixture::{EPOCH, House, PATIENCE, config, draft, eventually, house, release, release_of};
 use crate::base::clock;
 use crate::base::size::Size;

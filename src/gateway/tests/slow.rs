@@ -1,3 +1,5 @@
+//! Sockets that read slowly or not at all, and what that costs the others: nothing.
+
 use super::fixture::{Heard, PATIENCE, config, draft, eventually, house, release, release_of};
 use crate::base::clock;
 use crate::base::size::Span;

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a bench that cannot run says so
 
 use campanile::base::clock;
+use campanile::base::size::Span;
 use campanile::gateway::{Backlog, Config, From, Gateway, Socket, Subscriber, Transport, backlog};
 use campanile::model::{
     Audience, Broadcast, BroadcastId, Draft, PerPriority, Position, Priority, UserNumber, broadcast::OnMissed,
@@ -235,8 +236,14 @@ fn main() {
         threads: 1,
         ..campanile::workers::Config::default()
     };
+    // the clients of this bench answer no pings
+    let config = Config {
+        heartbeat: Span::seconds(3_600),
+        silent_max: Span::seconds(3_600),
+        ..Config::default()
+    };
     let (requests, _kept) = tokio::sync::mpsc::channel(1);
-    let gateway = Gateway::start(&Config::default(), &workers, 1, 1, Arc::new(Nothing), requests).unwrap();
+    let gateway = Gateway::start(&config, &workers, 1, 1, Arc::new(Nothing), requests).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let idle_kib = idle(&gateway, &listener);
     let (clients, servers) = connect(&gateway, &listener, 0..SESSIONS, true);

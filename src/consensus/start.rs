@@ -231,6 +231,9 @@ fn raft_config(config: &Config) -> Result<openraft::Config, ConsensusError> {
         max_in_snapshot_log_to_keep: u64::MAX,
         replication_lag_threshold: 1_000_000,
         enable_pre_vote: Some(true),
+        // A leader sends entries while its own disk still writes them. One that lost power and led on in the same term would
+        // give the same numbers to other entries: it has to be elected anew.
+        enable_leader_restore: Some(false),
         backoff: PEER_BACKOFF.into(),
         ..openraft::Config::default()
     };

@@ -2,7 +2,7 @@
 
 use crate::base::clock;
 use crate::consensus::Handle;
-use crate::gateway::{Gateway, Request};
+use crate::gateway::{Gateway, Request, frame};
 use crate::model::NodeId;
 use crate::state::command::Acknowledged;
 use crate::state::{Command, Outcome};
@@ -49,15 +49,13 @@ async fn acknowledge(node: NodeId, handle: &Handle, gateway: &Gateway, request: 
         Ok(Outcome::Acknowledged(each)) => each
             .into_iter()
             .find_map(Result::err)
-            .map(|refused| refused.to_string()),
-        Ok(other) => Some(format!("unexpected outcome {other:?}")),
-        Err(error) => Some(error.to_string()),
+            .map(|refused| (refused.to_string(), false)),
+        Ok(other) => Some((format!("unexpected outcome {other:?}"), false)),
+        Err(error) => Some((error.to_string(), true)),
     };
     let message = match problem {
-        None => serde_json::json!({"event": "ok", "ref": reference}),
-        Some(detail) => {
-            serde_json::json!({"event": "problem", "ref": reference, "code": "NOT_ACKNOWLEDGED", "detail": detail})
-        }
+        None => frame::ok(&reference),
+        Some((detail, retryable)) => frame::problem(Some(&reference), "NOT_ACKNOWLEDGED", &detail, retryable),
     };
-    gateway.answer(request.session, message.to_string());
+    gateway.answer(request.session, message);
 }

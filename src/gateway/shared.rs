@@ -8,7 +8,6 @@ use super::reader::Asks;
 use super::window::Window;
 use super::{Config, Request};
 use crate::base::clock;
-use crate::metrics::IntCounter;
 use crate::metrics::METRICS;
 use crate::model::{Cursor, Millis, NodeId, PerPriority, Position, Priority};
 use crate::workers::Gauge;
@@ -107,7 +106,6 @@ pub struct Context {
     pub scratch: Vec<u8>,
     /// The cell and the session that are worked on, for after a panic.
     pub current: Option<(usize, Option<u32>)>,
-    pub written: PerPriority<IntCounter>,
 }
 
 /// Bytes read from a socket at a time.
@@ -128,7 +126,6 @@ impl Context {
             read_buffer: vec![0; READ_BUFFER],
             scratch: Vec::new(),
             current: None,
-            written: Priority::ALL.map(|priority| METRICS.written.with_label_values(&[priority.name()])),
         }
     }
 
@@ -139,9 +136,9 @@ impl Context {
 
     /// Frames that were given to sockets.
     pub fn count(&self, counts: PerPriority<u64>) {
-        for (count, counter) in counts.into_iter().zip(&self.written) {
+        for (count, priority) in counts.into_iter().zip(Priority::ALL) {
             if count > 0 {
-                counter.inc_by(count);
+                METRICS.written.with_label_values(&[priority.name()]).inc_by(count);
             }
         }
         self.gauge.written.fetch_add(counts.iter().sum(), Relaxed);

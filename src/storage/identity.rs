@@ -56,18 +56,11 @@ fn decode(slot: &[u8]) -> Option<Identity> {
 }
 
 impl IdentityFile {
-    /// The identity of a folder that has none.
+    /// The identity of a folder that has none. It gets its name when it is whole and durable, so that a power cut leaves either
+    /// a good one or none.
     pub fn create(path: &Path, node: NodeId) -> Result<Self, StorageError> {
-        let open = || {
-            let file = File::options().read(true).write(true).create_new(true).open(path)?;
-            file.set_len(2 * SLOT_BYTES)?;
-            file.sync_all()?;
-            super::snapshot_file::sync_folder(path)?;
-            Ok(file)
-        };
-        let file = open().map_err(StorageError::io(path))?;
         let now = Identity {
-            sequence: 0,
+            sequence: 1,
             format: FORMAT,
             node,
             cluster: 0,
@@ -75,12 +68,26 @@ impl IdentityFile {
             stored: 0,
             logged: 0,
         };
-        let created = Self {
-            file,
-            now: Mutex::new(now),
+        let temporary = path.with_extension("part");
+        let open = || {
+            let options = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .clone();
+            let file = options.open(&temporary)?;
+            file.set_len(2 * SLOT_BYTES)?;
+            write(&file, &now)?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, path)?;
+            super::snapshot_file::sync_folder(path)?;
+            Ok(file)
         };
-        created.update(|_| {});
-        Ok(created)
+        Ok(Self {
+            file: open().map_err(StorageError::io(path))?,
+            now: Mutex::new(now),
+        })
     }
 
     /// The newer of the good slots; damage in both, another node or a newer format is refused.
@@ -134,16 +141,15 @@ impl IdentityFile {
         let mut now = self.now.lock();
         change(&mut now);
         now.sequence += 1;
-        if let Err(error) = self.write(&now) {
+        if let Err(error) = write(&self.file, &now) {
             disk_failed("writing the identity file", &error);
         }
     }
+}
 
-    fn write(&self, identity: &Identity) -> io::Result<()> {
-        self.file
-            .write_all_at(&encode(identity), identity.sequence % 2 * SLOT_BYTES)?;
-        self.file.sync_data()
-    }
+fn write(file: &File, identity: &Identity) -> io::Result<()> {
+    file.write_all_at(&encode(identity), identity.sequence % 2 * SLOT_BYTES)?;
+    file.sync_data()
 }
 
 #[cfg(test)]
@@ -167,6 +173,21 @@ mod tests {
         bytes[SLOT_BYTES as usize - torn] ^= 0xFF;
         std::fs::write(&path, &bytes).unwrap();
         assert!(IdentityFile::open(&path, 3).is_err());
+    }
+
+    #[test]
+    fn any_cut_leaves_the_slot_before_or_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity");
+        let file = IdentityFile::create(&path, 3).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        file.update(|identity| identity.stored = 9);
+        let after = std::fs::read(&path).unwrap();
+        for cut in (0..after.len()).filter(|cut| cut % SLOT_BYTES as usize <= 100) {
+            std::fs::write(&path, [&after[..cut], &before[cut..]].concat()).unwrap();
+            let stored = IdentityFile::open(&path, 3).unwrap().get().stored;
+            assert!(stored == 0 || stored == 9, "cut at {cut}");
+        }
     }
 
     #[test]

@@ -62,10 +62,10 @@ impl Layout {
         let lock = lock(folder)?;
         let path = folder.join("identity");
         let known = path.try_exists().map_err(StorageError::io(&path))?;
-        if !known && folder.join("log").exists() {
-            let detail = "there is a log but no identity file; somebody has removed it, so nothing here can be trusted";
-            return Err(StorageError::damaged(folder, detail));
+        if !known {
+            refuse_strays(folder)?;
         }
+        snapshot_file::remove_unfinished(&folder.join("snapshots"))?;
         let identity = if known {
             IdentityFile::open(&path, node)
         } else {
@@ -80,6 +80,29 @@ impl Layout {
             _lock: lock,
         })
     }
+
+    /// For a store that opened but cannot be read: it is put aside and filled anew, as at an opening that fails.
+    pub fn rebuild(&mut self, why: String, config: &Config) -> Result<(), StorageError> {
+        put_aside(&self.folder, &self.state(self.identity.get().state))?;
+        (self.store, self.found) = fill_next(&self.folder, &self.identity, why, config)?;
+        Ok(())
+    }
+}
+
+/// Data without an identity file is somebody's: a new node must not take it for its own.
+fn refuse_strays(folder: &Path) -> Result<(), StorageError> {
+    for entry in fs::read_dir(folder).map_err(StorageError::io(folder))? {
+        let name = entry.map_err(StorageError::io(folder))?.file_name();
+        let name = name.to_string_lossy();
+        if name == "log" || name == "snapshots" || name.starts_with("state-") {
+            let detail = format!(
+                "there is {name:?} but no identity file, so nobody can tell whose it is; bring the file back, or give the node \
+                 an empty folder and a new number"
+            );
+            return Err(StorageError::damaged(folder, detail));
+        }
+    }
+    Ok(())
 }
 
 fn state(folder: &Path, number: u64) -> PathBuf {
@@ -101,13 +124,6 @@ fn lock(folder: &Path) -> Result<File, StorageError> {
     }
 }
 
-/// The index a store stands at, as the front of its meta row says. Consensus writes it there first.
-fn index_of(store: &Store) -> Result<u64, StorageError> {
-    let meta = store.meta()?;
-    let first = meta.as_ref().and_then(|meta| meta.first_chunk::<8>());
-    Ok(first.map_or(0, |bytes| u64::from_le_bytes(*bytes)))
-}
-
 fn open_state(
     folder: &Path,
     identity: &IdentityFile,
@@ -117,43 +133,63 @@ fn open_state(
     let now = identity.get();
     let path = state(folder, now.state);
     let there = path.exists();
-    let why = match (there, now.stored) {
-        (false, 0) => None,
-        (false, _) => Some("the folder is missing".to_owned()),
-        (true, stored) => match Store::open(&path, config).and_then(|store| Ok((index_of(&store)?, store))) {
-            Ok((index, store)) if index >= stored => {
-                return Ok((store, if known { Found::Kept } else { Found::Fresh }));
+    let found = if known { Found::Kept } else { Found::Fresh };
+    let opened = if !there && now.stored > 0 {
+        Err("the folder is missing".to_owned())
+    } else {
+        open_at(&path, now.stored, config)
+    };
+    match opened {
+        Ok(store) => Ok((store, found)),
+        Err(why) => {
+            if there {
+                put_aside(folder, &path)?;
             }
-            Ok((index, _)) => Some(format!("it stands at index {index}, but held {stored} before")),
-            Err(error) => Some(error.to_string()),
-        },
-    };
-    let Some(why) = why else {
-        return Ok((
-            Store::open(&path, config)?,
-            if known { Found::Kept } else { Found::Fresh },
-        ));
-    };
-    if there {
-        put_aside(folder, &path)?;
+            fill_next(folder, identity, why, config)
+        }
     }
-    let next = now.state + 1;
+}
+
+/// A store that has all that it had; else, why not. sled opens some damaged files as an empty store, without an error.
+fn open_at(path: &Path, stored: u64, config: &Config) -> Result<Store, String> {
+    let open = || {
+        let store = Store::open(path, config)?;
+        Ok((store.applied()?, store))
+    };
+    match open() {
+        Ok((index, store)) if index >= stored => Ok(store),
+        Ok((index, _)) => Err(format!("it stands at index {index}, but held {stored} before")),
+        Err(error) => Err(StorageError::to_string(&error)),
+    }
+}
+
+/// The next state folder, with the rows of the newest snapshot that is whole, or none.
+fn fill_next(
+    folder: &Path,
+    identity: &IdentityFile,
+    why: String,
+    config: &Config,
+) -> Result<(Store, Found), StorageError> {
+    let next = identity.get().state + 1;
     let fresh = state(folder, next);
-    if fresh.exists() {
-        put_aside(folder, &fresh)?;
-    }
+    let clear = || {
+        if fresh.exists() {
+            put_aside(folder, &fresh)
+        } else {
+            Ok(())
+        }
+    };
+    clear()?;
     for snapshot in snapshot_file::list(&folder.join("snapshots"))? {
         match snapshot_file::restore(&snapshot, &fresh, config) {
             Ok((store, _)) => {
-                let stored = index_of(&store)?;
+                let stored = store.applied()?;
                 identity.update(|identity| (identity.state, identity.stored) = (next, stored));
                 return Ok((store, Found::Restored { why }));
             }
             Err(error) => {
                 tracing::error!(%error, "a snapshot cannot be used");
-                if fresh.exists() {
-                    put_aside(folder, &fresh)?;
-                }
+                clear()?;
             }
         }
     }
@@ -168,7 +204,10 @@ fn put_aside(folder: &Path, path: &Path) -> Result<(), StorageError> {
     fs::create_dir_all(&quarantine).map_err(StorageError::io(&quarantine))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let aside = quarantine.join(format!("{}-{name}", clock::wall()));
-    fs::rename(path, &aside).map_err(StorageError::io(path))?;
+    fs::rename(path, &aside)
+        .and_then(|()| snapshot_file::sync_folder(path))
+        .and_then(|()| snapshot_file::sync_folder(&aside))
+        .map_err(StorageError::io(path))?;
     tracing::warn!(folder = %path.display(), aside = %aside.display(), "put aside");
     Ok(())
 }
@@ -176,8 +215,9 @@ fn put_aside(folder: &Path, path: &Path) -> Result<(), StorageError> {
 #[cfg(test)]
 mod tests {
     use super::{Found, Layout};
+    use crate::base::size::Span;
     use crate::state::{Row, RowKey};
-    use crate::storage::Config;
+    use crate::storage::{Config, WriteBehind};
     use bytes::Bytes;
     use std::path::Path;
 
@@ -239,9 +279,109 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_identity_beside_a_log_is_refused() {
+    fn data_without_an_identity_is_refused_and_a_lost_and_found_is_not() {
+        for (name, good) in [
+            ("log", false),
+            ("state-0", false),
+            ("snapshots", false),
+            ("lost+found", true),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+            let opened = Layout::open(folder.path(), 1, &Config::default());
+            assert_eq!(opened.is_ok(), good, "{name}");
+        }
+    }
+
+    fn snapshot(layout: &Layout) -> std::path::PathBuf {
+        let config = Config::default();
+        let write_behind =
+            WriteBehind::start(layout.store.clone(), &config, Box::new(|| None), Box::new(|_| {})).unwrap();
+        let info = write_behind.snapshot(&layout.snapshots()).unwrap();
+        write_behind.stop();
+        info.path
+    }
+
+    #[test]
+    fn a_lost_store_comes_back_from_the_newest_whole_snapshot() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("log")).unwrap();
-        assert!(Layout::open(folder.path(), 1, &Config::default()).is_err());
+        let layout = open(folder.path());
+        fill(&layout, 7);
+        snapshot(&layout);
+        fill(&layout, 9);
+        let newest = snapshot(&layout);
+        drop(layout);
+        std::fs::write(folder.path().join("snapshots/cut.part"), "cut").unwrap();
+        std::fs::remove_dir_all(folder.path().join("state-0")).unwrap();
+        let mut layout = open(folder.path());
+        assert!(matches!(layout.found, Found::Restored { .. }), "{:?}", layout.found);
+        assert_eq!((layout.store.applied().unwrap(), layout.identity.get().stored), (9, 9));
+        assert!(layout.store.get(&RowKey::User(199)).unwrap().is_some());
+        assert!(!folder.path().join("snapshots/cut.part").exists());
+        // The next time, the newest snapshot is damaged too.
+        let mut bytes = std::fs::read(&newest).unwrap();
+        bytes[100] ^= 1;
+        std::fs::write(&newest, bytes).unwrap();
+        layout
+            .rebuild("a row cannot be read".into(), &Config::default())
+            .unwrap();
+        assert_eq!((layout.store.applied().unwrap(), layout.identity.get().state), (7, 2));
+        assert_eq!(
+            layout.found,
+            Found::Restored {
+                why: "a row cannot be read".into()
+            }
+        );
+        drop(layout);
+        assert_eq!(open(folder.path()).found, Found::Kept);
+    }
+
+    /// Whatever happens to sled's file, a node opens within the deadline with all rows or knows that it has none.
+    #[test]
+    fn flipped_bits_and_cuts_in_sleds_file_are_survived() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = open(folder.path());
+        (1..=40).for_each(|index| fill(&layout, index));
+        drop(layout);
+        let db = folder.path().join("state-0/db");
+        let good = std::fs::read(&db).unwrap();
+        let used = good.iter().rposition(|byte| *byte != 0).unwrap();
+        let config = Config {
+            open_deadline: Span::millis(1_000),
+            ..Config::default()
+        };
+        for at in (0..used).step_by(used / 10) {
+            let other = tempfile::tempdir().unwrap();
+            copy(folder.path(), other.path());
+            let mut bytes = good.clone();
+            bytes[at] ^= 0x10;
+            std::fs::write(other.path().join("state-0/db"), bytes).unwrap();
+            let mut layout = Layout::open(other.path(), 1, &config).unwrap();
+            let mut rows = 0;
+            let read = layout.store.scan(|key, value| {
+                let RowKey::User(number) = key else { panic!("{key:?}") };
+                assert_eq!(value, vec![number as u8; 1000], "no wrong value is ever served");
+                rows += 1;
+                Ok(())
+            });
+            if let Err(error) = read {
+                layout.rebuild(error.to_string(), &config).unwrap();
+            } else if layout.found == Found::Kept {
+                assert_eq!(rows, 200, "flipped at {at}");
+            }
+        }
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                std::fs::create_dir(&target).unwrap();
+                copy(&entry.path(), &target);
+            } else {
+                std::fs::copy(entry.path(), &target).unwrap();
+            }
+        }
     }
 }

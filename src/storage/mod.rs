@@ -5,7 +5,9 @@
 //! Never: a decision; a row's meaning.
 //! Start: [`layout`] is the folder, [`schema`] every key in it.
 
+mod batch;
 pub mod free;
+mod frozen;
 pub mod identity;
 pub mod layout;
 pub mod schema;

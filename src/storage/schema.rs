@@ -13,23 +13,33 @@
 //! | `07` | segment | name |
 //! | `08` | user | number u32 |
 //! | `09` | preferences | number u32 |
-//! | `0A` | member | kind u8, id, 00, number u32 |
+//! | `0A` | member | kind u8, id, number u32 |
 //! | `0B` | journal | priority u8, first position u64 |
 //! | `0C` | block | block u64 |
 //! | `0D` | ledger | number u64 |
 //! | `0E` | late ledger | number u64, order u64 |
 //! | `0F` | idempotency keys | log index u64 |
+//! | `10` | there while a batch too large for one of sled's is being written | |
 //!
-//! Texts in the middle of a key end with `00`; ids hold no such character (the API refuses control characters).
+//! Every text ends with `00 01`, and a `00` within it is written `00 FF`: so no key begins with another, whatever the ids, and
+//! the parts of a large value stand right behind their row under [`part`] keys.
 
 use crate::model::{PlaceKind, Priority};
 use crate::state::RowKey;
 
 /// The key of what the last batch carried.
 pub const META: &[u8] = &[0x00];
+/// A store with this key stands between two batches: it is not to be used.
+pub const TORN: &[u8] = &[0x10];
 /// The first byte of all rows of the journal.
 pub const JOURNAL: u8 = 0x0B;
+pub const JOURNAL_KEY_BYTES: usize = 10;
 const LATE: u8 = 0x0E;
+/// Behind a zero byte: the zero belongs to the text, or the text has ended.
+const ESCAPED: u8 = 0xFF;
+const END: u8 = 0x01;
+/// Between a row's key and the number of a part of its value.
+const PART: u8 = 0xFF;
 
 struct Key(Vec<u8>);
 
@@ -50,7 +60,13 @@ impl Key {
         self
     }
     fn text(mut self, value: &str) -> Self {
-        self.0.extend(value.as_bytes());
+        for byte in value.bytes() {
+            self.0.push(byte);
+            if byte == 0 {
+                self.0.push(ESCAPED);
+            }
+        }
+        self.0.extend([0, END]);
         self
     }
 }
@@ -66,7 +82,7 @@ pub fn encode(key: &RowKey) -> Vec<u8> {
         RowKey::Segment(name) => Key::new(0x07).text(name),
         RowKey::User(number) => Key::new(0x08).short(*number),
         RowKey::Preferences(number) => Key::new(0x09).short(*number),
-        RowKey::Member(kind, id, user) => Key::new(0x0A).byte(*kind as u8).text(id).byte(0).short(*user),
+        RowKey::Member(kind, id, user) => Key::new(0x0A).byte(*kind as u8).text(id).short(*user),
         RowKey::Journal(priority, first) => Key::new(JOURNAL).byte(*priority as u8).long(*first),
         RowKey::Block(block) => Key::new(0x0C).long(*block),
         RowKey::Ledger(number) => Key::new(0x0D).long(*number),
@@ -81,17 +97,38 @@ pub fn late_of(number: u64) -> Vec<u8> {
     Key::new(LATE).long(number).0
 }
 
+/// The key of a part of a row's value: right behind the row, before any other.
+pub fn part(key: &[u8], number: u32) -> Vec<u8> {
+    let mut name = key.to_vec();
+    name.push(PART);
+    name.extend(number.to_be_bytes());
+    name
+}
+
+/// The first key that can follow a row and all of its parts.
+pub fn behind(key: &[u8]) -> Vec<u8> {
+    let mut name = part(key, u32::MAX);
+    name.push(0);
+    name
+}
+
+/// The row's key if this is the key of a part. Only for keys whose row has a fixed length, like the journal's.
+pub fn row_of_part(key: &[u8], row_bytes: usize) -> Option<&[u8]> {
+    let (row, rest) = key.split_at_checked(row_bytes)?;
+    (rest.len() == 5 && rest[0] == PART).then_some(row)
+}
+
 /// `None` for bytes that no row has as its key.
 pub fn decode(key: &[u8]) -> Option<RowKey> {
     let (prefix, rest) = key.split_first()?;
     Some(match prefix {
-        0x01 => RowKey::Counters,
+        0x01 if rest.is_empty() => RowKey::Counters,
         0x02 => RowKey::Node(long(rest)?),
         0x03 => RowKey::Presence(long(rest)?),
         0x04 => RowKey::Offline(short(rest)?),
-        0x05 => RowKey::Venue(text(rest)?),
-        0x06 => RowKey::Wedding(text(rest)?),
-        0x07 => RowKey::Segment(text(rest)?),
+        0x05 => RowKey::Venue(only_text(rest)?),
+        0x06 => RowKey::Wedding(only_text(rest)?),
+        0x07 => RowKey::Segment(only_text(rest)?),
         0x08 => RowKey::User(short(rest)?),
         0x09 => RowKey::Preferences(short(rest)?),
         0x0A => {
@@ -99,8 +136,8 @@ pub fn decode(key: &[u8]) -> Option<RowKey> {
             let kind = [PlaceKind::Wedding, PlaceKind::Venue]
                 .into_iter()
                 .find(|known| *known as u8 == *kind)?;
-            let (id, user) = rest.split_at_checked(rest.len().checked_sub(5)?)?;
-            RowKey::Member(kind, text(id)?, short(user.strip_prefix(&[0])?)?)
+            let (id, user) = text(rest)?;
+            RowKey::Member(kind, id, short(user)?)
         }
         0x0B => {
             let (priority, first) = rest.split_first()?;
@@ -125,19 +162,39 @@ fn long(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
 }
 
-fn text(bytes: &[u8]) -> Option<String> {
-    String::from_utf8(bytes.to_vec()).ok()
+/// The text at the front, and what follows it.
+fn text(bytes: &[u8]) -> Option<(String, &[u8])> {
+    let mut text = Vec::new();
+    let mut rest = bytes;
+    loop {
+        let (byte, behind) = rest.split_first()?;
+        rest = behind;
+        if *byte == 0 {
+            let (mark, behind) = rest.split_first()?;
+            rest = behind;
+            match *mark {
+                ESCAPED => {}
+                END => return Some((String::from_utf8(text).ok()?, rest)),
+                _ => return None,
+            }
+        }
+        text.push(*byte);
+    }
+}
+
+fn only_text(bytes: &[u8]) -> Option<String> {
+    text(bytes).and_then(|(text, rest)| rest.is_empty().then_some(text))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{decode, encode};
+    use super::{behind, decode, encode, part};
     use crate::model::{PlaceKind, Priority};
     use crate::state::RowKey;
     use proptest::prelude::*;
 
     fn key() -> impl Strategy<Value = RowKey> {
-        let id = "[a-z0-9-]{1,12}";
+        let id = "[a\\x00\\x01ü]{0,4}|[a-z0-9-]{1,12}";
         prop_oneof![
             Just(RowKey::Counters),
             any::<u64>().prop_map(RowKey::Node),
@@ -164,9 +221,19 @@ mod tests {
         }
 
         #[test]
+        fn parts_stand_between_their_row_and_the_next(a in key(), b in key(), number: u32) {
+            let (row, next) = (encode(&a), encode(&b));
+            prop_assert_eq!(decode(&part(&row, number)), None);
+            prop_assert!(part(&row, number) > row && part(&row, number) < behind(&row));
+            if a < b {
+                prop_assert!(behind(&row) <= next);
+            }
+        }
+
+        #[test]
         fn any_bytes_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..24)) {
             if let Some(key) = decode(&bytes) {
-                prop_assert!(decode(&encode(&key)).is_some());
+                prop_assert_eq!(encode(&key), bytes);
             }
         }
     }

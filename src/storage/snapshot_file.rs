@@ -6,9 +6,8 @@
 //! ```
 //! Numbers are little-endian; the checksum is over everything before it. A file is verified whole before any of it is used.
 
+use super::Config;
 use super::store::{StorageError, Store};
-use super::{Config, schema};
-use crate::state::RowKey;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -35,6 +34,8 @@ pub struct Header {
 }
 
 pub const FORMAT: u16 = 1;
+/// How the name of a file ends that is not whole yet.
+const UNFINISHED: &str = "part";
 
 /// Counts and checksums what goes through.
 struct Summed<W> {
@@ -66,7 +67,7 @@ impl Writer {
     pub fn create(folder: &Path, header: &Header) -> Result<Self, StorageError> {
         fs::create_dir_all(folder).map_err(StorageError::io(folder))?;
         let path = folder.join(format!("{:020}.snapshot", header.applied));
-        let temporary = path.with_extension("part");
+        let temporary = path.with_extension(UNFINISHED);
         let open = || {
             let file = BufWriter::with_capacity(1 << 16, File::create(&temporary)?);
             let mut summed = Summed {
@@ -96,6 +97,13 @@ impl Writer {
             self.stream.write_all(value)
         };
         write().map_err(StorageError::io(&self.temporary))
+    }
+
+    /// Removes what has been written.
+    pub fn abandon(self) {
+        if let Err(error) = fs::remove_file(&self.temporary) {
+            tracing::warn!(%error, path = %self.temporary.display(), "an unfinished snapshot cannot be removed");
+        }
     }
 
     /// The file is durable under its own name when this returns; its length.
@@ -214,23 +222,6 @@ pub fn rows(
     }
 }
 
-/// Typed rows of a verified file.
-pub fn typed_rows(
-    path: &Path,
-    mut each: impl FnMut(RowKey, &[u8]) -> Result<(), StorageError>,
-) -> Result<Header, StorageError> {
-    rows(path, |key, value| {
-        if key == schema::META {
-            return Ok(());
-        }
-        let row = schema::decode(&key);
-        each(
-            row.ok_or_else(|| StorageError::damaged(path, format!("unknown key {key:02x?}")))?,
-            &value,
-        )
-    })
-}
-
 /// Fills a fresh folder with a verified snapshot; durable when it returns.
 pub fn restore(path: &Path, folder: &Path, config: &Config) -> Result<(Store, Header), StorageError> {
     verify(path)?;
@@ -252,24 +243,35 @@ pub fn restore(path: &Path, folder: &Path, config: &Config) -> Result<(Store, He
     Ok((store, header))
 }
 
-/// The snapshots of a folder, newest first; unfinished ones are removed.
+/// The snapshots of a folder, newest first.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>, StorageError> {
-    let mut found = Vec::new();
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-        Err(error) => return Err(StorageError::io(folder)(error)),
-    };
-    for entry in entries {
-        let path = entry.map_err(StorageError::io(folder))?.path();
-        match path.extension().and_then(|end| end.to_str()) {
-            Some("snapshot") => found.push(path),
-            Some("part") => fs::remove_file(&path).map_err(StorageError::io(&path))?,
-            _ => {}
-        }
-    }
+    let mut found = with_end(folder, "snapshot")?;
     found.sort();
     found.reverse();
+    Ok(found)
+}
+
+/// Removes what was being written or received when the node stopped. Only while nothing of it is under way.
+pub fn remove_unfinished(folder: &Path) -> Result<(), StorageError> {
+    for path in with_end(folder, UNFINISHED)? {
+        fs::remove_file(&path).map_err(StorageError::io(&path))?;
+    }
+    Ok(())
+}
+
+fn with_end(folder: &Path, end: &str) -> Result<Vec<PathBuf>, StorageError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StorageError::io(folder)(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(StorageError::io(folder))?.path();
+        if path.extension().is_some_and(|known| known == end) {
+            found.push(path);
+        }
+    }
     Ok(found)
 }
 
@@ -302,7 +304,7 @@ mod tests {
     fn what_is_written_is_restored() {
         let folder = tempfile::tempdir().unwrap();
         let path = file(folder.path());
-        assert_eq!(list(folder.path()).unwrap(), std::slice::from_ref(&path));
+        assert_eq!(list(folder.path()).unwrap(), vec![path.clone()]);
         let (store, header) = restore(&path, &folder.path().join("state"), &Config::default()).unwrap();
         assert_eq!(
             (header.applied, store.meta().unwrap().unwrap().as_ref()),
@@ -311,7 +313,7 @@ mod tests {
         assert_eq!(store.get(&RowKey::User(49)).unwrap().unwrap(), vec![49; 147]);
         let mut count = 0;
         rows(&path, |_, _| {
-            let _: () = count += 1;
+            count += 1;
             Ok(())
         })
         .unwrap();

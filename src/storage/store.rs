@@ -5,12 +5,13 @@
 
 use super::{Config, schema};
 use crate::model::{Number, Position, Priority};
-use crate::state::{Row, RowKey};
+use crate::state::RowKey;
 use bytes::Bytes;
 use std::fs::File;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -38,16 +39,19 @@ impl StorageError {
     }
 }
 
-/// Values up to here are one row of sled: larger pages would go to files that sled never syncs.
-const PART_BYTES: usize = 64 << 10;
+/// Values up to here are one row of sled. It keeps up to 17 rows on a page, and at least one page in each of the 256 shards of its
+/// cache, whatever its capacity: with rows of 64 KiB that was 370 MiB here, with these 110.
+pub(super) const PART_BYTES: usize = 16 << 10;
+/// A page larger than a quarter of this would go to a file that sled never syncs.
+const SEGMENT_BYTES: usize = 4 << 20;
 /// The first byte of a stored value: the whole, or a count of parts that follow under longer keys.
-const WHOLE: u8 = 0;
-const PARTS: u8 = 1;
+pub(super) const WHOLE: u8 = 0;
+pub(super) const PARTS: u8 = 1;
 
 /// An open sled folder; clones share it.
 #[derive(Clone)]
 pub struct Store {
-    tree: sled::Tree,
+    pub(super) tree: sled::Tree,
     db: sled::Db,
     file: Arc<File>,
     folder: Arc<PathBuf>,
@@ -56,13 +60,13 @@ pub struct Store {
 impl Store {
     /// Opens or creates the folder; gives up after `config.open_deadline`.
     pub fn open(folder: &Path, config: &Config) -> Result<Self, StorageError> {
-        let (done, opened) = crossbeam_channel::bounded(1);
+        let (done, opened) = mpsc::sync_channel(1);
         let (path, cache) = (folder.to_owned(), config.sled_cache.0);
         let open = move || {
             let result = std::panic::catch_unwind(|| {
                 sled::Config::new()
                     .path(&path)
-                    .segment_size(16 << 20)
+                    .segment_size(SEGMENT_BYTES)
                     .cache_capacity(cache)
                     .flush_every_ms(None)
                     .open()
@@ -95,6 +99,9 @@ impl Store {
             file: Arc::new(file),
             folder: Arc::new(folder.to_owned()),
         };
+        if store.guarded(|| Ok(store.tree.contains_key(schema::TORN)?))? {
+            return Err(StorageError::damaged(folder, "the node stopped within a large batch"));
+        }
         store.sync_names()?;
         Ok(store)
     }
@@ -124,30 +131,35 @@ impl Store {
 
     /// What the last batch carried beside its rows.
     pub fn meta(&self) -> Result<Option<Bytes>, StorageError> {
-        self.value(schema::META)
+        self.guarded(|| self.value(schema::META))
+    }
+
+    /// The index that the rows stand at: whoever writes `meta` puts it first, as a little-endian u64. 0 before the first batch.
+    pub fn applied(&self) -> Result<u64, StorageError> {
+        let Some(meta) = self.meta()? else { return Ok(0) };
+        let index = meta.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        index.ok_or_else(|| StorageError::damaged(&self.folder, "the last batch names no index"))
     }
 
     /// All rows in the order of their keys.
     pub fn scan(&self, mut each: impl FnMut(RowKey, Bytes) -> Result<(), StorageError>) -> Result<(), StorageError> {
-        self.scan_raw(&[], |key, value| {
-            if key == schema::META {
-                return Ok(());
-            }
-            let row = schema::decode(key);
-            each(
-                row.ok_or_else(|| StorageError::damaged(&self.folder, format!("unknown key {key:02x?}")))?,
-                value,
-            )
-        })
+        let scan = || {
+            self.scan_some(&[], |key, value| {
+                if key == schema::META {
+                    return Ok(true);
+                }
+                let row = schema::decode(key);
+                let row = row.ok_or_else(|| StorageError::damaged(&self.folder, format!("unknown key {key:02x?}")))?;
+                each(row, value).map(|()| true)
+            })
+        };
+        self.guarded(scan).map(drop)
     }
 
-    fn scan_raw(
-        &self,
-        from: &[u8],
-        mut each: impl FnMut(&[u8], Bytes) -> Result<(), StorageError>,
-    ) -> Result<(), StorageError> {
-        self.scan_some(from, |key, value| each(key, value).map(|()| true))
-            .map(drop)
+    /// sled may panic on damage that it meets while reading.
+    fn guarded<T>(&self, read: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
+        let caught = std::panic::catch_unwind(AssertUnwindSafe(read));
+        caught.unwrap_or_else(|_| Err(StorageError::damaged(&self.folder, "reading it panicked")))
     }
 
     /// Rows from `from` on, parts joined, for as long as `each` wants more; `true` when there are no more.
@@ -159,7 +171,7 @@ impl Store {
         let mut rows = self.tree.range(from.to_vec()..);
         while let Some(row) = rows.next() {
             let (key, value) = row?;
-            let value = self.join(&key, &value, || rows.next().map(|part| part.map(|(_, value)| value)))?;
+            let value = self.join(&key, &value, || rows.next())?;
             if !each(&key, value)? {
                 return Ok(false);
             }
@@ -172,7 +184,7 @@ impl Store {
         &self,
         key: &[u8],
         value: &[u8],
-        mut next: impl FnMut() -> Option<sled::Result<sled::IVec>>,
+        mut next: impl FnMut() -> Option<sled::Result<(sled::IVec, sled::IVec)>>,
     ) -> Result<Bytes, StorageError> {
         let damaged = || StorageError::damaged(&self.folder, format!("the value of key {key:02x?} is not whole"));
         match value.split_first().ok_or_else(damaged)? {
@@ -180,8 +192,12 @@ impl Store {
             (&PARTS, count) => {
                 let count = u32::from_be_bytes(count.try_into().map_err(|_| damaged())?);
                 let mut joined = Vec::new();
-                for _ in 0..count {
-                    joined.extend_from_slice(&next().ok_or_else(damaged)??);
+                for number in 0..count {
+                    let (name, part) = next().ok_or_else(damaged)??;
+                    if name != schema::part(key, number) {
+                        return Err(damaged());
+                    }
+                    joined.extend_from_slice(&part);
                 }
                 Ok(joined.into())
             }
@@ -193,17 +209,12 @@ impl Store {
         let Some(value) = self.tree.get(key)? else {
             return Ok(None);
         };
-        let mut part = 0;
-        let next = || {
-            let found = self.tree.get(part_key(key, part)).transpose();
-            part += 1;
-            found
-        };
-        self.join(key, &value, next).map(Some)
+        let mut parts = self.tree.range(schema::part(key, 0)..);
+        self.join(key, &value, || parts.next()).map(Some)
     }
 
     pub fn get(&self, key: &RowKey) -> Result<Option<Bytes>, StorageError> {
-        self.value(&schema::encode(key))
+        self.guarded(|| self.value(&schema::encode(key)))
     }
 
     /// Journal rows of one priority in order: the one that may hold `position` and those after it, `rows_max` at most.
@@ -214,129 +225,58 @@ impl Store {
         rows_max: usize,
     ) -> Result<Vec<(Position, Bytes)>, StorageError> {
         let key = |position| schema::encode(&RowKey::Journal(priority, position));
-        let mut before = self.tree.range(key(0)..=key(position)).rev();
-        let first = loop {
-            let Some(row) = before.next() else { break position };
-            // Parts of a large row stand behind it.
-            if let Some(RowKey::Journal(_, first)) = schema::decode(&row?.0) {
-                break first;
-            }
-        };
-        let mut found = Vec::new();
-        let mut rows = self.tree.range(key(first)..=key(Position::MAX));
-        while found.len() < rows_max
-            && let Some(row) = rows.next()
-        {
-            let (key, value) = row?;
-            let Some(RowKey::Journal(_, first)) = schema::decode(&key) else {
-                continue;
+        self.guarded(|| {
+            let mut before = self.tree.range(key(0)..=key(position)).rev();
+            let from = match before.next() {
+                // The last part of a large row stands in for it.
+                Some(row) => journal_row(&row?.0).to_vec(),
+                None => key(position),
             };
-            found.push((
-                first,
-                self.join(&key, &value, || rows.next().map(|part| part.map(|(_, value)| value)))?,
-            ));
+            let mut found = Vec::new();
+            let mut rows = self.tree.range(from..=key(Position::MAX));
+            while found.len() < rows_max
+                && let Some(row) = rows.next()
+            {
+                let (key, value) = row?;
+                found.push((self.first_of(&key)?, self.join(&key, &value, || rows.next())?));
+            }
+            Ok(found)
+        })
+    }
+
+    fn first_of(&self, key: &[u8]) -> Result<Position, StorageError> {
+        match schema::decode(key) {
+            Some(RowKey::Journal(_, first)) => Ok(first),
+            _ => Err(StorageError::damaged(
+                &self.folder,
+                format!("{key:02x?} is no key of the journal"),
+            )),
         }
-        Ok(found)
     }
 
     /// Late receipts of one broadcast, oldest first.
     pub fn ledger_late(&self, number: Number) -> Result<Vec<(RowKey, Bytes)>, StorageError> {
+        let prefix = schema::late_of(number);
         let mut found = Vec::new();
-        for row in self.tree.scan_prefix(schema::late_of(number)) {
-            let (key, _) = row?;
-            if let (Some(row), Some(value)) = (schema::decode(&key), self.value(&key)?) {
-                found.push((row, value));
-            }
-        }
+        let collect = |key: &[u8], value| {
+            let row = schema::decode(key).filter(|_| key.starts_with(&prefix));
+            let is_one = row.is_some();
+            found.extend(row.map(|row| (row, value)));
+            Ok(is_one)
+        };
+        self.guarded(|| self.scan_some(&prefix, collect))?;
         Ok(found)
     }
-
-    /// Writes rows and what goes with them in one batch: all of it or nothing survives a crash.
-    pub(super) fn write(&self, rows: &[Row], meta: &[u8]) -> Result<(), StorageError> {
-        let mut batch = sled::Batch::default();
-        for row in rows {
-            self.put(&mut batch, &schema::encode(&row.key), row.value.as_deref())?;
-        }
-        self.put(&mut batch, schema::META, Some(meta))?;
-        self.tree.apply_batch(batch)?;
-        Ok(())
-    }
-
-    /// A restored row: its key as the snapshot has it.
-    pub(super) fn write_raw<'a>(&self, rows: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<(), StorageError> {
-        let mut batch = sled::Batch::default();
-        for (key, value) in rows {
-            self.put(&mut batch, key, Some(value))?;
-        }
-        self.tree.apply_batch(batch)?;
-        Ok(())
-    }
-
-    fn put(&self, batch: &mut sled::Batch, key: &[u8], value: Option<&[u8]>) -> Result<(), StorageError> {
-        let parts = value.map_or(0, |value| {
-            if value.len() > PART_BYTES {
-                value.len().div_ceil(PART_BYTES)
-            } else {
-                0
-            }
-        });
-        if may_have_parts(key) {
-            self.remove_parts(batch, key, parts)?;
-        }
-        match value {
-            None => batch.remove(key),
-            Some(value) if parts == 0 => {
-                let mut whole = Vec::with_capacity(value.len() + 1);
-                whole.push(WHOLE);
-                whole.extend_from_slice(value);
-                batch.insert(key, whole);
-            }
-            Some(value) => {
-                let mut head = vec![PARTS];
-                head.extend((parts as u32).to_be_bytes());
-                batch.insert(key, head);
-                for (part, bytes) in value.chunks(PART_BYTES).enumerate() {
-                    batch.insert(part_key(key, part as u32), bytes);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Parts of the value before that the new one does not overwrite.
-    fn remove_parts(&self, batch: &mut sled::Batch, key: &[u8], from: usize) -> Result<(), StorageError> {
-        let Some(known) = self.tree.get(key)? else {
-            return Ok(());
-        };
-        if let Some((&PARTS, count)) = known.split_first()
-            && let Ok(count) = count.try_into().map(u32::from_be_bytes)
-        {
-            (from as u32..count).for_each(|part| batch.remove(part_key(key, part)));
-        }
-        Ok(())
-    }
 }
 
-/// Rows that are written once, or never grow large, need no look at what was there before.
-fn may_have_parts(key: &[u8]) -> bool {
-    !matches!(
-        key.first(),
-        Some(&(schema::JOURNAL | 0x01 | 0x05..=0x0A | 0x0E | 0x0F)) | None
-    )
-}
-
-/// Parts stand right behind their row: its key, `FF`, and the part's number. No row's key is another's with `FF` behind it,
-/// since texts are UTF-8 and numbers have a fixed length.
-fn part_key(key: &[u8], part: u32) -> Vec<u8> {
-    let mut name = key.to_vec();
-    name.push(0xFF);
-    name.extend(part.to_be_bytes());
-    name
+/// The row of a key of the journal that may be that of a part.
+fn journal_row(key: &[u8]) -> &[u8] {
+    schema::row_of_part(key, schema::JOURNAL_KEY_BYTES).unwrap_or(key)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, PART_BYTES, Store};
+    use super::{Config, PART_BYTES, Store, schema};
     use crate::model::Priority;
     use crate::state::{Row, RowKey};
     use bytes::Bytes;
@@ -361,12 +301,11 @@ mod tests {
             store.write(&rows, b"meta").unwrap();
             assert_eq!(store.get(&RowKey::Presence(1)).unwrap().unwrap().len(), bytes);
             let mut seen = Vec::new();
-            store
-                .scan(|key, value| {
-                    let _: () = seen.push((key, value.len()));
-                    Ok(())
-                })
-                .unwrap();
+            let scan = store.scan(|key, value| {
+                seen.push((key, value.len()));
+                Ok(())
+            });
+            scan.unwrap();
             let expected = [
                 (RowKey::Presence(1), bytes),
                 (RowKey::Presence(2), 9),
@@ -385,6 +324,37 @@ mod tests {
             .unwrap();
         assert_eq!(store.get(&RowKey::Presence(1)).unwrap(), None);
         assert_eq!(store.tree.len(), 3);
+    }
+
+    #[test]
+    fn a_large_row_keeps_its_parts_from_a_neighbour_whose_id_begins_alike() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("s"), &Config::default()).unwrap();
+        let (short, long) = (RowKey::Segment("s".into()), RowKey::Segment("s1".into()));
+        store
+            .write(&[row(short.clone(), 2 * PART_BYTES), row(long.clone(), 5)], b"")
+            .unwrap();
+        let mut seen = Vec::new();
+        let scan = store.scan(|key, value| {
+            seen.push((key, value.len()));
+            Ok(())
+        });
+        scan.unwrap();
+        assert_eq!(seen, [(short.clone(), 2 * PART_BYTES), (long, 5)]);
+        store.write(&[row(short.clone(), 1)], b"").unwrap();
+        assert_eq!(store.get(&short).unwrap().unwrap().len(), 1);
+        assert_eq!(store.tree.len(), 3);
+    }
+
+    #[test]
+    fn a_row_without_all_of_its_parts_is_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("s"), &Config::default()).unwrap();
+        store.write(&[row(RowKey::Presence(1), 3 * PART_BYTES)], b"").unwrap();
+        let part = schema::part(&schema::encode(&RowKey::Presence(1)), 1);
+        store.tree.remove(part).unwrap();
+        assert!(store.get(&RowKey::Presence(1)).is_err());
+        assert!(store.scan(|_, _| Ok(())).is_err());
     }
 
     #[test]

@@ -3,19 +3,18 @@
 //! The first write or sync that fails ends the process: what the page cache holds after that is anybody's guess, and the log
 //! has everything.
 
-use super::snapshot_file::{FORMAT, Header, Writer};
+use super::Config;
+use super::frozen::{Frozen, Reply};
 use super::store::{StorageError, Store};
-use super::{Config, schema};
 use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::state::Row;
 use bytes::Bytes;
-use crossbeam::{Receiver, RecvTimeoutError, Sender, bounded};
-use crossbeam_channel as crossbeam;
-use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -37,22 +36,19 @@ pub struct SnapshotInfo {
 }
 
 enum Order {
-    Sync(Sender<u64>),
-    Snapshot(PathBuf, Sender<Result<SnapshotInfo, StorageError>>),
+    Sync(SyncSender<u64>),
+    Snapshot(PathBuf, Reply),
     /// A restored store takes the place of this one; what was dirty belongs to the state before.
-    Replace(Store, u64, Sender<()>),
-    Stop(Sender<()>),
+    Replace(Store, u64, SyncSender<()>),
+    Stop(SyncSender<()>),
 }
 
 /// Orders that may wait for the thread.
 const ORDERS_MAX: usize = 16;
-/// Rows of one slice of a snapshot.
-const SLICE_ROWS: usize = 2_000;
-const SLICE_BYTES: usize = 4 << 20;
 /// The exit code when the disk fails (`EX_IOERR`).
 pub const DISK_FAILED: i32 = 74;
 
-/// Ends the process: the disk has failed.
+/// Ends the process: the disk has failed, or sled has panicked over what it found there.
 pub fn disk_failed(what: &str, error: &dyn std::error::Error) -> ! {
     tracing::error!(%error, "{what} failed: the node stops; what it acknowledged is in the log");
     std::process::exit(DISK_FAILED)
@@ -61,7 +57,7 @@ pub fn disk_failed(what: &str, error: &dyn std::error::Error) -> ! {
 /// The running thread; clones share it.
 #[derive(Clone)]
 pub struct WriteBehind {
-    orders: Sender<Order>,
+    orders: SyncSender<Order>,
     stored: Arc<AtomicU64>,
     thread: Arc<parking_lot::Mutex<Option<JoinHandle<()>>>>,
 }
@@ -72,11 +68,10 @@ type Committed = Box<dyn FnMut(u64) + Send>;
 impl WriteBehind {
     /// `take` is called once per tick; `None` when nothing changed. `committed` is told each batch's applied index.
     pub fn start(store: Store, config: &Config, take: Take, committed: Committed) -> Result<Self, StorageError> {
-        let (orders, waiting) = bounded(ORDERS_MAX);
-        // Until the first batch, the store stands where the last run left it.
+        let (orders, waiting) = sync_channel(ORDERS_MAX);
+        // A snapshot before the first batch says where the store stands too.
         let meta = store.meta()?.unwrap_or_default();
-        let index = meta.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let stored = Arc::new(AtomicU64::new(index));
+        let stored = Arc::new(AtomicU64::new(store.applied()?));
         let folder = store.folder().to_owned();
         let every = config.write_behind_every.0;
         let writer = Loop {
@@ -85,11 +80,13 @@ impl WriteBehind {
             committed,
             stored: stored.clone(),
             meta,
-            scan: None,
+            frozen: None,
         };
-        let thread = std::thread::Builder::new()
-            .name("write-behind".into())
-            .spawn(move || writer.run(&waiting, every));
+        let thread = std::thread::Builder::new().name("write-behind".into()).spawn(move || {
+            if std::panic::catch_unwind(AssertUnwindSafe(|| writer.run(&waiting, every))).is_err() {
+                disk_failed("writing behind", &stopped());
+            }
+        });
         let thread = thread.map_err(StorageError::io(&folder))?;
         Ok(Self {
             orders,
@@ -103,8 +100,8 @@ impl WriteBehind {
         self.stored.load(Ordering::Acquire)
     }
 
-    fn order<T>(&self, order: impl FnOnce(Sender<T>) -> Order) -> Option<T> {
-        let (reply, answer) = bounded(1);
+    fn order<T>(&self, order: impl FnOnce(SyncSender<T>) -> Order) -> Option<T> {
+        let (reply, answer) = sync_channel(1);
         self.orders.send(order(reply)).ok()?;
         answer.recv().ok()
     }
@@ -151,24 +148,14 @@ struct Loop {
     stored: Arc<AtomicU64>,
     /// What the last batch carried, for the header of a snapshot.
     meta: Bytes,
-    scan: Option<Scan>,
-}
-
-/// A snapshot being built: rows from `next` on are still to come; rows that changed since it began are in `aside` as they were.
-struct Scan {
-    writer: Writer,
-    applied: u64,
-    meta: Bytes,
-    next: Vec<u8>,
-    aside: BTreeMap<Vec<u8>, Option<Bytes>>,
-    reply: Sender<Result<SnapshotInfo, StorageError>>,
+    frozen: Option<Frozen>,
 }
 
 impl Loop {
     fn run(mut self, orders: &Receiver<Order>, every: Duration) {
         let mut due = clock::now() + every;
         loop {
-            let wait = if self.scan.is_some() {
+            let wait = if self.frozen.is_some() {
                 Duration::ZERO
             } else {
                 clock::left(due)
@@ -181,7 +168,9 @@ impl Loop {
                 }
                 Ok(Order::Snapshot(folder, reply)) => self.begin(&folder, reply),
                 Ok(Order::Replace(store, applied, reply)) => {
-                    self.scan = None;
+                    if let Some(frozen) = self.frozen.take() {
+                        frozen.abandon();
+                    }
                     self.store = store;
                     self.meta = self.store.meta().ok().flatten().unwrap_or_default();
                     self.stored.store(applied, Ordering::Release);
@@ -199,7 +188,7 @@ impl Loop {
                 self.batch();
                 due = clock::now() + every;
             }
-            self.slice();
+            self.frozen = self.frozen.take().and_then(|frozen| frozen.advance(&self.store));
         }
     }
 
@@ -215,7 +204,11 @@ impl Loop {
             return;
         };
         let start = clock::now();
-        if let Err(error) = self.set_aside(&rows).and_then(|()| self.store.write(&rows, &meta)) {
+        let kept = match &mut self.frozen {
+            Some(frozen) => frozen.keep_aside(&self.store, &rows),
+            None => Ok(()),
+        };
+        if let Err(error) = kept.and_then(|()| self.store.write(&rows, &meta)) {
             disk_failed("writing to the store", &error);
         }
         self.meta = meta;
@@ -226,105 +219,14 @@ impl Loop {
         (self.committed)(applied);
     }
 
-    /// Keeps the snapshot's view: rows that are about to change and have not been written to it yet.
-    fn set_aside(&mut self, rows: &[Row]) -> Result<(), StorageError> {
-        let Some(scan) = &mut self.scan else { return Ok(()) };
-        for row in rows {
-            let key = schema::encode(&row.key);
-            if key >= scan.next && !scan.aside.contains_key(&key) {
-                let before = self.store.get(&row.key)?;
-                scan.aside.insert(key, before);
-            }
-        }
-        Ok(())
-    }
-
-    fn begin(&mut self, folder: &Path, reply: Sender<Result<SnapshotInfo, StorageError>>) {
-        if self.scan.is_some() {
+    fn begin(&mut self, folder: &Path, reply: Reply) {
+        if self.frozen.is_some() {
+            // Whoever asked may have gone.
             let _ = reply.send(Err(StorageError::damaged(folder, "another snapshot is being built")));
             return;
         }
         self.batch();
-        let applied = self.stored.load(Ordering::Acquire);
-        let header = Header {
-            format: FORMAT,
-            applied,
-            meta: self.meta.clone(),
-        };
-        match Writer::create(folder, &header) {
-            Ok(writer) => {
-                let (next, meta) = (schema::encode(&crate::state::RowKey::Counters), header.meta);
-                self.scan = Some(Scan {
-                    writer,
-                    applied,
-                    meta,
-                    next,
-                    aside: BTreeMap::new(),
-                    reply,
-                });
-            }
-            Err(error) => drop(reply.send(Err(error))),
-        }
-    }
-
-    fn slice(&mut self) {
-        let Some(mut scan) = self.scan.take() else { return };
-        match scan.slice(&self.store) {
-            Ok(false) => self.scan = Some(scan),
-            Ok(true) => {
-                let Scan {
-                    writer,
-                    applied,
-                    meta,
-                    reply,
-                    ..
-                } = scan;
-                let finished = writer.finish().map(|(path, bytes)| SnapshotInfo {
-                    path,
-                    applied,
-                    meta,
-                    bytes,
-                });
-                METRICS.snapshots.inc();
-                let _ = reply.send(finished);
-            }
-            Err(error) => drop(scan.reply.send(Err(error))),
-        }
-    }
-}
-
-impl Scan {
-    /// Writes some rows; `true` when all are written.
-    fn slice(&mut self, store: &Store) -> Result<bool, StorageError> {
-        let (mut rows, mut bytes) = (0, 0);
-        let mut last = None;
-        let full = store.scan_some(&self.next, |key, value| {
-            match self.aside.remove(key) {
-                Some(None) => {}
-                Some(Some(before)) => self.writer.row(key, &before)?,
-                None => self.writer.row(key, &value)?,
-            }
-            rows += 1;
-            bytes += value.len();
-            last = Some(key.to_vec());
-            Ok(rows < SLICE_ROWS && bytes < SLICE_BYTES)
-        })?;
-        if let Some(mut next) = last {
-            // Right behind the row and all of its parts.
-            next.extend([0xFF; 6]);
-            self.next = next;
-        }
-        if !full {
-            return Ok(false);
-        }
-        // Rows that were removed since it began.
-        for (key, before) in std::mem::take(&mut self.aside) {
-            if let Some(before) = before {
-                self.writer.row(&key, &before)?;
-            }
-        }
-        self.writer.row(schema::META, &self.meta)?;
-        Ok(true)
+        self.frozen = Frozen::begin(folder, self.stored.load(Ordering::Acquire), self.meta.clone(), reply);
     }
 }
 
@@ -333,8 +235,8 @@ mod tests {
     use super::{Batch, WriteBehind};
     use crate::base::clock;
     use crate::state::{Row, RowKey};
-    use crate::storage::snapshot_file::restore;
-    use crate::storage::{Config, Store};
+    use crate::storage::snapshot_file::{restore, rows};
+    use crate::storage::{Config, Store, schema};
     use bytes::Bytes;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -346,6 +248,20 @@ mod tests {
             key: RowKey::User(number),
             value: (!gone).then(|| Bytes::from(vec![version as u8; 2_000])),
         }
+    }
+
+    #[test]
+    fn a_reopened_store_is_known_to_stand_where_it_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::default();
+        let store = Store::open(&folder.path().join("state"), &config).unwrap();
+        store.write(&[row(1, 1)], &77u64.to_le_bytes()).unwrap();
+        let write_behind = WriteBehind::start(store, &config, Box::new(|| None), Box::new(|_| {})).unwrap();
+        assert_eq!((write_behind.stored(), write_behind.sync().unwrap()), (77, 77));
+        let info = write_behind.snapshot(folder.path()).unwrap();
+        assert_eq!((info.applied, info.meta.as_ref()), (77, &77u64.to_le_bytes()[..]));
+        write_behind.stop();
+        assert!(write_behind.sync().is_err());
     }
 
     #[test]
@@ -379,6 +295,13 @@ mod tests {
             "batches went on meanwhile"
         );
         write_behind.stop();
+        let mut before = Vec::new();
+        rows(&info.path, |key, _| {
+            assert!(key == schema::META || key > before, "rows stand in order");
+            before = key;
+            Ok(())
+        })
+        .unwrap();
         let (restored, header) = restore(&info.path, &folder.path().join("again"), &config).unwrap();
         assert_eq!(header.meta, info.applied.to_le_bytes().as_slice());
         for number in 0..5_000 {

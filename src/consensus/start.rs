@@ -155,12 +155,20 @@ pub async fn start(
 
 /// Rows into memory, and the thread that writes them behind.
 pub(super) fn open_state(
-    layout: Layout,
+    mut layout: Layout,
     storage: crate::storage::Config,
     watcher: Arc<dyn Applied>,
 ) -> Result<Arc<Shared>, ConsensusError> {
+    let replica = match Replica::load(&layout.store) {
+        Ok(replica) => replica,
+        Err(error) => {
+            tracing::error!(%error, "the store opens but cannot be read: it is put aside and rebuilt from snapshot and log");
+            let rebuilt = layout.rebuild(error.to_string(), &storage);
+            rebuilt.map_err(|error| ConsensusError::Refused(error.to_string()))?;
+            Replica::load(&layout.store).map_err(failed("the state cannot be loaded"))?
+        }
+    };
     let store = layout.store.clone();
-    let replica = Replica::load(&store).map_err(failed("the state cannot be loaded"))?;
     let newest = snapshot_file::list(&layout.snapshots()).unwrap_or_default();
     let newest = newest.into_iter().find_map(|path| SnapshotFile::open(path).ok());
     let log_time = replica.state.log_time();

@@ -1,7 +1,7 @@
 //! P2: the disks of all three nodes lose power within 10 ms, under load; nothing acknowledged is lost, and all serve again.
 //!
-//! `CAMPANILE_POWER_CUT`: `auto` (the default) runs where it can and says `skipped` where not; `require` fails where it can't;
-//! `off` skips. `CAMPANILE_ROUNDS` is how often the power is cut (3).
+//! `CAMPANILE_POWER_CUT`: `auto` runs where it can and says `skipped` where not; `require` fails where it can't; `off` (the
+//! default: this takes a minute and root) skips. `CAMPANILE_ROUNDS` is how often the power is cut (3).
 
 use super::disk::{Disk, can_cut, cut};
 use super::harness::cluster::SERVING_WITHIN;
@@ -30,9 +30,9 @@ fn say(text: &str) {
 
 #[test]
 fn power_cut_of_all_three_loses_nothing_acknowledged() {
-    let wish = setting("CAMPANILE_POWER_CUT").unwrap_or_else(|| "auto".into());
+    let wish = setting("CAMPANILE_POWER_CUT").unwrap_or_else(|| "off".into());
     if wish == "off" {
-        return say("skipped, NOT RUN: CAMPANILE_POWER_CUT=off");
+        return say("skipped, NOT RUN: it is asked for with CAMPANILE_POWER_CUT=auto");
     }
     match can_cut() {
         Ok(()) => {}

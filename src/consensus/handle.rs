@@ -1,7 +1,7 @@
 //! The one door to the replicated state: propose a command, read what is applied, ask who leads.
 
 use super::network::Peers;
-use super::packer::{Progress, Waiting};
+use super::packer::{Item, Progress, Waiting};
 use super::rpc;
 use super::state_machine::Shared;
 use super::types::Raft;
@@ -80,7 +80,7 @@ pub struct Handle {
     pub(super) shared: Arc<Shared>,
     pub(super) raft: Raft,
     pub(super) peers: Arc<Peers>,
-    pub(super) waiting: mpsc::Sender<Waiting>,
+    pub(super) waiting: mpsc::Sender<Item>,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) disk_full: watch::Receiver<bool>,
 }
@@ -106,7 +106,7 @@ impl Handle {
             progress: progress.clone(),
             reply,
         };
-        self.waiting.try_send(waiting).map_err(|error| match error {
+        self.waiting.try_send(Item::One(waiting)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 crate::metrics::METRICS
                     .limits_hit

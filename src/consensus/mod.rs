@@ -39,7 +39,8 @@ pub struct Config {
     pub election_timeout_min: Span,
     pub election_timeout_max: Span,
     pub heartbeat: Span,
-    /// How long the log writer waits for more entries before it syncs, in microseconds (0 does not batch).
+    /// How long the log writer waits for more entries before it syncs, in microseconds. Entries that come during a sync share the
+    /// next one without any wait; measured here, 100 µs only made each publish later.
     pub log_flush_wait_us: u64,
     /// Size of one file of the log.
     pub log_chunk: Size,
@@ -71,11 +72,11 @@ impl Default for Config {
             election_timeout_min: Span::millis(300),
             election_timeout_max: Span::millis(600),
             heartbeat: Span::millis(100),
-            log_flush_wait_us: 100,
+            log_flush_wait_us: 0,
             log_chunk: Size::mib(64),
-            pack_commands_max: 256,
-            pack_bytes_max: Size::kib(64),
-            packs_in_flight_max: 4,
+            pack_commands_max: 512,
+            pack_bytes_max: Size::kib(256),
+            packs_in_flight_max: 2,
             waiting_max: 16_384,
         }
     }

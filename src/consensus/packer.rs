@@ -1,4 +1,5 @@
-//! Commands that wait together travel together: into one log entry on the leader, in one request to it from a follower.
+//! Commands that wait together travel together: into one log entry on the leader, in one request to it from a follower. What
+//! a follower has passed on stands in the leader's queue like its own, so that it shares entries too.
 //!
 //! No timer: an idle packer sends at once; what comes while entries are in flight shares the next one.
 
@@ -21,11 +22,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// Between tries of commands that found no leader.
 const RETRY_EVERY: Duration = Duration::from_millis(20);
+/// Room for a usual entry; a larger one grows.
+const ENTRY_BYTES: usize = 4 << 10;
 /// A command whose outcome is unknown is proposed again after this: publishes carry keys, the rest repeats harmlessly.
 const UNKNOWN_AFTER: Duration = Duration::from_millis(50);
-
-/// A follower's request holds as much as this many entries.
-const FORWARD_PACKS: usize = 4;
 
 const WAITING: u8 = 0;
 const PROPOSED: u8 = 1;
@@ -73,6 +73,51 @@ impl Waiting {
     }
 }
 
+/// Commands that a follower has passed on, in its order; they stay together.
+pub struct Group {
+    /// With their deadlines.
+    commands: Vec<(Bytes, Instant)>,
+    reply: oneshot::Sender<Forwarded>,
+}
+
+/// What stands in the queue.
+pub enum Item {
+    One(Waiting),
+    Group(Group),
+}
+
+impl Item {
+    fn commands(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Group(group) => group.commands.len(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::One(waiting) => waiting.command.len(),
+            Self::Group(group) => group.commands.iter().map(|(command, _)| command.len()).sum(),
+        }
+    }
+}
+
+/// What shares one entry or one request: this node's own commands, then those of others.
+#[derive(Default)]
+struct Parcel {
+    own: Vec<Waiting>,
+    groups: Vec<Group>,
+}
+
+impl Parcel {
+    fn push(&mut self, item: Item) {
+        match item {
+            Item::One(waiting) => self.own.push(waiting),
+            Item::Group(group) => self.groups.push(group),
+        }
+    }
+}
+
 /// The leader's log time: its wall clock at election, moved on by the monotonic clock, never behind what was applied.
 #[derive(Debug)]
 struct LogTime {
@@ -88,7 +133,7 @@ pub struct Packer {
     pub config: Config,
     pub leadership: watch::Receiver<Leadership>,
     /// What has to be tried again comes back through here.
-    pub again: mpsc::Sender<Waiting>,
+    pub again: mpsc::Sender<Item>,
     time: Mutex<LogTime>,
 }
 
@@ -99,7 +144,7 @@ impl Packer {
         peers: Arc<Peers>,
         config: Config,
         leadership: watch::Receiver<Leadership>,
-        again: mpsc::Sender<Waiting>,
+        again: mpsc::Sender<Item>,
     ) -> Arc<Self> {
         let time = Mutex::new(LogTime {
             term: 0,
@@ -118,10 +163,10 @@ impl Packer {
     }
 
     /// Runs until every sender of `waiting` is gone.
-    pub async fn run(self: Arc<Self>, mut waiting: mpsc::Receiver<Waiting>) {
+    pub async fn run(self: Arc<Self>, mut waiting: mpsc::Receiver<Item>) {
         let mut permits = self.permits();
         let mut leadership = self.leadership.clone();
-        let mut held: Option<Waiting> = None;
+        let mut held: Option<Item> = None;
         loop {
             let first = match held.take() {
                 Some(first) => first,
@@ -141,123 +186,112 @@ impl Packer {
                 permit = permits.clone().acquire_owned() => permit,
             };
             let Ok(permit) = permit else { return };
-            let mut pack = vec![first];
-            let mut bytes = pack[0].command.len();
-            let room = if leadership.borrow().is_leader {
-                1
-            } else {
-                FORWARD_PACKS
-            };
-            while pack.len() < self.config.pack_commands_max * room
-                && let Ok(next) = waiting.try_recv()
-            {
-                bytes += next.command.len();
-                if bytes > self.config.pack_bytes_max.bytes() * room {
-                    held = Some(next);
-                    break;
-                }
-                pack.push(next);
-            }
-            let now = clock::now();
-            pack.retain(|waiting| waiting.is_due(now));
-            if !pack.is_empty() {
-                self.send(pack, permit).await;
-            }
+            let parcel = self.gather(first, &mut waiting, &mut held);
+            self.send(parcel, permit).await;
         }
     }
 
-    /// A leader has several entries under way, in order. A follower has one request at a time, with more in it: two could
-    /// overtake each other, and the lines of a batch keep their order.
+    /// What waits, up to the bounds of an entry; what would go past them is `held` for the next.
+    fn gather(&self, first: Item, waiting: &mut mpsc::Receiver<Item>, held: &mut Option<Item>) -> Parcel {
+        let (mut commands, mut bytes) = (first.commands(), first.bytes());
+        let mut parcel = Parcel::default();
+        parcel.push(first);
+        while commands < self.config.pack_commands_max
+            && let Ok(next) = waiting.try_recv()
+        {
+            commands += next.commands();
+            bytes += next.bytes();
+            if commands > self.config.pack_commands_max || bytes > self.config.pack_bytes_max.bytes() {
+                *held = Some(next);
+                break;
+            }
+            parcel.push(next);
+        }
+        let now = clock::now();
+        parcel.own.retain(|waiting| waiting.is_due(now));
+        parcel
+    }
+
+    /// A leader has several entries under way, in order. A follower has one request at a time: two could overtake each other,
+    /// and the lines of a batch keep their order.
     fn permits(&self) -> Arc<Semaphore> {
         let leads = self.leadership.borrow().is_leader;
         Arc::new(Semaphore::new(if leads { self.config.packs_in_flight_max } else { 1 }))
     }
 
-    async fn send(self: &Arc<Self>, mut pack: Vec<Waiting>, permit: OwnedSemaphorePermit) {
+    async fn send(self: &Arc<Self>, parcel: Parcel, permit: OwnedSemaphorePermit) {
         let leadership = self.leadership.borrow().clone();
-        match leadership.leader {
-            None => self.later(pack, RETRY_EVERY),
-            Some(_) if leadership.is_leader => {
-                if self.shared.dirty() > self.shared.storage.write_behind_rows_max / 2 {
-                    return refuse(pack);
-                }
-                pack.retain(|waiting| waiting.progress.propose());
-                self.propose(pack, leadership.term, permit).await;
+        if leadership.is_leader && leadership.leader.is_some() {
+            if self.shared.dirty() > self.shared.storage.write_behind_rows_max / 2 {
+                refuse(parcel.own);
+                answer_groups(parcel.groups, || Forwarded::Overloaded);
+                return;
             }
-            Some(leader) => {
-                let packer = self.clone();
-                tokio::spawn(async move {
-                    packer.forward(leader, pack).await;
-                    drop(permit);
-                });
-            }
+            return self.propose(parcel, leadership.term, permit).await;
         }
+        // Whoever passed these on finds the new leader by itself.
+        answer_groups(parcel.groups, || Forwarded::NotLeader);
+        if parcel.own.is_empty() {
+            return;
+        }
+        let Some(leader) = leadership.leader else {
+            return self.later(parcel.own, RETRY_EVERY);
+        };
+        let packer = self.clone();
+        tokio::spawn(async move { packer.forward(leader, parcel.own, permit).await });
     }
 
     /// Leads: one entry for all of them.
-    async fn propose(self: &Arc<Self>, pack: Vec<Waiting>, term: u64, permit: OwnedSemaphorePermit) {
-        METRICS.pack_commands.observe(pack.len() as f64);
-        let entry = self.encode(term, pack.iter().map(|waiting| &waiting.command));
+    async fn propose(self: &Arc<Self>, mut parcel: Parcel, term: u64, permit: OwnedSemaphorePermit) {
+        parcel.own.retain(|waiting| waiting.progress.propose());
+        let now = clock::now();
+        let own = parcel.own.iter().map(|waiting| &waiting.command);
+        let others = parcel.groups.iter().flat_map(|group| &group.commands);
+        let due = others
+            .filter(|(_, deadline)| *deadline > now)
+            .map(|(command, _)| command);
+        let (entry, count) = self.encode(term, own.chain(due));
+        if count == 0 {
+            return answer(parcel, 0, Answer(Vec::new()), now);
+        }
+        METRICS.pack_commands.observe(count as f64);
         let packer = self.clone();
         let completion = Completion::new(move |result: ClientWriteResult<Types>| {
             drop(permit);
             if let Ok(done) = result {
-                answer(pack, done.log_id.index, done.data);
+                answer(parcel, done.log_id.index, done.data, now);
             } else {
                 // Not appended, or overwritten by another leader: it never will be applied.
-                withdraw(&pack);
-                packer.later(pack, RETRY_EVERY);
+                withdraw(&parcel.own);
+                packer.later(parcel.own, RETRY_EVERY);
+                answer_groups(parcel.groups, || Forwarded::NotLeader);
             }
         });
         // If raft has stopped, the replies are dropped with the closure: the callers see an unknown outcome.
         let _ = self.raft.client_write_ff(entry, Some(completion)).await;
     }
 
-    /// Proposes commands that a follower passed on; `None` for those that had run out.
-    pub async fn propose_forwarded(self: &Arc<Self>, forward: Forward) -> Forwarded {
-        let leadership = self.leadership.borrow().clone();
-        if !leadership.is_leader {
+    /// Proposes commands that a follower passed on, together with what waits here.
+    pub async fn propose_forwarded(&self, forward: Forward) -> Forwarded {
+        if !self.leadership.borrow().is_leader {
             return Forwarded::NotLeader;
         }
-        if self.shared.dirty() > self.shared.storage.write_behind_rows_max / 2 {
+        let now = clock::now();
+        let deadline = |left: u32| now + Duration::from_millis(left.into());
+        let commands = forward.commands.into_iter();
+        let (reply, answer) = oneshot::channel();
+        let group = Group {
+            commands: commands.map(|(command, left)| (command, deadline(left))).collect(),
+            reply,
+        };
+        if self.again.try_send(Item::Group(group)).is_err() {
             return Forwarded::Overloaded;
         }
-        let due: Vec<bool> = forward.commands.iter().map(|(_, left)| *left > 0).collect();
-        let commands = forward
-            .commands
-            .iter()
-            .filter(|(_, left)| *left > 0)
-            .map(|(command, _)| command);
-        let entry = self.encode(leadership.term, commands);
-        let (done, wait) = oneshot::channel();
-        let completion = Completion::new(move |result: ClientWriteResult<Types>| {
-            // The follower may have given up.
-            let _ = done.send(result);
-        });
-        METRICS.pack_commands.observe(due.len() as f64);
-        if self.raft.client_write_ff(entry, Some(completion)).await.is_err() {
-            return Forwarded::Unknown;
-        }
-        match wait.await {
-            Ok(Ok(written)) => {
-                let index = written.log_id.index;
-                let mut outcomes = written.data.0.into_iter();
-                let each = due.into_iter().map(|due| {
-                    if due {
-                        outcomes.next().map(|outcome| (index, outcome))
-                    } else {
-                        None
-                    }
-                });
-                Forwarded::Done(each.collect())
-            }
-            Ok(Err(_)) => Forwarded::NotLeader,
-            Err(_) => Forwarded::Unknown,
-        }
+        answer.await.unwrap_or(Forwarded::Unknown)
     }
 
     /// Follows: one request for all of them.
-    async fn forward(self: &Arc<Self>, leader: u64, mut pack: Vec<Waiting>) {
+    async fn forward(self: &Arc<Self>, leader: u64, mut pack: Vec<Waiting>, permit: OwnedSemaphorePermit) {
         let Some(ways) = self.peers.get(leader).cloned() else {
             return self.later(pack, RETRY_EVERY);
         };
@@ -280,6 +314,8 @@ impl Packer {
             // It may be cut off or stopped: nobody waits for it once another leads.
             Ok(_) = leadership.wait_for(|now| now.leader != Some(leader)) => return self.later(pack, RETRY_EVERY),
         };
+        // The leader has put these in order: the next may go while this node catches up.
+        drop(permit);
         match answered {
             Ok(Forwarded::Done(outcomes)) => self.forwarded(pack, outcomes).await,
             Ok(Forwarded::Overloaded) => refuse(pack),
@@ -319,16 +355,16 @@ impl Packer {
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             for waiting in pack {
-                if waiting.is_due(clock::now()) && again.send(waiting).await.is_err() {
+                if waiting.is_due(clock::now()) && again.send(Item::One(waiting)).await.is_err() {
                     return;
                 }
             }
         });
     }
 
-    fn encode<'a>(&self, term: u64, commands: impl Iterator<Item = &'a Bytes>) -> Packed {
-        // bincode of `Pack`: the time, a count of commands, the commands one behind the other.
-        let mut entry = Vec::with_capacity(self.config.pack_bytes_max.bytes());
+    /// bincode of `Pack`: the time, a count of commands, the commands one behind the other. The entry, and the count.
+    fn encode<'a>(&self, term: u64, commands: impl Iterator<Item = &'a Bytes>) -> (Packed, u64) {
+        let mut entry = Vec::with_capacity(ENTRY_BYTES);
         entry.push(PACK_VERSION);
         entry.extend(self.log_time(term).to_le_bytes());
         entry.extend(0u64.to_le_bytes());
@@ -338,7 +374,7 @@ impl Packer {
             count += 1;
         }
         entry[9..17].copy_from_slice(&count.to_le_bytes());
-        Packed(entry.into())
+        (Packed(entry.into()), count)
     }
 
     fn log_time(&self, term: u64) -> Millis {
@@ -362,10 +398,30 @@ fn withdraw(pack: &[Waiting]) {
     }
 }
 
-fn answer(pack: Vec<Waiting>, index: u64, answer: Answer) {
-    for (waiting, outcome) in pack.into_iter().zip(answer.0) {
+/// Outcomes come in the order of the entry: this node's own, then those of each group that were due at `packed_at`.
+fn answer(parcel: Parcel, index: u64, answer: Answer, packed_at: Instant) {
+    let mut outcomes = answer.0.into_iter();
+    for waiting in parcel.own {
+        let Some(outcome) = outcomes.next() else { return };
         // Whoever waited may have left.
         let _ = waiting.reply.send(Ok(Proposed { index, outcome }));
+    }
+    for group in parcel.groups {
+        let each = group.commands.iter().map(|(_, deadline)| {
+            if *deadline > packed_at {
+                outcomes.next().map(|outcome| (index, outcome))
+            } else {
+                None
+            }
+        });
+        let _ = group.reply.send(Forwarded::Done(each.collect()));
+    }
+}
+
+/// Whoever passed these on may have left.
+fn answer_groups(groups: Vec<Group>, with: impl Fn() -> Forwarded) {
+    for group in groups {
+        let _ = group.reply.send(with());
     }
 }
 

@@ -4,7 +4,7 @@ use super::handle::{Applied, Handle, Leadership};
 use super::leadership::{Heard, Watch};
 use super::log_store::LogStore;
 use super::network::{Network, Peers};
-use super::packer::{Packer, Waiting};
+use super::packer::{Item, Packer};
 use super::rpc::{self, Connection, Hello};
 use super::server::Server;
 use super::snapshot::SnapshotFile;
@@ -97,7 +97,7 @@ pub async fn start(
     let (leading, leadership) = watch::channel(Leadership::default());
     let heard = Arc::new(Heard::default());
     let (filling, disk_full) = watch::channel(false);
-    let (sender, waiting) = mpsc::channel::<Waiting>(config.waiting_max);
+    let (sender, waiting) = mpsc::channel::<Item>(config.waiting_max);
     let packer = Packer::new(
         raft.clone(),
         shared.clone(),

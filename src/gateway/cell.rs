@@ -189,7 +189,14 @@ impl Cell {
 
     pub fn has_news(&self, kind: Kind, window: &Window) -> bool {
         let news = |priority: &Priority| window.tail(*priority) > self.positions[priority.index()];
-        self.rounds[kind.index()].is_some() || kind.priorities().iter().any(news)
+        self.rounds[kind.index()].is_some() || (self.len() > 0 && kind.priorities().iter().any(news))
+    }
+
+    /// A cell without sessions does not follow the window: its first session finds it where the window ends.
+    fn skip_to(&mut self, head: Position) {
+        if self.len() == 0 && self.rounds.iter().all(Option::is_none) {
+            self.positions = self.positions.map(|position| position.max(head));
+        }
     }
 
     /// Up to where all sessions have been written.
@@ -218,6 +225,7 @@ impl Cell {
             user,
             from,
         } = subscriber;
+        self.skip_to(context.shared.window.head());
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
         let mut behind = Behind::new(Stage::Starting(from), self.positions, context.now);

@@ -240,7 +240,11 @@ impl Cells {
         let collector = &self.context.shared.collector;
         collector.hand_over(&mut self.context.tally);
         for cell in self.mine.iter().filter_map(|index| self.homes[*index].as_ref()) {
-            collector.set_watermark(cell.index, cell.watermark());
+            if cell.len() == 0 {
+                collector.set_vacant(cell.index);
+            } else {
+                collector.set_watermark(cell.index, cell.watermark());
+            }
         }
         let sessions = self
             .mine

@@ -6,7 +6,7 @@ use crate::model::{Number, PerPriority, Position, Step, UserNumber};
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::gateway::Report;
 
@@ -46,8 +46,15 @@ impl Tally {
 #[derive(Debug)]
 pub struct Collector {
     gathered: Mutex<Gathered>,
-    /// Of each cell, up to where all of its sessions have been written.
-    watermarks: Vec<PerPriority<AtomicU64>>,
+    marks: Vec<Mark>,
+}
+
+/// Of a cell: up to where all of its sessions have been written.
+#[derive(Debug, Default)]
+struct Mark {
+    positions: PerPriority<AtomicU64>,
+    /// Nobody is there: nothing waits, however far the positions are behind.
+    vacant: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +78,7 @@ impl Collector {
     pub fn new(cells: usize) -> Self {
         Self {
             gathered: Mutex::default(),
-            watermarks: (0..cells).map(|_| Default::default()).collect(),
+            marks: (0..cells).map(|_| Mark::default()).collect(),
         }
     }
 
@@ -108,34 +115,43 @@ impl Collector {
 
     /// A session that resumes further back does not take it back.
     pub fn set_watermark(&self, cell: usize, positions: PerPriority<Position>) {
-        for (mark, position) in self.watermarks[cell].iter().zip(positions) {
-            mark.fetch_max(position, Ordering::Relaxed);
+        let mark = &self.marks[cell];
+        for (known, position) in mark.positions.iter().zip(positions) {
+            known.fetch_max(position, Ordering::Relaxed);
         }
+        mark.vacant.store(false, Ordering::Relaxed);
+    }
+
+    pub fn set_vacant(&self, cell: usize) {
+        self.marks[cell].vacant.store(true, Ordering::Relaxed);
     }
 
     /// Another history starts here.
     pub fn reset_watermark(&self, cell: usize, positions: PerPriority<Position>) {
-        for (mark, position) in self.watermarks[cell].iter().zip(positions) {
-            mark.store(position, Ordering::Relaxed);
+        for (known, position) in self.marks[cell].positions.iter().zip(positions) {
+            known.store(position, Ordering::Relaxed);
         }
     }
 
-    pub fn watermark(&self, cell: usize) -> PerPriority<Position> {
-        self.watermarks[cell]
-            .each_ref()
-            .map(|mark| mark.load(Ordering::Relaxed))
+    /// `head` is the last position of all: a cell without sessions stands there.
+    pub fn watermark(&self, cell: usize, head: Position) -> PerPriority<Position> {
+        let mark = &self.marks[cell];
+        if mark.vacant.load(Ordering::Relaxed) {
+            return [head; 4];
+        }
+        mark.positions.each_ref().map(|known| known.load(Ordering::Relaxed))
     }
 
     /// Of all cells, for each priority.
-    pub fn lowest(&self) -> PerPriority<Position> {
-        std::array::from_fn(|index| {
-            let marks = self.watermarks.iter().map(|marks| marks[index].load(Ordering::Relaxed));
-            marks.min().unwrap_or(0)
+    pub fn lowest(&self, head: Position) -> PerPriority<Position> {
+        let marks = (0..self.marks.len()).map(|cell| self.watermark(cell, head));
+        marks.fold([head; 4], |lowest, mark| {
+            std::array::from_fn(|index| mark[index].min(lowest[index]))
         })
     }
 
-    pub fn take(&self) -> Report {
-        let watermarks = self.lowest();
+    pub fn take(&self, head: Position) -> Report {
+        let watermarks = self.lowest(head);
         let mut gathered = self.gathered.lock();
         let steps = std::mem::take(&mut gathered.steps);
         Report {
@@ -185,20 +201,20 @@ mod tests {
             }
         });
         hand_over(&collector, |tally| tally.went(3));
-        let report = collector.take();
+        let report = collector.take(9);
         assert_eq!(
             (report.came.clone(), report.went.len()),
             (RoaringBitmap::from([1, 2]), 0)
         );
         hand_over(&collector, |tally| tally.went(2));
         collector.put_back(report);
-        let report = collector.take();
+        let report = collector.take(9);
         assert_eq!((report.came, report.went.len()), (RoaringBitmap::from([1]), 0));
         hand_over(&collector, |tally| {
             tally.went(1);
             tally.came(1);
         });
-        let report = collector.take();
+        let report = collector.take(9);
         assert_eq!((report.came.len(), report.went.len()), (0, 0));
         assert_eq!(collector.present(), RoaringBitmap::from([1]));
     }
@@ -210,11 +226,13 @@ mod tests {
         collector.step(7, Step::Sent, 2);
         collector.set_watermark(0, [4, 4, 4, 4]);
         collector.set_watermark(1, [3, 9, 9, 9]);
-        let report = collector.take();
+        let report = collector.take(9);
         assert_eq!(report.watermarks, [3, 4, 4, 4]);
+        collector.set_vacant(0);
+        assert_eq!(collector.lowest(8), [3, 8, 8, 8]);
         assert_eq!(report.deltas, [(7, Step::Sent, RoaringBitmap::from([1, 2, 5]))]);
         collector.put_back(report);
-        assert_eq!(collector.take().deltas.len(), 1);
-        assert!(collector.take().deltas.is_empty());
+        assert_eq!(collector.take(9).deltas.len(), 1);
+        assert!(collector.take(9).deltas.is_empty());
     }
 }

@@ -294,7 +294,7 @@ impl Gateway {
 
     /// Receipts and presence since the last call.
     pub fn take_report(&self) -> Report {
-        self.shared.collector.take()
+        self.shared.collector.take(self.head())
     }
 
     /// Puts a report back that could not be proposed; it is merged into the next.
@@ -325,8 +325,9 @@ impl Gateway {
     pub fn queues(&self) -> PerPriority<QueueStatus> {
         let shared = &self.shared;
         let present = shared.collector.present();
+        let head = shared.window.head();
         let marks: Vec<_> = (0..shared.owners.len())
-            .map(|cell| shared.collector.watermark(cell))
+            .map(|cell| shared.collector.watermark(cell, head))
             .collect();
         let now = clock::now();
         Priority::ALL.map(|priority| {
@@ -375,7 +376,7 @@ impl Gateway {
         let deadline = clock::now() + within;
         self.shared.draining.store(true, Publish);
         let head = self.head();
-        let written = || self.shared.collector.lowest().iter().all(|mark| *mark >= head);
+        let written = || self.shared.collector.lowest(head).iter().all(|mark| *mark >= head);
         wait(clock::now() + within / 2, || self.sessions() == 0 || written());
         self.tell_all(|bulletin| bulletin.goodbye = Some(RESTART));
         wait(deadline, || self.sessions() == 0);

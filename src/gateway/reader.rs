@@ -6,13 +6,13 @@ use super::gateway::SessionRef;
 use super::shared::Shared;
 use crate::model::{Cursor, PerPriority, Position, Step, UserNumber};
 use crate::state::Release;
-use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
+use tokio::sync::mpsc::{Receiver, Sender, channel as bounded};
 
 /// Broadcasts that one returning cursor confirms.
 const CONFIRMED_MAX: usize = 1024;
@@ -54,7 +54,8 @@ pub struct Started {
     pub gap: Option<Gap>,
 }
 
-/// The way to the reader. A session has one question at a time, so that the bound is never reached by those who wait.
+/// The way to the reader. A session has one question at a time, so that the bound is never reached by those who wait. The channel
+/// takes memory as it fills: one that reserves it held 13 MiB for questions that nobody asked.
 pub struct Asks {
     sender: Sender<Option<Ask>>,
 }
@@ -67,8 +68,8 @@ impl Asks {
 
     /// Ends the thread once it has looked at what waits.
     pub fn stop(&self) {
-        // A full channel has a reader that is alive; an ended reader needs no telling.
-        let _ = self.sender.send(None);
+        // A full channel has a reader that is alive and hears of the end when the sender is gone.
+        let _ = self.sender.try_send(None);
     }
 }
 
@@ -80,13 +81,13 @@ pub fn channel(sessions_max: usize) -> (Asks, Receiver<Option<Ask>>) {
 /// `tell` brings what was found to the worker that has the session.
 pub fn start(
     shared: Arc<Shared>,
-    asks: Receiver<Option<Ask>>,
+    mut asks: Receiver<Option<Ask>>,
     tell: impl Fn(SessionRef, Found) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name("backlog-reader".into())
         .spawn(move || {
-            while let Ok(Some(ask)) = asks.recv() {
+            while let Some(Some(ask)) = asks.blocking_recv() {
                 let session = ask.session;
                 let found = catch_unwind(AssertUnwindSafe(|| answer(&shared, &ask))).unwrap_or_else(|_| {
                     crate::metrics::METRICS.worker_panics.inc();

@@ -23,10 +23,20 @@ pub(super) struct Inbox<N> {
     pub notes: Receiver<N>,
 }
 
+/// What wakes a sleeping thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hears {
+    /// Releases too: it has sessions.
+    Everything,
+    Notes,
+}
+
 /// Wakes a sleeping thread; while it is awake, ringing costs one load.
 pub(super) struct Bell {
     waker: mio::Waker,
     asleep: AtomicBool,
+    /// The sleeping thread has nobody to write to: a release is no reason to wake it.
+    deaf: AtomicBool,
     rung: AtomicBool,
     stop: AtomicBool,
 }
@@ -36,6 +46,7 @@ impl Bell {
         Self {
             waker,
             asleep: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
             rung: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         }
@@ -69,8 +80,9 @@ impl Bell {
         self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::SeqCst)
     }
 
-    /// Says that the thread will sleep; false when there is something to look at after all.
-    pub fn doze<N>(&self, inbox: &Inbox<N>) -> bool {
+    /// Says that the thread will sleep, and whether releases should wake it; false when there is something to look at after all.
+    pub fn doze<N>(&self, inbox: &Inbox<N>, hears: Hears) -> bool {
+        self.deaf.store(hears == Hears::Notes, Ordering::SeqCst);
         self.asleep.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let quiet = inbox.is_empty() && !self.rung.load(Ordering::SeqCst) && !self.stop.load(Ordering::SeqCst);
@@ -80,8 +92,17 @@ impl Bell {
         quiet
     }
 
+    /// From here on releases are heard again: what was not heard is seen by the look at the window that follows.
     pub fn awake(&self) {
+        self.deaf.store(false, Ordering::SeqCst);
         self.asleep.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// After something was put into the window.
+    fn is_deaf(&self) -> bool {
+        fence(Ordering::SeqCst); // what was put is seen by a thread that we see deaf
+        self.deaf.load(Ordering::SeqCst)
     }
 }
 
@@ -120,6 +141,9 @@ pub(super) fn pair<N>(lane_max: usize, waker: mio::Waker) -> (Mailbox<N>, Inbox<
 impl<N> Mailbox<N> {
     /// Never blocks. A full lane loses nothing: it is not empty, so the thread will look, and the window has the release.
     pub fn wake(&self, priority: Priority, position: Position) {
+        if self.bell.is_deaf() {
+            return;
+        }
         if let Err(TrySendError::Full(_)) = self.lanes[priority.index()].try_send(position) {
             METRICS.lane_full.inc();
         }

@@ -1,6 +1,6 @@
 //! The loop of one thread: sleep, look at the sockets, the lanes and the notes, do a piece of work, again.
 
-use super::mailbox::{Bell, Inbox};
+use super::mailbox::{Bell, Hears, Inbox};
 use super::pool::{BELL, TICK};
 use super::{Gauge, Job, Ready};
 use crate::base::clock;
@@ -24,8 +24,10 @@ pub(super) fn run<J: Job>(mut job: J, mut poll: mio::Poll, inbox: &Inbox<J::Note
             guard(&mut job, gauge, J::rest);
         }
         let asleep_since = clock::now();
-        let sleeps = !more && bell.doze(inbox);
-        let timeout = timeout(sleeps, job.needs_ticks(), tick_at, asleep_since);
+        let has_sessions = job.needs_ticks();
+        let hears = if has_sessions { Hears::Everything } else { Hears::Notes };
+        let sleeps = !more && bell.doze(inbox, hears);
+        let timeout = timeout(sleeps, has_sessions, tick_at, asleep_since);
         if let Err(error) = poll.poll(&mut events, timeout)
             && error.kind() != std::io::ErrorKind::Interrupted
         {

@@ -5,6 +5,7 @@
 //! Never: what a command means; names of openraft outside this folder.
 //! Start: [`handle`].
 
+mod exchange;
 pub mod handle;
 mod leadership;
 mod log_store;
@@ -12,6 +13,7 @@ mod log_sync;
 mod network;
 mod packer;
 mod record;
+mod road;
 mod rpc;
 mod server;
 mod snapshot;
@@ -48,7 +50,7 @@ pub struct Config {
     pub pack_commands_max: usize,
     /// Bytes of one log entry; a larger command goes alone.
     pub pack_bytes_max: Size,
-    /// Entries proposed and not yet committed.
+    /// Entries proposed and not yet committed; on a follower, requests to the leader not yet answered.
     pub packs_in_flight_max: usize,
     /// Commands that may wait to be packed; beyond, 503.
     pub waiting_max: usize,

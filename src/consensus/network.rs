@@ -1,19 +1,23 @@
 //! openraft's way to the peers: heartbeats and votes on one connection, entries on another, snapshots on a third, so that
 //! bulk never delays a vote.
 
+use super::exchange::{Messages, Reader, frame};
 use super::rpc::{self, Connection, Part};
 use super::snapshot::SnapshotFile;
 use super::types::{RaftVote, Types};
 use crate::base::clock;
 use crate::model::NodeId;
+use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::alias::SnapshotOf;
+use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::impls::EmptyNode;
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
-    VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use parking_lot::RwLock;
 use serde::Serialize;
@@ -22,8 +26,10 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// Requests with entries that one peer has not answered.
+const APPENDS_UNDER_WAY_MAX: usize = 16;
 /// Entries may take this long; the heartbeat's own limit is the election timeout's.
 const APPEND_WITHIN: Duration = Duration::from_secs(2);
 /// One part of a snapshot.
@@ -165,6 +171,66 @@ impl Link {
     }
 }
 
+type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>;
+
+/// Entries on their way to one peer, and its answers.
+struct Appends<S> {
+    /// `None` when all has been asked.
+    input: Option<S>,
+    messages: Option<Messages>,
+    answers: Reader,
+    /// Requests that were sent and not answered, and since when nothing has moved.
+    under_way: usize,
+    since: Instant,
+}
+
+impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Appends<S> {
+    /// The next answer; meanwhile requests go out as they come.
+    async fn next(&mut self) -> io::Result<Option<StreamAppendResult<Types>>> {
+        loop {
+            let (Some(input), Some(messages)) = (&mut self.input, &self.messages) else {
+                if self.under_way == 0 {
+                    return Ok(None);
+                }
+                return self.answer().await.map(Some);
+            };
+            tokio::select! {
+                biased;
+                answer = self.answers.next(), if self.under_way > 0 => {
+                    (self.under_way, self.since) = (self.under_way - 1, clock::now());
+                    return read(answer).map(Some);
+                }
+                request = input.next(), if self.under_way < APPENDS_UNDER_WAY_MAX => match request {
+                    Some(request) => {
+                        let message = frame(&rpc::encode(&request)?);
+                        if self.under_way == 0 {
+                            self.since = clock::now();
+                        }
+                        self.under_way += 1;
+                        // The channel has room for more than may be under way.
+                        messages.try_send(message).map_err(io::Error::other)?;
+                    }
+                    None => (self.input, self.messages) = (None, None),
+                },
+                () = tokio::time::sleep_until((self.since + APPEND_WITHIN).into()), if self.under_way > 0 => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "entries are not answered in time"));
+                }
+            }
+        }
+    }
+
+    /// All has been asked: what is left are answers.
+    async fn answer(&mut self) -> io::Result<StreamAppendResult<Types>> {
+        let answer = tokio::time::timeout(APPEND_WITHIN, self.answers.next()).await;
+        self.under_way -= 1;
+        read(answer.map_err(io::Error::other)?)
+    }
+}
+
+fn read(answer: io::Result<Option<Bytes>>) -> io::Result<StreamAppendResult<Types>> {
+    rpc::decode(&answer?.ok_or(io::ErrorKind::UnexpectedEof)?)
+}
+
 impl RaftNetworkV2<Types> for Link {
     type SnapshotData = SnapshotFile;
 
@@ -184,6 +250,40 @@ impl RaftNetworkV2<Types> for Link {
                 .await
         };
         call.await.map_err(|error| unreachable(&error))
+    }
+
+    /// Entries follow each other without waiting for the answers to those before.
+    fn stream_append<'s, S>(&'s mut self, input: S, _: RPCOption) -> BoxFuture<'s, Result<Answers<'s>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let open = async {
+                let within = clock::now() + APPEND_WITHIN;
+                self.ways()?
+                    .entries
+                    .open(rpc::APPENDS, self.peers.cluster(), within)
+                    .await
+            };
+            let (messages, answers) = open.await.map_err(|error| unreachable(&error))?;
+            let appends = Appends {
+                input: Some(input),
+                messages: Some(messages),
+                answers,
+                under_way: 0,
+                since: clock::now(),
+            };
+            let answers: Answers<'s> = Box::pin(stream::unfold(Some(appends), |appends| async {
+                let mut appends = appends?;
+                match appends.next().await {
+                    Ok(None) => None,
+                    Ok(Some(Ok(done))) => Some((Ok(Ok(done)), Some(appends))),
+                    Ok(Some(refused)) => Some((Ok(refused), None)),
+                    Err(error) => Some((Err(unreachable(&error)), None)),
+                }
+            }));
+            Ok(answers)
+        })
     }
 
     async fn vote(

@@ -6,7 +6,8 @@
 use super::Config;
 use super::handle::{Leadership, ProposeError, Proposed};
 use super::network::Peers;
-use super::rpc::{self, Forward, Forwarded};
+use super::road::Road;
+use super::rpc::{Forward, Forwarded};
 use super::state_machine::{PACK_VERSION, Shared};
 use super::types::{Answer, Completion, Packed, Raft, Types};
 use crate::base::clock;
@@ -129,7 +130,7 @@ struct LogTime {
 pub struct Packer {
     pub raft: Raft,
     pub shared: Arc<Shared>,
-    pub peers: Arc<Peers>,
+    road: Road,
     pub config: Config,
     pub leadership: watch::Receiver<Leadership>,
     /// What has to be tried again comes back through here.
@@ -154,7 +155,7 @@ impl Packer {
         Arc::new(Self {
             raft,
             shared,
-            peers,
+            road: Road::new(peers),
             config,
             leadership,
             again,
@@ -180,6 +181,7 @@ impl Packer {
                 Ok(()) = leadership.changed() => {
                     // What is still under way to a leader of before must not hold up the way to this one.
                     permits = self.permits();
+                    self.road.leave().await;
                     held = Some(first);
                     continue;
                 }
@@ -212,11 +214,9 @@ impl Packer {
         parcel
     }
 
-    /// A leader has several entries under way, in order. A follower has one request at a time: two could overtake each other,
-    /// and the lines of a batch keep their order.
+    /// Entries, or requests to the leader, under way. Both go in order, so that the lines of a batch keep theirs.
     fn permits(&self) -> Arc<Semaphore> {
-        let leads = self.leadership.borrow().is_leader;
-        Arc::new(Semaphore::new(if leads { self.config.packs_in_flight_max } else { 1 }))
+        Arc::new(Semaphore::new(self.config.packs_in_flight_max))
     }
 
     async fn send(self: &Arc<Self>, parcel: Parcel, permit: OwnedSemaphorePermit) {
@@ -237,8 +237,7 @@ impl Packer {
         let Some(leader) = leadership.leader else {
             return self.later(parcel.own, RETRY_EVERY);
         };
-        let packer = self.clone();
-        tokio::spawn(async move { packer.forward(leader, parcel.own, permit).await });
+        self.forward(leader, parcel.own, permit).await;
     }
 
     /// Leads: one entry for all of them.
@@ -271,11 +270,8 @@ impl Packer {
         let _ = self.raft.client_write_ff(entry, Some(completion)).await;
     }
 
-    /// Proposes commands that a follower passed on, together with what waits here.
-    pub async fn propose_forwarded(&self, forward: Forward) -> Forwarded {
-        if !self.leadership.borrow().is_leader {
-            return Forwarded::NotLeader;
-        }
+    /// Puts commands that a follower passed on into the queue, at once; the answer comes with their entry.
+    pub fn take_forwarded(&self, forward: Forward) -> impl Future<Output = Forwarded> + use<> {
         let now = clock::now();
         let deadline = |left: u32| now + Duration::from_millis(left.into());
         let commands = forward.commands.into_iter();
@@ -284,17 +280,23 @@ impl Packer {
             commands: commands.map(|(command, left)| (command, deadline(left))).collect(),
             reply,
         };
-        if self.again.try_send(Item::Group(group)).is_err() {
-            return Forwarded::Overloaded;
+        let refused = if !self.leadership.borrow().is_leader {
+            Some(Forwarded::NotLeader)
+        } else if self.again.try_send(Item::Group(group)).is_err() {
+            Some(Forwarded::Overloaded)
+        } else {
+            None
+        };
+        async move {
+            match refused {
+                Some(refused) => refused,
+                None => answer.await.unwrap_or(Forwarded::Unknown),
+            }
         }
-        answer.await.unwrap_or(Forwarded::Unknown)
     }
 
-    /// Follows: one request for all of them.
+    /// Follows: one request for all of them, behind those before it.
     async fn forward(self: &Arc<Self>, leader: u64, mut pack: Vec<Waiting>, permit: OwnedSemaphorePermit) {
-        let Some(ways) = self.peers.get(leader).cloned() else {
-            return self.later(pack, RETRY_EVERY);
-        };
         let now = clock::now();
         pack.retain(|waiting| waiting.progress.propose());
         let Some(latest) = pack.iter().map(|waiting| waiting.deadline).max() else {
@@ -304,27 +306,37 @@ impl Packer {
             |deadline: Instant| u32::try_from(deadline.saturating_duration_since(now).as_millis()).unwrap_or(u32::MAX);
         let commands = pack
             .iter()
-            .map(|waiting| (waiting.command.clone(), left(waiting.deadline)))
-            .collect();
-        let cluster = self.peers.cluster();
-        let forward = Forward { commands };
-        let mut leadership = self.leadership.clone();
-        let answered = tokio::select! {
-            answered = ways.forward.call(rpc::PROPOSE, cluster, &forward, latest) => answered,
-            // It may be cut off or stopped: nobody waits for it once another leads.
-            Ok(_) = leadership.wait_for(|now| now.leader != Some(leader)) => return self.later(pack, RETRY_EVERY),
+            .map(|waiting| (waiting.command.clone(), left(waiting.deadline)));
+        let forward = Forward {
+            commands: commands.collect(),
         };
-        // The leader has put these in order: the next may go while this node catches up.
-        drop(permit);
-        match answered {
-            Ok(Forwarded::Done(outcomes)) => self.forwarded(pack, outcomes).await,
-            Ok(Forwarded::Overloaded) => refuse(pack),
-            Ok(Forwarded::NotLeader) => {
-                withdraw(&pack);
-                self.later(pack, RETRY_EVERY);
+        let mut leadership = self.leadership.clone();
+        let sent = tokio::select! {
+            sent = self.road.send(leader, &forward, latest) => sent,
+            Ok(_) = leadership.wait_for(|now| now.leader != Some(leader)) => Err(std::io::ErrorKind::NotConnected.into()),
+        };
+        let Ok(answer) = sent else {
+            return self.later(pack, UNKNOWN_AFTER);
+        };
+        let packer = self.clone();
+        tokio::spawn(async move {
+            let answered = tokio::select! {
+                answered = answer => answered,
+                // It may be cut off or stopped: nobody waits for it once another leads.
+                Ok(_) = leadership.wait_for(|now| now.leader != Some(leader)) => return packer.later(pack, RETRY_EVERY),
+            };
+            // The leader has put these in order: more may go while this node catches up.
+            drop(permit);
+            match answered {
+                Ok(Forwarded::Done(outcomes)) => packer.forwarded(pack, outcomes).await,
+                Ok(Forwarded::Overloaded) => refuse(pack),
+                Ok(Forwarded::NotLeader) => {
+                    withdraw(&pack);
+                    packer.later(pack, RETRY_EVERY);
+                }
+                Ok(Forwarded::Unknown) | Err(_) => packer.later(pack, UNKNOWN_AFTER),
             }
-            Ok(Forwarded::Unknown) | Err(_) => self.later(pack, UNKNOWN_AFTER),
-        }
+        });
     }
 
     /// The leader has answered: each caller hears of it when this node has applied the entry too.

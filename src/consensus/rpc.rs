@@ -1,11 +1,12 @@
 //! What peers say to each other, and one HTTP/2 connection to say it over. Bodies are a version byte and bincode.
 
+use super::exchange::{self, MessageBody, Messages, Reader};
 use crate::base::clock;
 use crate::model::NodeId;
 use crate::state::Outcome;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::de::DeserializeOwned;
@@ -21,6 +22,8 @@ const VERSION: u8 = 1;
 pub const CLUSTER: &str = "campanile-cluster";
 /// The largest body between peers: an append of entries, or one part of a snapshot.
 pub const BODY_BYTES_MAX: usize = 256 << 20;
+/// Why a peer refuses a request.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
 /// One part of a snapshot.
 pub const PART_BYTES: usize = 1 << 20;
 /// A connection is made within this.
@@ -32,11 +35,14 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 const PING_WITHIN: Duration = Duration::from_secs(3);
 
 pub const APPEND: &str = "/raft/append";
+/// Appends that follow each other: see [`super::exchange`].
+pub const APPENDS: &str = "/raft/appends";
 pub const VOTE: &str = "/raft/vote";
 pub const PRE_VOTE: &str = "/raft/pre-vote";
 pub const TRANSFER: &str = "/raft/transfer";
 pub const PART: &str = "/raft/snapshot/part";
 pub const INSTALL: &str = "/raft/snapshot/install";
+/// Commands that a follower passes on: see [`super::road`].
 pub const PROPOSE: &str = "/propose";
 pub const READ_INDEX: &str = "/read-index";
 pub const HELLO: &str = "/hello";
@@ -99,7 +105,10 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
     }
 }
 
-type Sender = http2::SendRequest<Full<Bytes>>;
+/// A message, or many.
+pub type Outgoing = Either<Full<Bytes>, MessageBody>;
+
+type Sender = http2::SendRequest<Outgoing>;
 
 /// One connection to one peer, made again when it breaks.
 pub struct Connection {
@@ -133,10 +142,7 @@ impl Connection {
             return decode(&answer?);
         }
         self.note_silence().await;
-        Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("no answer from {} in time", self.address),
-        ))
+        Err(self.silent_error())
     }
 
     /// A connection that leads nowhere would only be found out by TCP minutes after the network is back.
@@ -147,13 +153,39 @@ impl Connection {
         }
     }
 
+    /// Opens an exchange of many messages: the end to write to, and the answers.
+    pub async fn open(&self, path: &'static str, cluster: u128, deadline: Instant) -> io::Result<(Messages, Reader)> {
+        let (messages, body) = exchange::channel();
+        let request = self.request(path, cluster, Either::Right(body));
+        let Ok(answer) = tokio::time::timeout(clock::left(deadline), request).await else {
+            self.note_silence().await;
+            return Err(self.silent_error());
+        };
+        self.silent.store(0, Ordering::Relaxed);
+        Ok((messages, Reader::new(answer?)))
+    }
+
+    fn silent_error(&self) -> io::Error {
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer from {} in time", self.address),
+        )
+    }
+
     async fn exchange(&self, path: &'static str, cluster: u128, body: Bytes) -> io::Result<Bytes> {
+        let answer = self.request(path, cluster, Either::Left(Full::new(body))).await?;
+        let answer = Limited::new(answer, BODY_BYTES_MAX).collect().await;
+        Ok(answer.map_err(io::Error::other)?.to_bytes())
+    }
+
+    /// The body of a good answer.
+    async fn request(&self, path: &'static str, cluster: u128, body: Outgoing) -> io::Result<hyper::body::Incoming> {
         let mut sender = self.sender().await?;
         let request = Request::builder()
             .method(Method::POST)
             .uri(format!("http://{}{path}", self.address))
             .header(CLUSTER, format!("{cluster:032x}"))
-            .body(Full::new(body))
+            .body(body)
             .map_err(io::Error::other)?;
         let answer = match sender.send_request(request).await {
             Ok(answer) => answer,
@@ -164,16 +196,13 @@ impl Connection {
             }
         };
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), BODY_BYTES_MAX)
-            .collect()
-            .await
-            .map_err(io::Error::other)?
-            .to_bytes();
-        if status != StatusCode::OK {
-            let said = String::from_utf8_lossy(&body).into_owned();
-            return Err(io::Error::other(format!("{} answered {status}: {said}", self.address)));
+        if status == StatusCode::OK {
+            return Ok(answer.into_body());
         }
-        Ok(body)
+        let said = Limited::new(answer.into_body(), REFUSAL_BYTES_MAX).collect().await;
+        let said = said.map(|said| String::from_utf8_lossy(&said.to_bytes()).into_owned());
+        let said = said.unwrap_or_default();
+        Err(io::Error::other(format!("{} answered {status}: {said}", self.address)))
     }
 
     async fn sender(&self) -> io::Result<Sender> {

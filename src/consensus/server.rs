@@ -1,21 +1,23 @@
 //! Where peers connect: HTTP/2, each request checked for its cluster before its body is read.
 
+use super::exchange::{self, Messages, Reader, frame};
 use super::handle::Handle;
 use super::leadership::Heard;
 use super::packer::Packer;
-use super::rpc::{self, CLUSTER, Forward, Hello, Part};
+use super::rpc::{self, CLUSTER, Forward, Forwarded, Hello, Outgoing, Part};
 use super::snapshot::SnapshotFile;
-use super::types::{Raft, RaftVote, SnapshotMeta};
+use super::types::{Raft, RaftVote, SnapshotMeta, Types};
 use crate::base::clock;
 use crate::model::NodeId;
 use bytes::Bytes;
+use futures_util::stream::{self, FuturesOrdered, StreamExt};
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use openraft::raft::AppendEntriesResponse;
+use openraft::raft::{AppendEntriesResponse, StreamAppendError, StreamAppendResult};
 use openraft::storage::Snapshot;
 use std::convert::Infallible;
 use std::fs::File;
@@ -28,6 +30,8 @@ use tokio::sync::{Semaphore, watch};
 
 /// Connections of peers at once.
 const CONNECTIONS_MAX: usize = 64;
+/// Requests of one follower that wait for their entries.
+const FORWARDS_MAX: usize = 64;
 /// A read index is confirmed within this.
 const READ_INDEX_WITHIN: Duration = Duration::from_secs(2);
 
@@ -102,17 +106,81 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let (status, body) = match self.route(request).await {
-            Ok(body) => (StatusCode::OK, body),
-            Err(Refusal::OtherCluster(said)) => (StatusCode::FORBIDDEN, said.into()),
-            Err(Refusal::Bad(error)) => (StatusCode::BAD_REQUEST, error.to_string().into()),
-            Err(Refusal::Failed(said)) => (StatusCode::SERVICE_UNAVAILABLE, said.into()),
-            Err(Refusal::NotFound) => (StatusCode::NOT_FOUND, Bytes::new()),
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Outgoing> {
+        let answered = match request.uri().path() {
+            rpc::APPENDS | rpc::PROPOSE => self.open(request),
+            _ => self.route(request).await.map(|body| Either::Left(Full::new(body))),
         };
-        let mut response = Response::new(Full::new(body));
+        let text = |text: String| Either::Left(Full::from(text));
+        let (status, body) = match answered {
+            Ok(body) => (StatusCode::OK, body),
+            Err(Refusal::OtherCluster(said)) => (StatusCode::FORBIDDEN, text(said)),
+            Err(Refusal::Bad(error)) => (StatusCode::BAD_REQUEST, text(error.to_string())),
+            Err(Refusal::Failed(said)) => (StatusCode::SERVICE_UNAVAILABLE, text(said)),
+            Err(Refusal::NotFound) => (StatusCode::NOT_FOUND, text(String::new())),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = status;
         response
+    }
+
+    /// An exchange of many messages: answered at once, and served until either side ends it.
+    fn open(self: Arc<Self>, request: Request<Incoming>) -> Result<Outgoing, Refusal> {
+        self.check_cluster(&request)?;
+        let is_appends = request.uri().path() == rpc::APPENDS;
+        let asked = Reader::new(request.into_body());
+        let (messages, body) = exchange::channel();
+        if is_appends {
+            tokio::spawn(self.append_all(asked, messages));
+        } else {
+            tokio::spawn(self.propose_all(asked, messages));
+        }
+        Ok(Either::Right(body))
+    }
+
+    /// Appends in order, each answered when it is on disk; the next is taken meanwhile.
+    async fn append_all(self: Arc<Self>, asked: Reader, messages: Messages) {
+        let requests = stream::unfold(asked, |mut asked| async {
+            let message = asked.next().await.ok().flatten()?;
+            let request = rpc::decode(&message);
+            Some((request.ok()?, asked))
+        });
+        let mut results = std::pin::pin!(self.raft.stream_append(requests));
+        while let Some(Ok(result)) = results.next().await {
+            if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
+                self.heard.note();
+            }
+            let Ok(answer) = rpc::encode::<StreamAppendResult<Types>>(&result) else {
+                return;
+            };
+            if messages.send(frame(&answer)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Commands of a follower, put into the queue in the order they come; answers go back in the same order.
+    async fn propose_all(self: Arc<Self>, mut asked: Reader, messages: Messages) {
+        let mut answers = FuturesOrdered::new();
+        let mut more = true;
+        while more || !answers.is_empty() {
+            tokio::select! {
+                Some(answer) = answers.next(), if !answers.is_empty() => {
+                    let answer: Forwarded = answer;
+                    let Ok(answer) = rpc::encode(&answer) else { return };
+                    if messages.send(frame(&answer)).await.is_err() {
+                        return;
+                    }
+                }
+                message = asked.next(), if more && answers.len() < FORWARDS_MAX => {
+                    let forward = message.ok().flatten().and_then(|message| rpc::decode::<Forward>(&message).ok());
+                    match forward {
+                        Some(forward) => answers.push_back(self.packer.take_forwarded(forward)),
+                        None => more = false,
+                    }
+                }
+            }
+        }
     }
 
     fn cluster(&self) -> u128 {
@@ -195,10 +263,6 @@ impl Server {
                 let snapshot = Snapshot { meta, snapshot: file };
                 let installed = self.raft.install_full_snapshot(vote, snapshot).await;
                 rpc::encode(&installed.map_err(|error| failed(&error))?)
-            }
-            rpc::PROPOSE => {
-                let forward: Forward = rpc::decode(&body)?;
-                rpc::encode(&self.packer.propose_forwarded(forward).await)
             }
             rpc::READ_INDEX => {
                 let leads = self.handle.leadership().is_leader;

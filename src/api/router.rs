@@ -16,10 +16,13 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use tower_service::Service;
+
+const PUBLISH: &str = "/v1/broadcasts";
 
 pub fn router(context: Arc<Context>) -> Router {
     let routes = Router::new()
-        .route("/v1/broadcasts", post(publish::publish).get(broadcasts::list))
+        .route(PUBLISH, post(publish::publish).get(broadcasts::list))
         .route("/v1/broadcasts/batch", post(batch::batch))
         .route("/v1/broadcasts/{id}", get(broadcasts::get))
         .route("/v1/broadcasts/{id}/recipients", get(broadcasts::recipients))
@@ -97,21 +100,42 @@ async fn method_not_allowed() -> Problem {
     )
 }
 
-/// What every request passes: names, origins, panics, the headers of every answer, the count.
+/// Answers a request. The one that is nearly all of a node's load goes to its handler directly: the router's layers were a
+/// sixth of what answering it costs.
+pub async fn answer(context: &Arc<Context>, router: &mut Router, request: Request) -> Response {
+    if request.method() == Method::POST && request.uri().path() == PUBLISH {
+        return pass(context, request, |request| async {
+            publish::publish(State(context.clone()), request).await.into_response()
+        })
+        .await;
+    }
+    let Ok(response) = router.call(request).await;
+    response
+}
+
 async fn front(State(context): State<Arc<Context>>, request: Request, next: Next) -> Response {
+    pass(&context, request, |request| next.run(request)).await
+}
+
+/// What every request passes: names, origins, panics, the headers of every answer, the count.
+async fn pass<F: Future<Output = Response>>(
+    context: &Context,
+    request: Request,
+    handle: impl FnOnce(Request) -> F,
+) -> Response {
     let started = clock::now();
     let (mut response, origin) = match context.hosts.check(request.uri(), request.headers()) {
         Err(problem) => (problem.into_response(), None),
         Ok(Some(origin)) if is_preflight(&request) => (StatusCode::NO_CONTENT.into_response(), Some(origin)),
         Ok(origin) => {
-            let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+            let answered = AssertUnwindSafe(handle(request)).catch_unwind().await;
             (answered.unwrap_or_else(|_| broken()), origin)
         }
     };
     if let Some(origin) = origin {
         allow(response.headers_mut(), origin);
     }
-    stamp(&context, response.headers_mut());
+    stamp(context, response.headers_mut());
     METRICS
         .http_requests
         .with_label_values(&[response.status().as_str()])

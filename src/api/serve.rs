@@ -4,7 +4,7 @@
 use super::Config;
 use super::context::Context;
 use super::problem::{Code, Problem};
-use super::router::{router, stamp};
+use super::router::{answer, router, stamp};
 use super::subscribe::{self, Plan, Wanted};
 use crate::base::clock;
 use crate::gateway::{Socket, Subscriber};
@@ -26,7 +26,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tower_service::Service;
 
 /// A head and what comes with it, on kept connections.
 const BUFFER_MAX: usize = 64 << 10;
@@ -196,8 +195,14 @@ impl Server {
 
     /// Everything but subscribers: hyper, keeping the connection, with the head read again.
     async fn http1(&mut self, stream: TcpStream, read: Bytes) {
-        let router = self.router.clone();
-        let service = service_fn(move |request| router.clone().call(request));
+        let (router, context) = (self.router.clone(), self.context.clone());
+        let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            let (mut router, context) = (router.clone(), context.clone());
+            async move {
+                let request = request.map(axum::body::Body::new);
+                Ok::<_, std::convert::Infallible>(answer(&context, &mut router, request).await)
+            }
+        });
         let mut connection = std::pin::pin!(
             http1::Builder::new()
                 .timer(TokioTimer::new())

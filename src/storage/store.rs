@@ -44,9 +44,14 @@ impl StorageError {
 pub(super) const PART_BYTES: usize = 16 << 10;
 /// A page larger than a quarter of this would go to a file that sled never syncs.
 const SEGMENT_BYTES: usize = 4 << 20;
-/// The first byte of a stored value: the whole, or a count of parts that follow under longer keys.
+/// The first byte of a stored value: the whole, or a count (u32) of parts that follow under longer keys.
 pub(super) const WHOLE: u8 = 0;
 pub(super) const PARTS: u8 = 1;
+/// The same, packed: the length of the value (u32) stands last before its bytes or its parts.
+pub(super) const PACKED: u8 = 2;
+pub(super) const PACKED_PARTS: u8 = 3;
+/// No value is longer; a damaged length is refused before memory is asked for.
+const VALUE_BYTES_MAX: usize = 256 << 20;
 
 /// An open sled folder; clones share it.
 #[derive(Clone)]
@@ -187,20 +192,35 @@ impl Store {
         mut next: impl FnMut() -> Option<sled::Result<(sled::IVec, sled::IVec)>>,
     ) -> Result<Bytes, StorageError> {
         let damaged = || StorageError::damaged(&self.folder, format!("the value of key {key:02x?} is not whole"));
+        let long = |rest: &[u8], at: usize| {
+            let bytes = rest.get(at..).and_then(<[u8]>::first_chunk);
+            bytes
+                .map(|bytes| u32::from_be_bytes(*bytes) as usize)
+                .ok_or_else(damaged)
+        };
+        let mut parts = |count: usize| {
+            let mut joined = Vec::new();
+            for number in 0..count as u32 {
+                let (name, part) = next().ok_or_else(damaged)??;
+                if name != schema::part(key, number) {
+                    return Err(damaged());
+                }
+                joined.extend_from_slice(&part);
+            }
+            Ok(joined)
+        };
+        let unpack = |packed: &[u8], length: usize| {
+            let length = Some(length)
+                .filter(|length| *length <= VALUE_BYTES_MAX)
+                .ok_or_else(damaged)?;
+            let whole = zstd::bulk::decompress(packed, length).map_err(|_| damaged())?;
+            Some(whole).filter(|whole| whole.len() == length).ok_or_else(damaged)
+        };
         match value.split_first().ok_or_else(damaged)? {
             (&WHOLE, rest) => Ok(Bytes::copy_from_slice(rest)),
-            (&PARTS, count) => {
-                let count = u32::from_be_bytes(count.try_into().map_err(|_| damaged())?);
-                let mut joined = Vec::new();
-                for number in 0..count {
-                    let (name, part) = next().ok_or_else(damaged)??;
-                    if name != schema::part(key, number) {
-                        return Err(damaged());
-                    }
-                    joined.extend_from_slice(&part);
-                }
-                Ok(joined.into())
-            }
+            (&PARTS, rest) => parts(long(rest, 0)?).map(Bytes::from),
+            (&PACKED, rest) => unpack(&rest[4.min(rest.len())..], long(rest, 0)?).map(Bytes::from),
+            (&PACKED_PARTS, rest) => unpack(&parts(long(rest, 0)?)?, long(rest, 4)?).map(Bytes::from),
             _ => Err(damaged()),
         }
     }
@@ -275,17 +295,46 @@ fn journal_row(key: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::{Config, PART_BYTES, Store, schema};
     use crate::model::Priority;
     use crate::state::{Row, RowKey};
     use bytes::Bytes;
 
+    /// Bytes that cannot be packed.
+    pub fn noise(bytes: usize) -> Bytes {
+        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        let next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        std::iter::repeat_with(next).take(bytes).collect()
+    }
+
     fn row(key: RowKey, bytes: usize) -> Row {
         Row {
             key,
-            value: Some(Bytes::from(vec![7; bytes])),
+            value: Some(noise(bytes)),
         }
+    }
+
+    #[test]
+    fn what_repeats_itself_is_packed_and_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("s"), &Config::default()).unwrap();
+        let texts = "Please be in place ten minutes before. ".repeat(2_000);
+        let mixed = [&noise(3 * PART_BYTES)[..], texts.as_bytes()].concat();
+        for value in [texts.into_bytes(), mixed, b"short".to_vec()] {
+            let row = Row {
+                key: RowKey::Presence(1),
+                value: Some(value.clone().into()),
+            };
+            store.write(&[row], b"meta").unwrap();
+            assert_eq!(store.get(&RowKey::Presence(1)).unwrap().unwrap(), value);
+        }
+        assert_eq!(store.tree.len(), 2);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod log_sync;
 mod network;
 mod packer;
 mod record;
+mod room;
 mod rpc;
 mod server;
 mod snapshot;

@@ -169,6 +169,7 @@ impl Shared {
             applied: replica.state.applied(),
             meta: encode_meta(&replica),
             rows,
+            forgotten: replica.state.forgotten(),
         };
         Some((batch, replica.state.next_position() - 1))
     }

@@ -1,7 +1,7 @@
 //! Broadcasts as their senders look at them: one, the list, and who of the recipients is how far.
 
 use super::context::Context;
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::request::{Path, Query};
 use super::wire::{self, At, DraftView, Page, Text26};
 use crate::base::clock::Millis;
@@ -16,8 +16,8 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use std::sync::Arc;
 
-/// Broadcasts looked at for one page; a filter that finds few of them goes on with `next`.
-const LOOKED_AT_MAX: usize = 10_000;
+/// Broadcasts looked at for one page, from disk where they have left memory; a filter that finds few goes on with `next`.
+const LOOKED_AT_MAX: usize = 5_000;
 
 /// One broadcast: what was sent, the status, the ladder, first and last times.
 struct Shown<'a> {
@@ -178,6 +178,11 @@ impl Filter {
         })
     }
 
+    /// Numbers are given in the order of time.
+    fn is_before(&self, hot: &Hot) -> bool {
+        self.since.is_some_and(|since| hot.broadcast.accepted_at < since)
+    }
+
     fn passes(&self, hot: &Hot, now: Millis) -> bool {
         let draft = &hot.broadcast.draft;
         let names = |wanted: &Option<String>, mut named: Box<dyn Iterator<Item = &String> + '_>| {
@@ -185,7 +190,7 @@ impl Filter {
         };
         let clauses = &draft.audience.clauses;
         self.priority.is_none_or(|priority| draft.priority == priority)
-            && self.since.is_none_or(|since| hot.broadcast.accepted_at >= since)
+            && !self.is_before(hot)
             && self.kind.as_ref().is_none_or(|kind| matches(kind, &draft.kind))
             && names(
                 &self.wedding,
@@ -211,7 +216,7 @@ fn matches(wanted: &str, kind: &str) -> bool {
     }
 }
 
-/// Newest first. Only broadcasts whose ledgers are in memory are listed; older ones have their address and the inbox.
+/// Newest first, down to the oldest that is kept.
 pub async fn list(State(context): State<Arc<Context>>, uri: Uri) -> Result<Response, Problem> {
     const KNOWN: &[&str] = &[
         "limit", "after", "wedding", "venue", "priority", "type", "status", "since",
@@ -220,38 +225,53 @@ pub async fn list(State(context): State<Arc<Context>>, uri: Uri) -> Result<Respo
     context.fresh(&query, context.deadline()).await?;
     let (limit, filter) = (query.limit()?, Filter::read(&query)?);
     let after = query.parse("after", "an id that a page ended with", BroadcastId::parse)?;
+    let below = after.map_or(Number::MAX, BroadcastId::number);
     let now = context.handle.log_time();
-    let (found, next) = context
-        .handle
-        .read(|state| page(state, &filter, after.map(BroadcastId::number), limit, now));
-    let items = found.iter().map(|hot| Shown { hot, now }).collect();
-    Ok(wire::json(StatusCode::OK, &Page { items, next }))
+    let found = context
+        .blocking(move |context| {
+            let mut found = Found::default();
+            (context.reader.newest)(below, &mut |hot| found.look(hot, &filter, limit, now));
+            found
+        })
+        .await
+        .ok_or_else(|| Problem::new(Code::Internal, "the list cannot be read"))?;
+    let items = found.items.iter().map(|hot| Shown { hot, now }).collect();
+    Ok(wire::json(
+        StatusCode::OK,
+        &Page {
+            items,
+            next: found.next.map(|id| id.to_string()),
+        },
+    ))
 }
 
-fn page(
-    state: &Applied,
-    filter: &Filter,
-    after: Option<Number>,
-    limit: usize,
-    now: Millis,
-) -> (Vec<Hot>, Option<String>) {
-    let mut found = Vec::new();
-    let below = after.unwrap_or(Number::MAX);
-    let mut last = None;
-    let newest = state
-        .broadcasts()
-        .newest()
-        .skip_while(|hot| hot.broadcast.number >= below);
-    for (looked_at, hot) in newest.enumerate() {
-        if found.len() == limit || looked_at == LOOKED_AT_MAX {
-            return (found, last);
+/// A page while it is put together.
+#[derive(Default)]
+struct Found {
+    items: Vec<Hot>,
+    looked_at: usize,
+    last: Option<BroadcastId>,
+    /// Where the next page goes on, if there is one.
+    next: Option<BroadcastId>,
+}
+
+impl Found {
+    /// Takes the next older broadcast; false once the page is whole.
+    fn look(&mut self, hot: Hot, filter: &Filter, limit: usize, now: Millis) -> bool {
+        if filter.is_before(&hot) {
+            return false; // and so are all that are older
         }
-        if filter.passes(hot, now) {
-            found.push(hot.clone());
+        if self.items.len() == limit || self.looked_at == LOOKED_AT_MAX {
+            self.next = self.last;
+            return false;
         }
-        last = Some(hot.broadcast.id.to_string());
+        self.looked_at += 1;
+        self.last = Some(hot.broadcast.id);
+        if filter.passes(&hot, now) {
+            self.items.push(hot);
+        }
+        true
     }
-    (found, None)
 }
 
 /// One recipient as the sender sees them.

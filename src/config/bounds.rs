@@ -30,7 +30,7 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("api.expires_default", Time(Span::seconds(1), Span::seconds(366 * DAY))),
     ("api.expires_max", Time(Span::seconds(1), Span::seconds(366 * DAY))),
     ("api.schedule_max", Time(Span::millis(0), Span::seconds(366 * DAY))),
-    ("api.keys_kept", Time(Span::seconds(60), Span::seconds(30 * DAY))),
+    ("api.keys_kept", Time(Span::seconds(1), Span::seconds(30 * DAY))),
     ("api.keys_bytes_max", Bytes(Size::mib(1), Size::mib(64 * GIB))),
     (
         "cluster.election_timeout_min",
@@ -53,6 +53,7 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("storage.open_deadline", Time(Span::millis(100), Span::seconds(3600))),
     ("storage.snapshot_log_bytes", Bytes(Size::mib(1), Size::mib(64 * GIB))),
     ("storage.free_bytes_min", Bytes(Size(0), Size::mib(1024 * GIB))),
+    ("storage.reserve_bytes", Bytes(Size(0), Size::mib(1024 * GIB))),
     ("gateway.window_bytes_max", Bytes(Size::mib(1), Size::mib(64 * GIB))),
     ("gateway.sessions_max", Count(1, 1_000_000)),
     ("gateway.heartbeat", Time(Span::millis(100), Span::seconds(600))),
@@ -70,6 +71,7 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("workers.slice_max", Count(1, 10_000)),
     ("delivery.receipts_every", Time(Span::millis(1), Span::seconds(10))),
     ("delivery.node_lost_after", Time(Span::millis(500), Span::seconds(3600))),
+    ("retention.broadcasts", Time(Span::seconds(1), Span::seconds(366 * DAY))),
 ];
 
 pub fn holds(bound: &Bound, value: &Value) -> bool {

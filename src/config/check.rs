@@ -131,8 +131,18 @@ impl Found {
             cluster,
             gateway,
             workers,
+            retention,
             ..
         } = config;
+        self.must(
+            api.keys_kept <= retention.broadcasts,
+            "api.keys_kept",
+            &api.keys_kept,
+            &format!(
+                "be at most retention.broadcasts ({}): a repeated publish is answered from its broadcast",
+                retention.broadcasts
+            ),
+        );
         self.must(
             cluster.heartbeat.0.saturating_mul(2) <= cluster.election_timeout_min.0,
             "cluster.heartbeat",

@@ -21,8 +21,17 @@ use std::path::PathBuf;
 /// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
 pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 /// The sections in the order people meet them.
-pub const SECTIONS: [&str; 9] = [
-    "node", "api", "cluster", "storage", "gateway", "workers", "delivery", "rates", "log",
+pub const SECTIONS: [&str; 10] = [
+    "node",
+    "api",
+    "cluster",
+    "storage",
+    "gateway",
+    "workers",
+    "delivery",
+    "retention",
+    "rates",
+    "log",
 ];
 
 /// All settings: a section for each part.
@@ -36,6 +45,7 @@ pub struct Config {
     pub gateway: crate::gateway::Config,
     pub workers: crate::workers::Config,
     pub delivery: crate::delivery::Config,
+    pub retention: Retention,
     pub rates: Rates,
     pub log: Log,
 }
@@ -60,6 +70,22 @@ impl Default for NodeSettings {
             data: "campanile-data".into(),
             drain: crate::base::size::Span::seconds(3),
             insecure: false,
+        }
+    }
+}
+
+/// How long the cluster remembers. The leader tells all nodes, so that they forget alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Broadcasts with their receipts are kept this long after they were accepted, and in any case until they have expired.
+    pub broadcasts: crate::base::size::Span,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            broadcasts: crate::base::size::Span::seconds(30 * 24 * 3600),
         }
     }
 }

@@ -45,6 +45,10 @@ fn about(section: &str) -> &'static str {
         "gateway" => "Subscribers.",
         "workers" => "The threads that write to subscribers.",
         "delivery" => "What comes back from subscribers.",
+        "retention" => {
+            "How long the cluster remembers. Broadcasts go in the order in which they came, their receipts with them, and the \
+             leader's setting counts for all nodes. A subscriber that comes back with a cursor from before what is kept is told of a `gap`."
+        }
         "rates" => {
             "Rate caps per sender. **Not enforced yet**: the switch is there so that settings stay valid when they are."
         }

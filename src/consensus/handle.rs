@@ -2,6 +2,7 @@
 
 use super::network::Peers;
 use super::packer::{Item, Progress, Waiting};
+use super::room::{Room, grows};
 use super::rpc;
 use super::state_machine::Shared;
 use super::types::Raft;
@@ -9,10 +10,12 @@ use crate::base::clock;
 use crate::model::{Millis, NodeId, Position};
 use crate::state::{Command, Effect, Outcome, State};
 use crate::storage::Store;
+use bytes::Bytes;
 use openraft::Instant as _;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -82,22 +85,23 @@ pub struct Handle {
     pub(super) peers: Arc<Peers>,
     pub(super) waiting: mpsc::Sender<Item>,
     pub(super) leadership: watch::Receiver<Leadership>,
-    pub(super) disk_full: watch::Receiver<bool>,
+    pub(super) room: Arc<Room>,
 }
 
 impl Handle {
     /// Proposes on the leader, wherever it is, retrying over changes of leader until the deadline, and returns when this
     /// node has applied the entry. Safe to repeat: publishes carry a key, all other commands are idempotent.
     pub async fn propose(&self, command: Command, deadline: Instant) -> Result<Proposed, ProposeError> {
-        if *self.disk_full.borrow() && matches!(command, Command::Publish(_) | Command::Directory(_)) {
-            return Err(ProposeError::DiskFull);
-        }
-        if matches!(command, Command::Publish(_) | Command::Directory(_)) && !self.is_founded(deadline).await {
+        let grows = grows(&command);
+        if grows && !self.is_founded(deadline).await {
             return Err(ProposeError::NoLeader {
                 retry_after: RETRY_AFTER,
             });
         }
-        let command = bincode::serialize(&command).map_err(|_| ProposeError::Stopping)?.into();
+        let command: Bytes = bincode::serialize(&command).map_err(|_| ProposeError::Stopping)?.into();
+        if grows && !self.room.admit(command.len()) {
+            return Err(ProposeError::DiskFull);
+        }
         let progress = Arc::new(Progress::default());
         let (reply, answer) = oneshot::channel();
         let waiting = Waiting {
@@ -119,6 +123,10 @@ impl Handle {
             mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
         })?;
         match tokio::time::timeout_at(deadline.into(), answer).await {
+            // The leader has sent it back although it had time left: its disk is nearly full.
+            Ok(Ok(Err(ProposeError::TimedOut { proposed: false }))) if grows && !clock::left(deadline).is_zero() => {
+                Err(ProposeError::DiskFull)
+            }
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(self.not_answered(&progress)),
         }
@@ -162,6 +170,11 @@ impl Handle {
         self.shared
             .write_behind()
             .map_or(0, crate::storage::WriteBehind::stored)
+    }
+
+    /// Releases up to this position are in sled.
+    pub fn stored_position(&self) -> Position {
+        self.shared.stored_position.load(Ordering::Acquire)
     }
 
     /// Waits until this node has applied `index`; `false` when the deadline came first.

@@ -6,6 +6,7 @@ use super::log_sync::{Synced, Waiter};
 use super::record::{Key, LogTypes, Payload, VoteRecord};
 use super::types::{LogEntry, LogId, RaftVote, Types};
 use crate::base::clock;
+use crate::storage::free::is_full;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use parking_lot::{Mutex, RwLock};
@@ -132,7 +133,8 @@ impl LogStore {
     }
 
     fn change<R>(&self, act: impl FnOnce(&mut RaftLog<LogTypes>) -> io::Result<R>) -> io::Result<R> {
-        self.shared().log.write().as_mut().ok_or_else(closed).and_then(act)
+        let changed = self.shared().log.write().as_mut().ok_or_else(closed).and_then(act);
+        changed.inspect_err(|error| self.shared().note_full(error))
     }
 
     /// Changes the log and waits until that is on disk.
@@ -179,7 +181,7 @@ impl Shared {
     ) -> io::Result<()> {
         let mut guard = self.log.write();
         let log = guard.as_mut().ok_or_else(closed)?;
-        act(log)?;
+        act(log).inspect_err(|error| self.note_full(error))?;
         let mut flush = self.flush.lock();
         flush.waiters.push(waiter);
         if flush.running {
@@ -189,12 +191,20 @@ impl Shared {
         self.start_flush(log, &mut flush)
     }
 
+    /// Where not even an empty file can be made, the disk has failed as much as with a write.
+    fn note_full(&self, error: &io::Error) {
+        if is_full(error) {
+            (self.on_failure)(error);
+        }
+    }
+
     fn start_flush(self: &Arc<Self>, log: &mut RaftLog<LogTypes>, flush: &mut Flush) -> io::Result<()> {
         let synced = Synced {
             shared: self.clone(),
             waiters: std::mem::take(&mut flush.waiters),
             last: log.log_state().last().map_or(0, |key| key.index),
             started: clock::now(),
+            told: false,
         };
         log.flush(true, Some(synced))
     }
@@ -340,5 +350,40 @@ impl RaftLogStorage<Types> for LogStore {
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         let upto = Key::from(&upto);
         self.change_durably(|log| log.purge(upto).map(drop)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LogStore, Synced};
+    use crate::base::clock;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    #[test]
+    fn a_flush_that_ends_without_a_word_is_a_disk_that_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let failures = Arc::new(AtomicU32::new(0));
+        let count = failures.clone();
+        let on_failure = Box::new(move |_: &std::io::Error| {
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+        let log = LogStore::open(folder.path(), 1 << 20, Duration::ZERO, on_failure).unwrap();
+        let flush = || Synced {
+            shared: log.shared().clone(),
+            waiters: Vec::new(),
+            last: 0,
+            started: clock::now(),
+            told: false,
+        };
+        raft_log::Callback::send(flush(), Ok(()));
+        assert_eq!(failures.load(Ordering::SeqCst), 0);
+        drop(flush());
+        assert_eq!(failures.load(Ordering::SeqCst), 1);
+        raft_log::Callback::send(flush(), Err(std::io::ErrorKind::StorageFull.into()));
+        assert_eq!(failures.load(Ordering::SeqCst), 2);
+        log.close();
+        assert_eq!(failures.load(Ordering::SeqCst), 2);
     }
 }

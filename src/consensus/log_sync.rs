@@ -26,10 +26,22 @@ pub struct Synced {
     /// The last entry that this flush made durable.
     pub(super) last: u64,
     pub(super) started: Instant,
+    /// Whether the log's thread has said what became of the flush.
+    pub(super) told: bool,
+}
+
+/// The log's thread ends without a word when what it writes between flushes fails. Nobody would be answered ever again.
+impl Drop for Synced {
+    fn drop(&mut self) {
+        if !self.told {
+            (self.shared.on_failure)(&io::Error::other("the log's thread has ended"));
+        }
+    }
 }
 
 impl raft_log::Callback for Synced {
-    fn send(self, result: io::Result<()>) {
+    fn send(mut self, result: io::Result<()>) {
+        self.told = true;
         if let Err(error) = result {
             // The page cache no longer says what is on disk: trying again would lie. The waiters are never answered.
             (self.shared.on_failure)(&error);
@@ -38,7 +50,7 @@ impl raft_log::Callback for Synced {
         let took = clock::now().saturating_duration_since(self.started);
         METRICS.log_sync_seconds.observe(took.as_secs_f64());
         self.shared.note_durable(self.last);
-        for waiter in self.waiters {
+        for waiter in std::mem::take(&mut self.waiters) {
             match waiter {
                 Waiter::Append(flushed) => flushed.io_completed(Ok(())),
                 Waiter::Other(done) => {

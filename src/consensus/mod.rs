@@ -14,6 +14,7 @@ mod network;
 mod packer;
 mod record;
 mod road;
+mod room;
 mod rpc;
 mod server;
 mod snapshot;

@@ -200,18 +200,19 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Appends<S> {
                     (self.under_way, self.since) = (self.under_way - 1, clock::now());
                     return read(answer).map(Some);
                 }
-                request = input.next(), if self.under_way < APPENDS_UNDER_WAY_MAX => match request {
-                    Some(request) => {
-                        let message = frame(&rpc::encode(&request)?);
-                        if self.under_way == 0 {
-                            self.since = clock::now();
-                        }
-                        self.under_way += 1;
-                        // The channel has room for more than may be under way.
-                        messages.try_send(message).map_err(io::Error::other)?;
+                request = input.next(), if self.under_way < APPENDS_UNDER_WAY_MAX => {
+                    let Some(request) = request else {
+                        (self.input, self.messages) = (None, None);
+                        continue;
+                    };
+                    let message = frame(&rpc::encode(&request)?);
+                    if self.under_way == 0 {
+                        self.since = clock::now();
                     }
-                    None => (self.input, self.messages) = (None, None),
-                },
+                    self.under_way += 1;
+                    // The channel has room for more than may be under way.
+                    messages.try_send(message).map_err(io::Error::other)?;
+                }
                 () = tokio::time::sleep_until((self.since + APPEND_WITHIN).into()), if self.under_way > 0 => {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "entries are not answered in time"));
                 }

@@ -68,7 +68,8 @@ pub struct Forward {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Forwarded {
-    /// One for each command, in order, and the index of its entry; `None`: it had run out, and was not proposed.
+    /// One for each command, in order, and the index of its entry; `None`: it was not proposed, since its time had run out or the
+    /// leader's disk has no room for it.
     Done(Vec<Option<(u64, Outcome)>>),
     /// This node does not lead; nothing was proposed.
     NotLeader,

@@ -5,7 +5,7 @@ use super::handle::Handle;
 use super::leadership::Heard;
 use super::packer::Packer;
 use super::rpc::{self, CLUSTER, Forward, Forwarded, Hello, Outgoing, Part};
-use super::snapshot::SnapshotFile;
+use super::snapshot::{self, SnapshotFile};
 use super::types::{Raft, RaftVote, SnapshotMeta, Types};
 use crate::base::clock;
 use crate::model::NodeId;
@@ -20,9 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use openraft::raft::{AppendEntriesResponse, StreamAppendError, StreamAppendResult};
 use openraft::storage::Snapshot;
 use std::convert::Infallible;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -175,7 +173,13 @@ impl Server {
                 message = asked.next(), if more && answers.len() < FORWARDS_MAX => {
                     let forward = message.ok().flatten().and_then(|message| rpc::decode::<Forward>(&message).ok());
                     match forward {
-                        Some(forward) => answers.push_back(self.packer.take_forwarded(forward)),
+                        Some(mut forward) => {
+                            // A leader whose disk is nearly full sends back what would fill it.
+                            if self.handle.leadership().is_leader {
+                                self.handle.room.admit_forwarded(&mut forward);
+                            }
+                            answers.push_back(self.packer.take_forwarded(forward));
+                        }
                         None => more = false,
                     }
                 }
@@ -255,13 +259,16 @@ impl Server {
             }
             rpc::PART => {
                 let part: Part = rpc::decode(&body)?;
-                rpc::encode(&self.part(&part)?)
+                rpc::encode(&snapshot::receive(&self.snapshots(), &part)?)
             }
             rpc::INSTALL => {
                 let (vote, meta, transfer, bytes): (RaftVote, SnapshotMeta, u64, u64) = rpc::decode(&body)?;
                 let file = self.received(transfer, bytes).await?;
+                let path = file.path.clone();
                 let snapshot = Snapshot { meta, snapshot: file };
                 let installed = self.raft.install_full_snapshot(vote, snapshot).await;
+                // One that was installed has another name by now; one that was not wanted is in the way.
+                let _ = std::fs::remove_file(path);
                 rpc::encode(&installed.map_err(|error| failed(&error))?)
             }
             rpc::READ_INDEX => {
@@ -301,36 +308,13 @@ impl Server {
         true
     }
 
-    fn transfer_path(&self, transfer: u64) -> std::path::PathBuf {
-        self.handle
-            .shared
-            .layout
-            .snapshots()
-            .join(format!("{transfer:016x}.part"))
+    fn snapshots(&self) -> std::path::PathBuf {
+        self.handle.shared.layout.snapshots()
     }
 
-    fn part(&self, part: &Part) -> io::Result<()> {
-        let path = self.transfer_path(part.transfer);
-        std::fs::create_dir_all(self.handle.shared.layout.snapshots())?;
-        let file = File::options()
-            .create(true)
-            .truncate(part.offset == 0)
-            .write(true)
-            .open(path)?;
-        file.write_all_at(&part.bytes, part.offset)
-    }
-
-    /// All parts are here: the file is made durable and verified before anything uses it.
     async fn received(&self, transfer: u64, bytes: u64) -> io::Result<SnapshotFile> {
-        let path = self.transfer_path(transfer);
-        let verify = move || {
-            let file = File::options().write(true).open(&path)?;
-            if file.metadata()?.len() != bytes {
-                return Err(io::Error::other("parts of the snapshot are missing"));
-            }
-            file.sync_all()?;
-            SnapshotFile::open(path)
-        };
+        let (folder, cluster) = (self.snapshots(), self.cluster());
+        let verify = move || snapshot::received(&folder, transfer, bytes, cluster);
         tokio::task::spawn_blocking(verify).await.map_err(io::Error::other)?
     }
 }

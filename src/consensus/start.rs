@@ -5,6 +5,7 @@ use super::leadership::{Heard, Watch};
 use super::log_store::LogStore;
 use super::network::{Network, Peers};
 use super::packer::{Item, Packer};
+use super::room::{Look, Room};
 use super::rpc::{self, Connection, Hello};
 use super::server::Server;
 use super::snapshot::SnapshotFile;
@@ -71,7 +72,7 @@ pub async fn start(
     storage: crate::storage::Config,
     watcher: Arc<dyn Applied>,
 ) -> Result<(Handle, Running), ConsensusError> {
-    let on_failure = Box::new(|error: &io::Error| disk_failed("fdatasync of the log", error));
+    let on_failure = Box::new(|error: &io::Error| disk_failed("writing the log", error));
     let wait = Duration::from_micros(config.log_flush_wait_us);
     let log = LogStore::open(&layout.log(), config.log_chunk.bytes(), wait, on_failure)
         .map_err(failed("the log cannot be opened"))?;
@@ -96,7 +97,9 @@ pub async fn start(
 
     let (leading, leadership) = watch::channel(Leadership::default());
     let heard = Arc::new(Heard::default());
-    let (filling, disk_full) = watch::channel(false);
+    let room = Arc::new(Room::default());
+    let mut look = Look::new(shared.clone(), room.clone());
+    look.look();
     let (sender, waiting) = mpsc::channel::<Item>(config.waiting_max);
     let packer = Packer::new(
         raft.clone(),
@@ -113,12 +116,13 @@ pub async fn start(
         peers,
         waiting: sender,
         leadership,
-        disk_full,
+        room: room.clone(),
     };
     let mut tasks = vec![
         tokio::spawn(Watch::new(raft.clone(), heard.clone(), &config, leading).run()),
         tokio::spawn(packer.clone().run(waiting)),
-        tokio::spawn(Upkeep::new(shared.clone(), log.clone(), raft.clone(), filling).run()),
+        tokio::spawn(look.run()),
+        tokio::spawn(Upkeep::new(shared.clone(), log.clone(), raft.clone(), room).run()),
     ];
     let (stop, stopped) = watch::channel(false);
     let empty_log = log.clone();
@@ -169,14 +173,15 @@ pub(super) fn open_state(
         }
     };
     let store = layout.store.clone();
-    let newest = snapshot_file::list(&layout.snapshots()).unwrap_or_default();
-    let newest = newest.into_iter().find_map(|path| SnapshotFile::open(path).ok());
+    let newest = newest_snapshot(&layout)?;
     let log_time = replica.state.log_time();
+    let stored_position = Arc::new(AtomicU64::new(replica.state.next_position().saturating_sub(1)));
     let shared = Arc::new(Shared {
         applied: watch::channel(replica.state.applied()).0,
         replica: RwLock::new(replica),
         store: RwLock::new(store.clone()),
         write_behind: OnceLock::new(),
+        stored_position: stored_position.clone(),
         watcher: OnceLock::new(),
         log_time: Mutex::new((log_time, clock::now())),
         snapshot: Mutex::new(newest),
@@ -192,13 +197,34 @@ pub(super) fn open_state(
         taking.store(position, Ordering::Relaxed);
         Some(batch)
     });
-    let committed = Box::new(move |_| told.stored(taken.load(Ordering::Relaxed)));
+    let committed = Box::new(move |_| {
+        let position = taken.load(Ordering::Relaxed);
+        stored_position.fetch_max(position, Ordering::Release);
+        told.stored(position);
+    });
     let write_behind = WriteBehind::start(store, &shared.storage, take, committed)
         .map_err(|error| ConsensusError::Refused(error.to_string()))?;
     // Both are set here once.
     let _ = shared.write_behind.set(write_behind);
     let _ = shared.watcher.set(watcher);
     Ok(shared)
+}
+
+/// The newest snapshot that is whole. One of another cluster is nobody's here, and the folder cannot be trusted.
+fn newest_snapshot(layout: &Layout) -> Result<Option<SnapshotFile>, ConsensusError> {
+    let refused = |error: crate::storage::StorageError| ConsensusError::Refused(error.to_string());
+    let cluster = layout.identity.get().cluster;
+    for path in snapshot_file::list(&layout.snapshots()).map_err(refused)? {
+        match snapshot_file::verify(&path) {
+            Ok(header) => {
+                header.check_cluster(&path, cluster).map_err(refused)?;
+                let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
+                return Ok(Some(SnapshotFile { path, header, bytes }));
+            }
+            Err(error) => tracing::error!(%error, "a snapshot cannot be used"),
+        }
+    }
+    Ok(None)
 }
 
 /// A log that ends before what it is known to have held, or begins behind what the rows stand at, cannot be trusted.

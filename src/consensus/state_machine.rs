@@ -21,6 +21,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, Membership, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::{Mutex, RwLock};
 use std::io;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub layout: Layout,
     pub store: RwLock<Store>,
     pub write_behind: OnceLock<WriteBehind>,
+    /// Releases up to here are in the store.
+    pub stored_position: Arc<AtomicU64>,
     pub storage: crate::storage::Config,
     pub applied: watch::Sender<u64>,
     pub watcher: OnceLock<Arc<dyn Applied>>,
@@ -169,6 +172,7 @@ impl Shared {
             applied: replica.state.applied(),
             meta: encode_meta(&replica),
             rows,
+            forgotten: replica.state.forgotten(),
         };
         Some((batch, replica.state.next_position() - 1))
     }

@@ -1,13 +1,12 @@
-//! What a node does for its own files now and then: makes rows durable, watches the disk, takes snapshots, lets the log go.
+//! What a node does for its own files now and then: makes rows durable, takes snapshots, lets the log go.
 
 use super::log_store::LogStore;
+use super::room::Room;
 use super::state_machine::Shared;
 use super::types::Raft;
-use crate::storage::free;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Rows and identity are made durable once in so many rounds.
@@ -17,24 +16,26 @@ pub struct Upkeep {
     shared: Arc<Shared>,
     log: LogStore,
     raft: Raft,
-    /// Told when the disk is nearly full, and when it no longer is.
-    filling: watch::Sender<bool>,
+    room: Arc<Room>,
     /// What the log had taken when the last snapshot was ordered.
     ordered_at: u64,
+    /// What it had taken when a snapshot was due and did not fit the disk.
+    deferred_at: u64,
     /// The newest snapshot, and the one before it.
     newest: u64,
     before: u64,
 }
 
 impl Upkeep {
-    pub fn new(shared: Arc<Shared>, log: LogStore, raft: Raft, filling: watch::Sender<bool>) -> Self {
+    pub fn new(shared: Arc<Shared>, log: LogStore, raft: Raft, room: Arc<Room>) -> Self {
         let newest = newest(&shared);
         Self {
             shared,
             log,
             raft,
-            filling,
+            room,
             ordered_at: 0,
+            deferred_at: 0,
             newest,
             before: 0,
         }
@@ -60,26 +61,33 @@ impl Upkeep {
     async fn checkpoint(&self) -> io::Result<()> {
         let (shared, log) = (self.shared.clone(), self.log.clone());
         let work = move || {
-            let full = free::below_reserve(&shared.layout.folder, shared.storage.free_bytes_min.0);
             let known = shared.layout.identity.get().stored;
             let moved = known < shared.replica.read().state.applied();
             if moved {
                 shared.sync()?;
             }
             shared.mark(log.durable());
-            Ok::<_, io::Error>(full)
+            Ok(())
         };
-        let full = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
-        self.filling
-            .send_if_modified(|known| std::mem::replace(known, full) != full);
-        Ok(())
+        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
     }
 
     /// Orders a snapshot when the log has taken more than the setting says, or than the last snapshot holds.
     async fn snapshot(&mut self) -> Result<(), impl std::error::Error + use<>> {
-        let last = self.shared.snapshot.lock().as_ref().map_or(0, |file| file.bytes);
+        let last = self.shared.snapshot.lock().as_ref().map(|file| file.bytes);
         let taken = self.log.appended();
-        if taken.saturating_sub(self.ordered_at) <= self.shared.storage.snapshot_log_bytes.0.max(last) {
+        let since = taken.saturating_sub(self.ordered_at);
+        if since <= self.shared.storage.snapshot_log_bytes.0.max(last.unwrap_or(0)) {
+            return Ok(());
+        }
+        // While it is written it must not take the room that the log needs. It holds what the last one held and what came since,
+        // or what the store holds.
+        let bytes = last.map_or_else(|| self.shared.layout.state_bytes(), |last| last.saturating_add(since));
+        if !self.room.fits(bytes) {
+            if self.deferred_at <= self.ordered_at {
+                tracing::warn!(bytes, "a snapshot is due, but may not fit the disk: the log grows on");
+                self.deferred_at = taken;
+            }
             return Ok(());
         }
         self.ordered_at = taken;

@@ -188,6 +188,11 @@ impl Gateway {
         self.shared.window.stored(position);
     }
 
+    /// Nothing at or below this position is kept any more: whoever comes back from before it is told of a gap.
+    pub fn gone(&self, position: Position) {
+        self.shared.window.gone(position);
+    }
+
     /// The state was replaced: the window starts anew with `releases` (of each priority the newest, without holes), all
     /// sessions look again. `head` is the position of the last release of all.
     pub fn reset(&self, epoch: u32, head: Position, releases: Vec<Arc<Release>>) {

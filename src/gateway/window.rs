@@ -10,7 +10,7 @@ use crate::metrics::METRICS;
 use crate::model::{Millis, Number, PerPriority, Position, Priority, UserNumber};
 use crate::state::{Release, ReleaseKind};
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release as Publish};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -78,12 +78,17 @@ pub struct Below(pub Position);
 
 #[derive(Debug)]
 pub struct Window {
+    /// Held by whoever changes anything, so that a release that comes while the window starts anew stands in it once. Readers do
+    /// without.
+    writing: Mutex<()>,
     lanes: PerPriority<RwLock<Lane>>,
     /// The last position of each priority.
     tails: PerPriority<AtomicU64>,
     /// The last position of all: everything at or below it is in its lane, or was forgotten.
     head: AtomicU64,
     stored: AtomicU64,
+    /// What is at or below this is kept nowhere any more: a cursor from before it must be told so, even if its frames are still here.
+    gone: AtomicU64,
     bytes: AtomicUsize,
     bytes_max: usize,
 }
@@ -105,10 +110,12 @@ impl Lane {
 impl Window {
     pub fn new(bytes_max: usize) -> Self {
         Self {
+            writing: Mutex::new(()),
             lanes: std::array::from_fn(|_| RwLock::default()),
             tails: Default::default(),
             head: AtomicU64::new(0),
             stored: AtomicU64::new(0),
+            gone: AtomicU64::new(0),
             bytes: AtomicUsize::new(0),
             bytes_max,
         }
@@ -125,6 +132,7 @@ impl Window {
     /// Positions come in order; one that is known already is ignored.
     pub fn push(&self, release: Arc<Release>) {
         let (position, index) = (release.position, release.priority.index());
+        let _writing = self.writing.lock();
         if position <= self.head() {
             return;
         }
@@ -138,8 +146,14 @@ impl Window {
 
     /// Rows up to here are in sled.
     pub fn stored(&self, position: Position) {
+        let _writing = self.writing.lock();
         self.stored.fetch_max(position, Publish);
         self.forget();
+    }
+
+    /// Nothing at or below this position is kept any more.
+    pub fn gone(&self, position: Position) {
+        self.gone.fetch_max(position, Publish);
     }
 
     /// Starts anew: `releases` are the newest of each priority, `head` the last position of all.
@@ -157,7 +171,9 @@ impl Window {
             bytes += entry.size();
             lanes[entry.priority().index()].entries.push_back(entry);
         }
+        let _writing = self.writing.lock();
         self.bytes.store(bytes, Relaxed);
+        self.gone.store(0, Publish); // the lanes begin above what is gone
         for (index, mut lane) in lanes.into_iter().enumerate() {
             lane.entries.make_contiguous().sort_by_key(|entry| entry.position());
             lane.floor = lane.entries.front().map_or(head, |first| first.position() - 1);
@@ -169,6 +185,7 @@ impl Window {
         self.forget();
     }
 
+    /// Only while writing.
     fn forget(&self) {
         while self.bytes.load(Relaxed) > self.bytes_max && self.forget_oldest() {}
         METRICS.window_bytes.set(self.bytes.load(Relaxed) as i64);
@@ -252,7 +269,8 @@ impl Window {
 
     /// Nothing between these positions and now was forgotten.
     pub fn reaches(&self, positions: PerPriority<Position>) -> bool {
-        let reaches = |(lane, position): (&RwLock<Lane>, Position)| position >= lane.read().floor;
+        let gone = self.gone.load(Acquire);
+        let reaches = |(lane, position): (&RwLock<Lane>, Position)| position >= lane.read().floor.max(gone);
         self.lanes.iter().zip(positions).all(reaches)
     }
 
@@ -266,9 +284,11 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use super::{Below, Window};
+    use super::{Below, Entry, Window};
     use crate::gateway::tests::fixture::release;
     use crate::model::Priority::{Critical, Low};
+    use std::sync::Barrier;
+    use std::sync::atomic::Ordering;
 
     fn positions(window: &Window, after: u64, max: usize) -> Result<(Vec<u64>, u64), Below> {
         let mut out = Vec::new();
@@ -318,7 +338,37 @@ mod tests {
         assert_eq!(positions(&window, 10, 1), Ok((vec![11], 11)));
         assert!(!window.reaches([8, 0, 0, 9]) && window.reaches([8, 0, 0, 10]));
         window.stored(20);
-        assert!(window.bytes.load(std::sync::atomic::Ordering::Relaxed) <= 4_000);
+        assert!(window.bytes.load(Ordering::Relaxed) <= 4_000);
+        window.gone(19);
+        assert!(!window.reaches([20, 20, 18, 20]) && window.reaches([20, 19, 19, 20]));
+    }
+
+    /// A snapshot brings the release that apply is about to push: whoever comes first, it stands there once.
+    #[test]
+    fn a_release_that_comes_during_a_reset_stands_there_once() {
+        let both = Barrier::new(2);
+        for _ in 0..10_000 {
+            let window = Window::new(usize::MAX);
+            window.push(release(1, Low, &[1]));
+            std::thread::scope(|threads| {
+                threads.spawn(|| {
+                    let known = (1..=3).map(|position| release(position, Low, &[1])).collect();
+                    both.wait();
+                    window.reset(3, known);
+                });
+                let (second, third) = (release(2, Low, &[1]), release(3, Low, &[1]));
+                both.wait();
+                window.push(second);
+                window.push(third);
+            });
+            assert_eq!(positions(&window, 0, 10), Ok((vec![1, 2, 3], 3)));
+            assert_eq!((window.tail(Low), window.head()), (3, 3));
+            assert_eq!(window.bytes.load(Ordering::Relaxed), 3 * bytes_of_one());
+        }
+    }
+
+    fn bytes_of_one() -> usize {
+        Entry::new(release(1, Low, &[1])).size()
     }
 
     #[test]

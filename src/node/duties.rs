@@ -16,12 +16,14 @@ const EVERY: Duration = Duration::from_millis(500);
 const WITHIN: Duration = Duration::from_secs(2);
 /// Log time moves on at least this often, so that expiry and retention go on in a quiet cluster.
 const TICK_EVERY: Duration = Duration::from_secs(10);
-/// Broadcasts are kept this long.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// So many ticks at least while a broadcast is kept: a short retention is kept to as well as a long one.
+const TICKS_WHILE_KEPT: u32 = 4;
 
 pub struct Duties {
     pub handle: Handle,
     pub node_lost_after: Duration,
+    /// Broadcasts are kept this long.
+    pub kept: Duration,
 }
 
 impl Duties {
@@ -29,6 +31,7 @@ impl Duties {
         let mut tick = tokio::time::interval(EVERY);
         let mut absent: BTreeMap<NodeId, Instant> = BTreeMap::new();
         let mut ticked = clock::now();
+        let tick_every = TICK_EVERY.min(self.kept / TICKS_WHILE_KEPT);
         let mut leadership = self.handle.watch_leadership();
         loop {
             tokio::select! {
@@ -42,12 +45,10 @@ impl Duties {
             }
             self.found().await;
             self.close_lost(&mut absent).await;
-            if ticked.elapsed() >= TICK_EVERY {
+            if ticked.elapsed() >= tick_every {
                 ticked = clock::now();
-                self.propose(Command::Tick(Tick {
-                    kept_ms: KEPT.as_millis() as u64,
-                }))
-                .await;
+                let kept_ms = self.kept.as_millis() as u64;
+                self.propose(Command::Tick(Tick { kept_ms })).await;
             }
         }
     }

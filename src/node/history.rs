@@ -1,18 +1,27 @@
 //! What was released before: from memory while it is hot, else from the journal in sled.
 //!
-//! Answers the gateway (what did this user miss?) and the API (show me this broadcast).
+//! Answers the gateway (what did this user miss?) and the API (show me this broadcast). What is forgotten is not there, even while
+//! some of its rows still are.
 
+use super::cold;
 use crate::consensus::Handle;
 use crate::gateway::backlog::{Backlog, Read, Start};
-use crate::model::{Broadcast, Millis, Number, PerPriority, Position, Priority, Step, UserNumber};
-use crate::state::broadcasts::{BLOCK, Hot, JournalEntry, Ledger};
-use crate::state::{Release, RowKey, State};
+use crate::model::{Millis, Number, PerPriority, Position, Priority, Step, UserNumber};
+use crate::state::broadcasts::{BLOCK, Hot};
+use crate::state::{Release, State};
 use crate::storage::{StorageError, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Journal rows read at a time.
 const ROWS_MAX: usize = 16;
+/// Broadcasts in memory that are looked at while the state is held: apply waits for it.
+const LOOKED_AT_MAX: usize = 4096;
+/// Blocks with something for a user that a returning cursor is compared with.
+const CONFIRM_BLOCKS_MAX: usize = 16;
+/// After so many of them in a row without anything to confirm there is none to be expected: older ones were confirmed when the
+/// user came back before.
+const CONFIRM_IN_VAIN_MAX: usize = 2;
 
 #[derive(Clone)]
 pub struct History {
@@ -30,33 +39,20 @@ impl History {
     pub fn broadcast(&self, number: Number) -> Option<Hot> {
         let found = self.handle.read(|state| match state.broadcasts().get(number) {
             Some(hot) => Ok(hot.clone()),
-            None => Err(number != 0 && number < state.next_position()),
+            None => Err(state.is_kept(number)),
         });
         match found {
             Ok(hot) => Some(hot),
-            Err(true) => logged(self.cold(number)).flatten(),
+            Err(true) => logged(cold::broadcast(&(self.store)(), number)).flatten(),
             Err(false) => None,
         }
-    }
-
-    fn cold(&self, number: Number) -> Result<Option<Hot>, StorageError> {
-        let store = (self.store)();
-        for priority in Priority::ALL {
-            let rows = store.journal(priority, number, 1)?;
-            let entries = rows
-                .into_iter()
-                .flat_map(|(first, value)| entries(priority, first, &value));
-            if let Some(entry) = entries.into_iter().find(|entry| entry.number == number) {
-                return with_ledger(&store, &entry);
-            }
-        }
-        Ok(None)
     }
 
     /// All releases of one block of positions that are for `user`, with what is known of them, oldest first.
     fn block(&self, first: Position, user: UserNumber) -> Vec<Hot> {
         let end = first + BLOCK;
-        let (hot_from, mut found) = self.handle.read(|state| {
+        let (first, hot_from, mut found) = self.handle.read(|state| {
+            let first = first.max(state.forgotten() + 1);
             let hot = state
                 .broadcasts()
                 .from(first)
@@ -64,17 +60,12 @@ impl History {
             let mine = hot
                 .filter(|hot| hot.recipients.contains(user))
                 .map(|hot| (hot.broadcast.number, hot.clone()));
-            (
-                state.broadcasts().oldest_hot().unwrap_or(Position::MAX),
-                mine.collect::<BTreeMap<_, _>>(),
-            )
+            let found: BTreeMap<Number, Hot> = mine.collect();
+            (first, state.broadcasts().oldest_hot().unwrap_or(Position::MAX), found)
         });
         if hot_from > first {
-            let store = (self.store)();
-            for priority in Priority::ALL {
-                let cold = logged(cold_block(&store, priority, first, end.min(hot_from), user));
-                found.extend(cold.into_iter().flatten().map(|hot| (hot.broadcast.number, hot)));
-            }
+            let cold = logged(cold::among(&(self.store)(), first..end.min(hot_from), Some(user)));
+            found.extend(cold.into_iter().flatten().map(|hot| (hot.broadcast.number, hot)));
         }
         found.into_values().collect()
     }
@@ -91,6 +82,34 @@ impl History {
         }
     }
 
+    /// Everything kept with a number below this one, newest first, until `look` has seen enough.
+    pub fn newest(&self, mut below: Number, mut look: impl FnMut(Hot) -> bool) {
+        while let Some((first, found)) = self.before(below) {
+            below = first;
+            if !found.into_iter().all(&mut look) {
+                return;
+            }
+        }
+    }
+
+    /// The newest below a number, newest first, and the number down to which these are all; `None` when there are no more.
+    fn before(&self, below: Number) -> Option<(Number, Vec<Hot>)> {
+        let (hot, end, block) = self.handle.read(|state| {
+            let broadcasts = state.broadcasts();
+            let hot: Vec<Hot> = broadcasts.below(below).take(BLOCK as usize).cloned().collect();
+            let end = below.min(state.next_position());
+            let block = broadcasts.block_below(end);
+            (hot, end, block.map(|first| first.max(state.forgotten() + 1)))
+        });
+        if let Some(oldest) = hot.last() {
+            return Some((oldest.broadcast.number, hot));
+        }
+        let first = block.filter(|first| *first < end)?;
+        let mut found = logged(cold::among(&(self.store)(), first..end, None))?;
+        found.reverse();
+        Some((first, found))
+    }
+
     /// One priority's releases for `user` after a position: found, and scanned up to where.
     fn after(
         &self,
@@ -99,19 +118,26 @@ impl History {
         user: UserNumber,
         bytes_max: usize,
     ) -> (Vec<Arc<Release>>, Position) {
-        let hot = self.handle.read(|state| {
-            let hot_from = state.broadcasts().oldest_hot().unwrap_or(state.next_position());
-            (hot_from <= after + 1).then(|| hot_after(state, priority, after, user, bytes_max))
+        let (after, hot_from, hot) = self.handle.read(|state| {
+            let (after, hot_from) = (after.max(state.forgotten()), hot_from(state));
+            let hot = hot_from <= after.saturating_add(1);
+            (
+                after,
+                hot_from,
+                hot.then(|| hot_after(state, priority, after, user, bytes_max)),
+            )
         });
         if let Some(found) = hot {
             return found;
         }
+        // What leaves memory before its row is on disk is in neither place for a moment: nobody goes past it meanwhile.
+        let known = self.handle.stored_position().min(hot_from - 1);
         let store = (self.store)();
         let rows = logged(store.journal(priority, after + 1, ROWS_MAX)).unwrap_or_default();
         let mut found = Vec::new();
         let (mut bytes, mut scanned) = (0, after);
         for (first, value) in rows {
-            for entry in entries(priority, first, &value) {
+            for entry in cold::entries(priority, first, &value) {
                 if entry.position <= after {
                     continue;
                 }
@@ -129,14 +155,16 @@ impl History {
             }
         }
         if scanned == after {
-            // Nothing of this priority is on disk beyond: what is left is hot.
-            let hot_from = self
-                .handle
-                .read(|state| state.broadcasts().oldest_hot().unwrap_or(state.next_position()));
-            return (found, after.max(hot_from.saturating_sub(1)));
+            // Nothing of this priority is on disk beyond.
+            return (found, after.max(known));
         }
         (found, scanned)
     }
+}
+
+/// From here on everything is in memory.
+fn hot_from(state: &State) -> Number {
+    state.broadcasts().oldest_hot().unwrap_or(state.next_position())
 }
 
 fn hot_after(
@@ -148,15 +176,14 @@ fn hot_after(
 ) -> (Vec<Arc<Release>>, Position) {
     let mut found = Vec::new();
     let mut bytes = 0;
-    for hot in state.broadcasts().from(after + 1) {
-        if hot.broadcast.draft.priority != priority || !hot.recipients.contains(user) {
-            continue;
-        }
-        if bytes >= bytes_max {
+    for (looked_at, hot) in state.broadcasts().from(after.saturating_add(1)).enumerate() {
+        if bytes >= bytes_max || looked_at == LOOKED_AT_MAX {
             return (found, hot.broadcast.number - 1);
         }
-        bytes += hot.broadcast.draft.body.len() + 512;
-        found.extend(hot.release().map(Arc::new));
+        if hot.broadcast.draft.priority == priority && hot.recipients.contains(user) {
+            bytes += hot.broadcast.draft.body.len() + 512;
+            found.extend(hot.release().map(Arc::new));
+        }
     }
     (found, state.next_position() - 1)
 }
@@ -193,7 +220,33 @@ impl Backlog for History {
     }
 
     fn forgotten(&self) -> PerPriority<Position> {
-        [0; 4]
+        [self.handle.read(State::forgotten); 4]
+    }
+
+    fn unconfirmed(&self, user: UserNumber, up_to: PerPriority<Position>, max: usize) -> Vec<Number> {
+        let last = up_to.into_iter().max().unwrap_or(0);
+        let blocks: Vec<Position> = self.handle.read(|state| {
+            let blocks = state.broadcasts().blocks_with(user);
+            let reached = blocks.skip_while(|first| *first > last);
+            reached.take(CONFIRM_BLOCKS_MAX).collect()
+        });
+        let mut found = Vec::new();
+        let mut in_vain = 0;
+        for first in blocks {
+            let before = found.len();
+            let block = self.block(first, user).into_iter().rev();
+            found.extend(
+                block
+                    .filter(|hot| is_unconfirmed(hot, user, &up_to))
+                    .map(|hot| hot.broadcast.number),
+            );
+            in_vain = if found.len() > before { 0 } else { in_vain + 1 };
+            if found.len() >= max || in_vain == CONFIRM_IN_VAIN_MAX {
+                break;
+            }
+        }
+        found.truncate(max);
+        found
     }
 }
 
@@ -204,6 +257,12 @@ fn is_owed(hot: &Hot, user: UserNumber, now: Millis, head: Position) -> bool {
         && !hot.ledger.steps[Step::Received.index()].contains(user)
 }
 
+/// Sent at or below the cursor, and not received as far as is known.
+fn is_unconfirmed(hot: &Hot, user: UserNumber, up_to: &PerPriority<Position>) -> bool {
+    let cursor = up_to[hot.broadcast.draft.priority.index()];
+    hot.broadcast.position.is_some_and(|position| position <= cursor) && hot.ledger.step(user) == Some(Step::Sent)
+}
+
 fn owe(start: &mut Start, hot: &Hot, newest_max: usize) {
     let owed = &mut start.owed[hot.broadcast.draft.priority.index()];
     if hot.broadcast.draft.priority == Priority::Critical || owed.len() < newest_max {
@@ -211,64 +270,6 @@ fn owe(start: &mut Start, hot: &Hot, newest_max: usize) {
     } else {
         start.more_in_inbox += 1;
     }
-}
-
-fn entries(priority: Priority, first: Position, value: &[u8]) -> Vec<JournalEntry> {
-    State::read_journal(&RowKey::Journal(priority, first), value)
-        .inspect_err(|error| tracing::error!(%error, "a journal row cannot be read"))
-        .unwrap_or_default()
-}
-
-fn cold_block(
-    store: &Store,
-    priority: Priority,
-    first: Position,
-    end: Position,
-    user: UserNumber,
-) -> Result<Vec<Hot>, StorageError> {
-    let mut found = Vec::new();
-    let mut from = first;
-    loop {
-        let rows = store.journal(priority, from, ROWS_MAX)?;
-        let mut last = None;
-        for (row, value) in rows {
-            for entry in entries(priority, row, &value) {
-                last = Some(entry.position);
-                let wanted = entry.position >= from && entry.position < end;
-                if wanted && entry.recipients.contains(user) {
-                    found.extend(with_ledger(store, &entry)?);
-                }
-            }
-        }
-        match last {
-            Some(last) if last + 1 < end && last >= from => from = last + 1,
-            _ => return Ok(found),
-        }
-    }
-}
-
-fn with_ledger(store: &Store, entry: &JournalEntry) -> Result<Option<Hot>, StorageError> {
-    let Some(broadcast) = entry.broadcast.clone() else {
-        return Ok(None);
-    };
-    let ledger = ledger(store, &broadcast)?;
-    let (recipients, excluded) = (entry.recipients.clone(), entry.excluded.clone());
-    Ok(Some(Hot {
-        broadcast,
-        recipients,
-        excluded,
-        ledger: Arc::new(ledger),
-    }))
-}
-
-fn ledger(store: &Store, broadcast: &Broadcast) -> Result<Ledger, StorageError> {
-    let key = RowKey::Ledger(broadcast.number);
-    let read = |key: &RowKey, value: &[u8]| State::read_ledger(key, value).unwrap_or_default();
-    let mut ledger = store.get(&key)?.map(|value| read(&key, &value)).unwrap_or_default();
-    for (key, value) in store.ledger_late(broadcast.number)? {
-        ledger.merge(&read(&key, &value));
-    }
-    Ok(ledger)
 }
 
 fn logged<T>(result: Result<T, StorageError>) -> Option<T> {

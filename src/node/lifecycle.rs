@@ -86,6 +86,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         Duties {
             handle: handle.clone(),
             node_lost_after: config.delivery.node_lost_after.0,
+            kept: config.retention.broadcasts.0,
         }
         .run(stopping.clone()),
     );
@@ -152,10 +153,11 @@ fn context(
     history: &History,
     urls: Vec<(NodeId, String)>,
 ) -> Arc<api::Context> {
-    let (one, all) = (history.clone(), history.clone());
+    let (one, mine, all) = (history.clone(), history.clone(), history.clone());
     let reader = api::Reader {
         broadcast: Box::new(move |number| one.broadcast(number)),
-        inbox: Box::new(move |user, look| all.inbox(user, look)),
+        inbox: Box::new(move |user, look| mine.inbox(user, look)),
+        newest: Box::new(move |below, look| all.newest(below, look)),
     };
     let shown = serde_json::to_value(&settings.config).unwrap_or_default();
     let config = Arc::new(settings.config.api.clone());

@@ -5,9 +5,13 @@
 //! Never: a decision of the domain.
 //! Start: [`lifecycle`].
 
+mod cold;
 pub mod duties;
 pub mod history;
 pub mod watcher;
 
 pub mod lifecycle;
+#[cfg(test)]
+mod tests;
+
 pub use lifecycle::run;

@@ -49,6 +49,7 @@ impl Applied for Watcher {
                 // Before the next entry is applied: nobody can be known, and subscribe, in a history without a name.
                 Effect::Named(epoch) => gateway.reset(epoch, gateway.head(), Vec::new()),
                 Effect::Released(release) => gateway.release(release),
+                Effect::Forgotten(position) => gateway.gone(position),
                 Effect::Erased(user) => gateway.erase(user),
                 Effect::Node(_) => {}
             }

@@ -8,9 +8,10 @@ use super::directory::{Directory, Touched};
 use super::keys::{Keys, Known};
 use super::outcome::Acknowledgement;
 use super::presence::Presence;
+use super::retention::Kept;
 use super::rows::Counters;
 use super::{Command, Effect, Outcome, Refused, ReleaseKind, RowKey};
-use crate::model::{Audience, Broadcast, BroadcastId, Millis, Number, Step};
+use crate::model::{Audience, Broadcast, BroadcastId, Millis, Number, Position, Step};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ pub struct State {
     pub(super) changed: BTreeSet<RowKey>,
     /// Receipts for broadcasts that have left memory, until the next batch.
     pub(super) late: Vec<(Number, Ledger)>,
+    /// Ledgers that have left memory with changes that no batch has had.
+    pub(super) cooled: Vec<(Number, Arc<Ledger>)>,
 }
 
 impl State {
@@ -51,7 +54,12 @@ impl State {
             .into_iter()
             .map(|command| self.command(command, effects))
             .collect();
-        self.broadcasts.cool();
+        let (changed, left) = (&mut self.changed, &mut self.cooled);
+        self.broadcasts.cool(|number, ledger| {
+            if changed.remove(&RowKey::Ledger(number)) {
+                left.push((number, ledger));
+            }
+        });
         outcomes
     }
 
@@ -83,7 +91,7 @@ impl State {
                     .lose(node, incarnation, self.counters.log_time, &mut self.changed);
                 Outcome::Done
             }
-            Command::Tick(tick) => self.tick(tick),
+            Command::Tick(tick) => self.tick(tick, effects),
         }
     }
 
@@ -167,7 +175,7 @@ impl State {
     fn acknowledge(&mut self, acknowledged: Acknowledged) -> Outcome {
         let Acknowledged { user, node, answers } = acknowledged;
         let each = answers.into_iter().map(|(number, answer)| {
-            if number >= self.counters.next || number == 0 {
+            if !self.counters.is_kept(number) {
                 return Err(Refused::UnknownBroadcast);
             }
             let at = self.counters.log_time;
@@ -221,7 +229,7 @@ impl State {
     fn receipts(&mut self, receipts: Receipts) -> Outcome {
         let at = self.counters.log_time;
         for (number, step, users) in receipts.deltas {
-            if number >= self.counters.next || step == Step::Acknowledged {
+            if !self.counters.is_kept(number) || step == Step::Acknowledged {
                 continue;
             }
             let Some(hot) = self.broadcasts.hot.get_mut(&number) else {
@@ -273,18 +281,23 @@ impl State {
         Outcome::Done
     }
 
-    /// Time alone changes nothing yet but the clock that expiry is measured by; pruning old broadcasts comes with it.
-    fn tick(&mut self, tick: Tick) -> Outcome {
-        let kept_from = self.counters.log_time.saturating_sub_unsigned(tick.kept_ms);
-        let ended = self
-            .broadcasts
-            .blocks
-            .iter()
-            .take_while(|(_, block)| block.expires_at < kept_from);
-        let ended: Vec<u64> = ended.map(|(block, _)| *block).take(PRUNED_MAX).collect();
-        for block in ended {
-            self.broadcasts.blocks.remove(&block);
-            self.changed.insert(RowKey::Block(block));
+    /// Old broadcasts go, in the order of positions and a bounded number at a time.
+    fn tick(&mut self, tick: Tick, effects: &mut Vec<Effect>) -> Outcome {
+        let Counters {
+            log_time: now,
+            next,
+            forgotten,
+            ..
+        } = self.counters;
+        let since = now.saturating_sub_unsigned(tick.kept_ms);
+        let position = self.broadcasts.forgettable(forgotten, next, Kept { now, since });
+        if position > forgotten {
+            self.counters.forgotten = position;
+            let changed = &mut self.changed;
+            self.broadcasts.forget(position, next, |block| {
+                changed.insert(RowKey::Block(block));
+            });
+            effects.push(Effect::Forgotten(position));
         }
         Outcome::Done
     }
@@ -310,6 +323,16 @@ impl State {
     /// The position that the next release gets.
     pub fn next_position(&self) -> u64 {
         self.counters.next
+    }
+
+    /// Everything at or below this position is no longer kept.
+    pub fn forgotten(&self) -> Position {
+        self.counters.forgotten
+    }
+
+    /// Whether there is a broadcast of this number, in memory or on disk.
+    pub fn is_kept(&self, number: Number) -> bool {
+        self.counters.is_kept(number)
     }
 
     pub fn directory(&self) -> &Directory {
@@ -342,9 +365,6 @@ impl State {
         resolve(&self.directory, audience, self.counters.log_time)
     }
 }
-
-/// Blocks pruned per tick at most.
-const PRUNED_MAX: usize = 64;
 
 fn acknowledge_hot(hot: &mut Hot, user: u32, mut answer: Answer) -> Result<Acknowledgement, Refused> {
     if !hot.recipients.contains(user) {

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Newest broadcasts whose ledgers stay in memory: about this many bytes of them.
-pub const HOT_BYTES: u64 = 96 << 20;
+/// Newest broadcasts whose ledgers stay in memory: about this many bytes of them. Unit tests get by with little, so that they meet
+/// what has left memory; the nodes of a cluster are of one build.
+pub const HOT_BYTES: u64 = if cfg!(test) { 1 << 20 } else { 96 << 20 };
 /// Positions of one block.
 pub const BLOCK: u64 = 256;
 /// What a broadcast costs beside its texts and recipients.
@@ -236,7 +237,10 @@ fn size_of_broadcast(broadcast: &Broadcast) -> u64 {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Block {
     pub union: RoaringBitmap,
+    /// When the last of them has expired.
     pub expires_at: Millis,
+    /// When the newest of them was released.
+    pub newest_at: Millis,
 }
 
 #[derive(Debug, Default)]
@@ -245,7 +249,7 @@ pub struct Broadcasts {
     pub(super) hot: BTreeMap<Number, Hot>,
     pub(super) hot_bytes: u64,
     /// Costs in the order of numbers, so that the oldest can be let go.
-    costs: VecDeque<(Number, u64)>,
+    pub(super) costs: VecDeque<(Number, u64)>,
     pub(super) blocks: BTreeMap<u64, Block>,
     /// Entries not yet given to the journal, by priority.
     new: [Vec<Arc<JournalEntry>>; 4],
@@ -269,6 +273,11 @@ impl Broadcasts {
         self.hot.values().rev()
     }
 
+    /// In memory, below this number, newest first.
+    pub fn below(&self, number: Number) -> impl Iterator<Item = &Hot> {
+        self.hot.range(..number).rev().map(|(_, hot)| hot)
+    }
+
     /// The oldest number whose ledger is in memory.
     pub fn oldest_hot(&self) -> Option<Number> {
         self.hot.first_key_value().map(|(number, _)| *number)
@@ -280,6 +289,13 @@ impl Broadcasts {
         found
             .filter(move |(_, block)| block.expires_at > now && block.union.contains(user))
             .map(|(first, _)| first * BLOCK)
+    }
+
+    /// The first position of the newest block that begins below a position.
+    pub fn block_below(&self, position: Position) -> Option<Position> {
+        let last = position.checked_sub(1)? / BLOCK;
+        let (block, _) = self.blocks.range(..=last).next_back()?;
+        Some(block * BLOCK)
     }
 
     /// All blocks with something for a user, newest first.
@@ -305,6 +321,7 @@ impl Broadcasts {
         block.expires_at = block
             .expires_at
             .max(entry.broadcast.as_ref().map_or(0, |broadcast| broadcast.expires_at));
+        block.newest_at = block.newest_at.max(entry.released_at);
     }
 
     fn keep(&mut self, entry: &JournalEntry) {
@@ -321,13 +338,15 @@ impl Broadcasts {
         self.hot_bytes += cost;
     }
 
-    /// Lets the oldest go until the rest fits.
-    pub(super) fn cool(&mut self) {
+    /// Lets the oldest go until the rest fits; `cooled` gets each one's ledger as it is then.
+    pub(super) fn cool(&mut self, mut cooled: impl FnMut(Number, Arc<Ledger>)) {
         while self.hot_bytes > HOT_BYTES
             && let Some((number, cost)) = self.costs.pop_front()
         {
-            self.hot.remove(&number);
             self.hot_bytes -= cost;
+            if let Some(hot) = self.hot.remove(&number) {
+                cooled(number, hot.ledger);
+            }
         }
     }
 

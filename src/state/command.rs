@@ -113,7 +113,7 @@ pub struct NodeStarted {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tick {
-    /// Broadcasts are kept this long after acceptance.
+    /// Broadcasts are kept this long after acceptance, and until they have expired.
     pub kept_ms: u64,
 }
 

@@ -10,6 +10,8 @@ pub enum Effect {
     /// A new history has its name: the epoch that cursors carry.
     Named(u32),
     Released(Arc<Release>),
+    /// Everything at or below this position is no longer kept.
+    Forgotten(Position),
     /// A user is gone: their sessions end.
     Erased(UserNumber),
     /// A node's address or incarnation changed.

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod names;
 pub mod outcome;
 pub mod presence;
+mod retention;
 pub mod rows;
 
 pub use apply::State;

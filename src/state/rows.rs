@@ -27,7 +27,8 @@ pub enum RowKey {
     Preferences(UserNumber),
     /// Kind, the place's id, and the member's number.
     Member(PlaceKind, String, UserNumber),
-    /// Releases of one priority, in order, from this position on; a block holds what one write-behind round found.
+    /// Releases of one priority, in order, from this position on; a block holds what one write-behind round found. These rows and
+    /// the two kinds of ledgers are removed by storage, little by little, once their broadcasts are forgotten.
     Journal(Priority, Position),
     /// Who is meant by 256 positions in a row: a start without a cursor opens only blocks with the user's bit.
     Block(u64),
@@ -66,6 +67,8 @@ pub struct Counters {
     pub users: UserNumber,
     /// Broadcasts from here on are hot.
     pub hot_from: Number,
+    /// Everything at or below this position is no longer kept, though some of its rows may still be there.
+    pub forgotten: Position,
 }
 
 impl Default for Counters {
@@ -77,7 +80,15 @@ impl Default for Counters {
             salt: 0,
             users: 0,
             hot_from: 0,
+            forgotten: 0,
         }
+    }
+}
+
+impl Counters {
+    /// Whether there is a broadcast of this number. None has the number 0.
+    pub fn is_kept(&self, number: Number) -> bool {
+        self.forgotten < number && number < self.next
     }
 }
 
@@ -119,7 +130,7 @@ fn broken(key: &RowKey, detail: String) -> Broken {
 impl State {
     /// How many rows wait to be taken.
     pub fn dirty(&self) -> usize {
-        self.changed.len() + self.late.len() + self.broadcasts.waiting()
+        self.changed.len() + self.late.len() + self.cooled.len() + self.broadcasts.waiting()
     }
 
     /// The rows that changed since the last call, as they are now.
@@ -137,6 +148,12 @@ impl State {
             rows.push(Row {
                 key,
                 value: Some(value(late.encode())),
+            });
+        }
+        for (number, ledger) in std::mem::take(&mut self.cooled) {
+            rows.push(Row {
+                key: RowKey::Ledger(number),
+                value: Some(encode(&*ledger)),
             });
         }
         if self.keys.changed() {

@@ -3,15 +3,16 @@
 //! sled's own iterators see rows change under them, so what a batch is about to change is kept aside as it was, unless the
 //! snapshot is past it already.
 
+use super::free::is_full;
 use super::schema;
-use super::snapshot_file::{FORMAT, Header, Writer};
+use super::snapshot_file::{FORMAT, Header, Origin, Writer};
 use super::store::{StorageError, Store};
 use super::write_behind::SnapshotInfo;
 use crate::metrics::METRICS;
 use crate::state::{Row, RowKey};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 
 /// Rows of one slice.
@@ -19,6 +20,13 @@ const SLICE_ROWS: usize = 2_000;
 const SLICE_BYTES: usize = 4 << 20;
 /// Rows kept aside; beyond, batches wait until the snapshot is further on.
 const ASIDE_BYTES_MAX: usize = 64 << 20;
+
+/// The folder for a snapshot, and whose rows it will hold.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub folder: PathBuf,
+    pub origin: Origin,
+}
 
 /// Where a snapshot's asker waits.
 pub type Reply = SyncSender<Result<SnapshotInfo, StorageError>>;
@@ -71,13 +79,14 @@ impl Aside {
 
 impl Frozen {
     /// Begins a snapshot of what `store` holds now. Whoever asked is told when it is done, or why it is not.
-    pub fn begin(folder: &Path, applied: u64, meta: Bytes, reply: Reply) -> Option<Self> {
+    pub fn begin(wanted: &Wanted, applied: u64, meta: Bytes, reply: Reply) -> Option<Self> {
         let header = Header {
             format: FORMAT,
+            origin: wanted.origin,
             applied,
             meta: meta.clone(),
         };
-        match Writer::create(folder, &header) {
+        match Writer::create(&wanted.folder, &header) {
             Ok(writer) => Some(Self {
                 writer,
                 applied,
@@ -126,6 +135,8 @@ impl Frozen {
     /// The store it was of is no longer in use.
     pub fn abandon(self) {
         self.writer.abandon();
+        let why = "the state was replaced while it was written".to_owned();
+        tell(&self.reply, Err(StorageError::NotNow(why)));
     }
 
     /// Writes some rows; `true` when all are written.
@@ -172,7 +183,48 @@ impl Frozen {
     }
 }
 
+/// A snapshot that does not fit the disk is no sign of damage: what is there goes on.
 fn tell(reply: &Reply, outcome: Result<SnapshotInfo, StorageError>) {
+    let outcome = outcome.map_err(|error| match error {
+        full if is_full(&full) => StorageError::NotNow(full.to_string()),
+        other => other,
+    });
     // Whoever asked may have gone.
     let _ = reply.send(outcome);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Frozen, Wanted, tell};
+    use crate::storage::StorageError;
+    use crate::storage::snapshot_file::Origin;
+    use std::io::{self, ErrorKind};
+    use std::path::Path;
+    use std::sync::mpsc::sync_channel;
+
+    #[test]
+    fn one_that_is_given_up_leaves_no_file_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (reply, answer) = sync_channel(1);
+        let wanted = Wanted {
+            folder: folder.path().join("snapshots"),
+            origin: Origin::default(),
+        };
+        let frozen = Frozen::begin(&wanted, 7, "meta".into(), reply).unwrap();
+        assert_eq!(std::fs::read_dir(&wanted.folder).unwrap().count(), 1);
+        frozen.abandon();
+        assert_eq!(std::fs::read_dir(&wanted.folder).unwrap().count(), 0);
+        assert!(matches!(answer.recv().unwrap(), Err(StorageError::NotNow(_))));
+    }
+
+    #[test]
+    fn only_a_full_disk_is_no_damage() {
+        for (kind, not_now) in [(ErrorKind::StorageFull, true), (ErrorKind::InvalidData, false)] {
+            let (reply, answer) = sync_channel(1);
+            let error = StorageError::io(Path::new("x"))(io::Error::from(kind));
+            tell(&reply, Err(error));
+            let told = answer.recv().unwrap();
+            assert_eq!(matches!(told, Err(StorageError::NotNow(_))), not_now, "{told:?}");
+        }
+    }
 }

@@ -59,8 +59,8 @@ impl IdentityFile {
     /// The identity of a folder that has none. It gets its name when it is whole and durable, so that a power cut leaves either
     /// a good one or none.
     pub fn create(path: &Path, node: NodeId) -> Result<Self, StorageError> {
-        let now = Identity {
-            sequence: 1,
+        let mut now = Identity {
+            sequence: 0,
             format: FORMAT,
             node,
             cluster: 0,
@@ -69,7 +69,7 @@ impl IdentityFile {
             logged: 0,
         };
         let temporary = path.with_extension("part");
-        let open = || {
+        let mut open = || {
             let options = File::options()
                 .read(true)
                 .write(true)
@@ -78,16 +78,18 @@ impl IdentityFile {
                 .clone();
             let file = options.open(&temporary)?;
             file.set_len(2 * SLOT_BYTES)?;
+            // Both slots get their blocks now: later changes write over them, also on a full disk.
+            write(&file, &now)?;
+            now.sequence = 1;
             write(&file, &now)?;
             file.sync_all()?;
             std::fs::rename(&temporary, path)?;
             super::snapshot_file::sync_folder(path)?;
             Ok(file)
         };
-        Ok(Self {
-            file: open().map_err(StorageError::io(path))?,
-            now: Mutex::new(now),
-        })
+        let file = open().map_err(StorageError::io(path))?;
+        let now = Mutex::new(now);
+        Ok(Self { file, now })
     }
 
     /// The newer of the good slots; damage in both, another node or a newer format is refused.

@@ -3,26 +3,39 @@
 //! ```text
 //! DIR/
 //! ├── lock           held while a process uses the folder
+//! ├── reserve        blocks kept aside for a start on a full disk
 //! ├── identity       which node, which cluster, what the rest is known to hold
 //! ├── log/           the Raft log, vote and committed index
 //! ├── state-N/       sled; N is named in the identity file
 //! ├── snapshots/     the newest snapshot, and what is being received
 //! └── quarantine/    folders that could not be used: never deleted by the program
 //! ```
-//! Nothing here is deleted on doubt. A `lost+found` beside them is fine.
+//! What is being written ends in `.part` until it is whole. Nothing here is deleted on doubt. A `lost+found` beside them is fine.
 
 use super::Config;
+use super::free::Volume;
 use super::identity::IdentityFile;
+use super::reserve::Reserve;
 use super::snapshot_file;
 use super::store::{StorageError, Store};
 use crate::base::clock;
 use crate::model::NodeId;
 use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+/// A store is not rebuilt where less than this is free: what looks like damage may be the full disk, since sled fills up a segment
+/// of 4 MiB when it opens; and a rebuilt store takes more room.
+const REBUILD_BYTES_MIN: u64 = 8 << 20;
+
+/// The unit that file systems count blocks in.
+const BLOCK_BYTES: u64 = 512;
 
 /// An opened data folder.
 pub struct Layout {
     pub folder: PathBuf,
+    pub reserve: Reserve,
     pub identity: IdentityFile,
     pub store: Store,
     pub found: Found,
@@ -56,10 +69,21 @@ impl Layout {
         state(&self.folder, number)
     }
 
+    /// Bytes that the state in use takes on disk.
+    pub fn state_bytes(&self) -> u64 {
+        let files = fs::read_dir(self.state(self.identity.get().state));
+        let sizes = files.into_iter().flatten().flatten().flat_map(|file| file.metadata());
+        sizes.map(|file| file.blocks() * BLOCK_BYTES).sum()
+    }
+
     /// Opens or creates a node's folder.
     pub fn open(folder: &Path, node: NodeId, config: &Config) -> Result<Self, StorageError> {
         fs::create_dir_all(folder).map_err(StorageError::io(folder))?;
         let lock = lock(folder)?;
+        let reserve = Reserve::of(folder);
+        reserve
+            .release_when_needed(Volume::of(folder), config)
+            .map_err(StorageError::io(folder))?;
         let path = folder.join("identity");
         let known = path.try_exists().map_err(StorageError::io(&path))?;
         if !known {
@@ -72,8 +96,12 @@ impl Layout {
             IdentityFile::create(&path, node)
         }?;
         let (store, found) = open_state(folder, &identity, known, config)?;
+        if found == Found::Kept {
+            remove_cut_short(folder, identity.get().state)?;
+        }
         Ok(Self {
             folder: folder.to_owned(),
+            reserve,
             identity,
             store,
             found,
@@ -83,6 +111,7 @@ impl Layout {
 
     /// For a store that opened but cannot be read: it is put aside and filled anew, as at an opening that fails.
     pub fn rebuild(&mut self, why: String, config: &Config) -> Result<(), StorageError> {
+        need_room(&self.folder, &why)?;
         put_aside(&self.folder, &self.state(self.identity.get().state))?;
         (self.store, self.found) = fill_next(&self.folder, &self.identity, why, config)?;
         Ok(())
@@ -142,6 +171,7 @@ fn open_state(
     match opened {
         Ok(store) => Ok((store, found)),
         Err(why) => {
+            need_room(folder, &why)?;
             if there {
                 put_aside(folder, &path)?;
             }
@@ -181,7 +211,11 @@ fn fill_next(
     };
     clear()?;
     for snapshot in snapshot_file::list(&folder.join("snapshots"))? {
-        match snapshot_file::restore(&snapshot, &fresh, config) {
+        let verified = snapshot_file::verify(&snapshot);
+        if let Ok(header) = &verified {
+            header.check_cluster(&snapshot, identity.get().cluster)?;
+        }
+        match verified.and_then(|_| snapshot_file::restore(&snapshot, &fresh, config)) {
             Ok((store, _)) => {
                 let stored = store.applied()?;
                 identity.update(|identity| (identity.state, identity.stored) = (next, stored));
@@ -196,6 +230,29 @@ fn fill_next(
     let store = Store::open(&fresh, config)?;
     identity.update(|identity| (identity.state, identity.stored) = (next, 0));
     Ok((store, Found::Emptied { why }))
+}
+
+/// A full disk makes a good store unusable, and one that is put aside takes as much room again.
+fn need_room(folder: &Path, why: &str) -> Result<(), StorageError> {
+    if Volume::of(folder).is_none_or(|volume| volume.free >= REBUILD_BYTES_MIN) {
+        return Ok(());
+    }
+    let detail = format!("the disk is full, and the store cannot be used ({why}): free some space and start again");
+    Err(StorageError::io(folder)(io::Error::new(
+        io::ErrorKind::StorageFull,
+        detail,
+    )))
+}
+
+/// What is left of a snapshot's installation that was cut short: before the switch its new folder, after it the old one. `used`
+/// is in order, so neither is needed.
+fn remove_cut_short(folder: &Path, used: u64) -> Result<(), StorageError> {
+    let left = used.checked_sub(1).into_iter().chain([used + 1]);
+    for path in left.map(|number| state(folder, number)).filter(|path| path.exists()) {
+        tracing::warn!(folder = %path.display(), "the installation of a snapshot was cut short: what it left is removed");
+        fs::remove_dir_all(&path).map_err(StorageError::io(&path))?;
+    }
+    Ok(())
 }
 
 /// Moves a folder out of the way, where an operator can look at it.
@@ -217,6 +274,7 @@ mod tests {
     use super::{Found, Layout};
     use crate::base::size::Span;
     use crate::state::{Row, RowKey};
+    use crate::storage::snapshot_file::Origin;
     use crate::storage::{Config, WriteBehind};
     use bytes::Bytes;
     use std::path::Path;
@@ -243,6 +301,7 @@ mod tests {
         let layout = open(folder.path());
         assert_eq!(layout.found, Found::Fresh);
         fill(&layout, 7);
+        assert!(layout.state_bytes() >= 200 * 1000);
         drop(layout);
         let layout = open(folder.path());
         assert_eq!(layout.found, Found::Kept);
@@ -297,7 +356,11 @@ mod tests {
         let config = Config::default();
         let write_behind =
             WriteBehind::start(layout.store.clone(), &config, Box::new(|| None), Box::new(|_| {})).unwrap();
-        let info = write_behind.snapshot(&layout.snapshots()).unwrap();
+        let origin = Origin {
+            cluster: layout.identity.get().cluster,
+            epoch: 1,
+        };
+        let info = write_behind.snapshot(&layout.snapshots(), origin).unwrap();
         write_behind.stop();
         info.path
     }
@@ -334,6 +397,62 @@ mod tests {
         );
         drop(layout);
         assert_eq!(open(folder.path()).found, Found::Kept);
+    }
+
+    #[test]
+    fn a_snapshot_of_another_cluster_is_never_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = open(folder.path());
+        layout.identity.update(|identity| identity.cluster = 0xA);
+        fill(&layout, 7);
+        let foreign = snapshot(&layout);
+        layout.identity.update(|identity| identity.cluster = 0xB);
+        drop(layout);
+        assert_eq!(open(folder.path()).found, Found::Kept, "nobody needs it");
+        std::fs::remove_dir_all(folder.path().join("state-0")).unwrap();
+        let refused = || Layout::open(folder.path(), 1, &Config::default()).err().unwrap();
+        for _ in 0..2 {
+            let error = refused().to_string();
+            assert!(error.contains("of cluster 0000000000000000000000000000000a"), "{error}");
+            assert!(error.contains(foreign.to_str().unwrap()), "{error}");
+        }
+        std::fs::remove_file(foreign).unwrap();
+        assert!(matches!(open(folder.path()).found, Found::Emptied { .. }));
+    }
+
+    /// The machine stops while a received snapshot is filled in, or right after the switch.
+    #[test]
+    fn an_installation_that_was_cut_short_leaves_one_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = open(folder.path());
+        fill(&layout, 7);
+        let other = tempfile::tempdir().unwrap();
+        copy(&layout.state(0), &other.path().join("state-0"));
+        drop(layout);
+        let states = || {
+            let names = std::fs::read_dir(folder.path()).unwrap();
+            let mut names: Vec<String> = names
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .filter(|name| name.starts_with("state-"))
+                .collect();
+            names.sort();
+            names
+        };
+        // Half of it: sled would open it as an empty store.
+        let next = folder.path().join("state-1");
+        copy(&other.path().join("state-0"), &next);
+        let db = std::fs::File::options().write(true).open(next.join("db")).unwrap();
+        db.set_len(100).unwrap();
+        let layout = open(folder.path());
+        assert_eq!((&layout.found, states()), (&Found::Kept, vec!["state-0".to_owned()]));
+        assert!(layout.store.get(&RowKey::User(199)).unwrap().is_some());
+        // All of it, and the identity file names it: the old one was to go next.
+        copy(&other.path().join("state-0"), &next);
+        layout.identity.update(|identity| identity.state = 1);
+        drop(layout);
+        let layout = open(folder.path());
+        assert_eq!((&layout.found, states()), (&Found::Kept, vec!["state-1".to_owned()]));
+        assert!(layout.store.get(&RowKey::User(199)).unwrap().is_some());
     }
 
     /// Whatever happens to sled's file, a node opens within the deadline with all rows or knows that it has none.
@@ -373,11 +492,11 @@ mod tests {
     }
 
     fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
         for entry in std::fs::read_dir(from).unwrap() {
             let entry = entry.unwrap();
             let target = to.join(entry.file_name());
             if entry.file_type().unwrap().is_dir() {
-                std::fs::create_dir(&target).unwrap();
                 copy(&entry.path(), &target);
             } else {
                 std::fs::copy(entry.path(), &target).unwrap();

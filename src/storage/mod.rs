@@ -10,9 +10,11 @@ pub mod free;
 mod frozen;
 pub mod identity;
 pub mod layout;
+pub mod reserve;
 pub mod schema;
 pub mod snapshot_file;
 pub mod store;
+mod sweep;
 pub mod write_behind;
 
 pub use store::{StorageError, Store};
@@ -36,6 +38,8 @@ pub struct Config {
     pub snapshot_log_bytes: Size,
     /// Writes are refused (507) below the smaller of this and 10 % of the disk.
     pub free_bytes_min: Size,
+    /// Kept aside in a file, so that a node can start on a full disk: the smaller of this and 2 % of the disk.
+    pub reserve_bytes: Size,
 }
 
 impl Default for Config {
@@ -47,6 +51,7 @@ impl Default for Config {
             open_deadline: Span::seconds(10),
             snapshot_log_bytes: Size::mib(64),
             free_bytes_min: Size::mib(512),
+            reserve_bytes: Size::mib(64),
         }
     }
 }

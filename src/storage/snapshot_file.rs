@@ -8,6 +8,7 @@
 
 use super::Config;
 use super::store::{StorageError, Store};
+use super::write_behind::disk_failed;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -24,18 +25,46 @@ const HEADER_BYTES_MAX: u32 = 1 << 20;
 const RESTORE_ROWS: usize = 2_000;
 const RESTORE_BYTES: usize = 4 << 20;
 
+/// Whose rows a snapshot holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// As the identity file has it.
+    pub cluster: u128,
+    /// The history that cursors and ids belong to; 0 while it has no name.
+    pub epoch: u32,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
+    /// Stands first in every format.
     pub format: u16,
+    pub origin: Origin,
     /// The log index that the rows stand at.
     pub applied: u64,
-    /// What the batch at that index carried beside its rows.
+    /// What the batch at that index carried beside its rows: the log id and the membership, for whoever applies the log.
     pub meta: Bytes,
 }
 
-pub const FORMAT: u16 = 1;
-/// How the name of a file ends that is not whole yet.
+impl Header {
+    /// A snapshot of another cluster is whole and well, and would replace everything.
+    pub fn check_cluster(&self, path: &Path, cluster: u128) -> Result<(), StorageError> {
+        if self.origin.cluster == cluster {
+            return Ok(());
+        }
+        let detail = format!(
+            "this snapshot is of cluster {:032x}, but this node belongs to {cluster:032x}: it is never used here; move it away",
+            self.origin.cluster
+        );
+        Err(StorageError::damaged(path, detail))
+    }
+}
+
+pub const FORMAT: u16 = 2;
+/// How the name of a file ends that is not whole yet: one that is written here, one that is received, and one that was received
+/// and waits for its installation.
 const UNFINISHED: &str = "part";
+const RECEIVING: &str = "receiving.part";
+const RECEIVED: &str = "received.part";
 
 /// Counts and checksums what goes through.
 struct Summed<W> {
@@ -101,32 +130,42 @@ impl Writer {
 
     /// Removes what has been written.
     pub fn abandon(self) {
-        if let Err(error) = fs::remove_file(&self.temporary) {
-            tracing::warn!(%error, path = %self.temporary.display(), "an unfinished snapshot cannot be removed");
-        }
+        remove_unwritten(&self.temporary);
     }
 
-    /// The file is durable under its own name when this returns; its length.
+    /// The file is durable under its own name when this returns; its length. What cannot be written is removed; a sync that fails
+    /// ends the process.
     pub fn finish(mut self) -> Result<(PathBuf, u64), StorageError> {
-        self.row(&[], &[])?;
+        let ended = self.row(&[], &[]);
         let Self {
             stream,
             temporary,
             path,
         } = self;
-        let finish = || {
-            let Summed { mut inner, crc, bytes } = stream.finish()?;
-            inner.write_all(&crc.finalize().to_le_bytes())?;
-            inner.write_all(&bytes.to_le_bytes())?;
-            inner.write_all(MAGIC)?;
-            let file = inner.into_inner().map_err(io::IntoInnerError::into_error)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            sync_folder(&path)?;
-            Ok(bytes + FOOTER_BYTES)
-        };
-        let bytes = finish().map_err(StorageError::io(&path))?;
+        let written = ended.and_then(|()| write_end(stream).map_err(StorageError::io(&temporary)));
+        let (file, bytes) = written.inspect_err(|_| remove_unwritten(&temporary))?;
+        if let Err(error) = file.sync_all() {
+            disk_failed("fsync of a snapshot", &error);
+        }
+        fs::rename(&temporary, &path)
+            .and_then(|()| sync_folder(&path))
+            .map_err(StorageError::io(&path))?;
         Ok((path, bytes))
+    }
+}
+
+fn write_end(stream: zstd::Encoder<'static, Summed<BufWriter<File>>>) -> io::Result<(File, u64)> {
+    let Summed { mut inner, crc, bytes } = stream.finish()?;
+    inner.write_all(&crc.finalize().to_le_bytes())?;
+    inner.write_all(&bytes.to_le_bytes())?;
+    inner.write_all(MAGIC)?;
+    let file = inner.into_inner().map_err(io::IntoInnerError::into_error)?;
+    Ok((file, bytes + FOOTER_BYTES))
+}
+
+fn remove_unwritten(temporary: &Path) {
+    if let Err(error) = fs::remove_file(temporary) {
+        tracing::warn!(%error, path = %temporary.display(), "an unfinished snapshot cannot be removed");
     }
 }
 
@@ -166,9 +205,6 @@ pub fn verify(path: &Path) -> Result<Header, StorageError> {
         return Err(damaged("the checksum does not match"));
     }
     let (header, _) = open(path)?;
-    if header.format != FORMAT {
-        return Err(damaged(&format!("format {} is not known here", header.format)));
-    }
     Ok(header)
 }
 
@@ -187,6 +223,10 @@ fn open(path: &Path) -> Result<(Header, Rows), StorageError> {
         }
         let mut encoded = vec![0; count as usize];
         file.read_exact(&mut encoded)?;
+        let format = encoded.first_chunk().map_or(0, |bytes| u16::from_le_bytes(*bytes));
+        if format != FORMAT {
+            return Err(io::Error::other(format!("format {format} is not known here")));
+        }
         let header = bincode::deserialize(&encoded).map_err(io::Error::other)?;
         let body = length.saturating_sub(12 + u64::from(count) + FOOTER_BYTES);
         Ok((header, zstd::Decoder::new(file.take(body))?))
@@ -251,9 +291,30 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>, StorageError> {
     Ok(found)
 }
 
+/// Where a snapshot is received, by the number of its transfer.
+pub fn receiving(folder: &Path, transfer: u64) -> PathBuf {
+    folder.join(format!("{transfer:016x}.{RECEIVING}"))
+}
+
+/// The name of a file that was received whole.
+pub fn whole(receiving: &Path) -> PathBuf {
+    let name = receiving.file_name().unwrap_or_default().to_string_lossy();
+    let transfer = name.split('.').next().unwrap_or_default();
+    receiving.with_file_name(format!("{transfer}.{RECEIVED}"))
+}
+
+/// Removes what was being received, but not what was received whole.
+pub fn remove_received(folder: &Path) -> Result<(), StorageError> {
+    remove(with_end(folder, RECEIVING)?)
+}
+
 /// Removes what was being written or received when the node stopped. Only while nothing of it is under way.
 pub fn remove_unfinished(folder: &Path) -> Result<(), StorageError> {
-    for path in with_end(folder, UNFINISHED)? {
+    remove(with_end(folder, UNFINISHED)?)
+}
+
+fn remove(paths: Vec<PathBuf>) -> Result<(), StorageError> {
+    for path in paths {
         fs::remove_file(&path).map_err(StorageError::io(&path))?;
     }
     Ok(())
@@ -268,7 +329,8 @@ fn with_end(folder: &Path, end: &str) -> Result<Vec<PathBuf>, StorageError> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(StorageError::io(folder))?.path();
-        if path.extension().is_some_and(|known| known == end) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.strip_suffix(end).is_some_and(|start| start.ends_with('.')) {
             found.push(path);
         }
     }
@@ -277,13 +339,14 @@ fn with_end(folder: &Path, end: &str) -> Result<Vec<PathBuf>, StorageError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FORMAT, Header, Writer, list, restore, rows, verify};
+    use super::{FORMAT, Header, MAGIC, Origin, Writer, list, restore, rows, verify};
     use crate::state::RowKey;
     use crate::storage::{Config, schema};
 
     fn file(folder: &std::path::Path) -> std::path::PathBuf {
         let header = Header {
             format: FORMAT,
+            origin: Origin { cluster: 7, epoch: 8 },
             applied: 42,
             meta: "meta".into(),
         };
@@ -321,6 +384,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_received_whole_stays_until_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = super::receiving(folder.path(), 1);
+        let new = super::receiving(folder.path(), 2);
+        let built = folder.path().join("00000000000000000042.part");
+        let kept = file(folder.path());
+        for path in [&old, &new, &built] {
+            std::fs::write(path, "half").unwrap();
+        }
+        std::fs::rename(&new, super::whole(&new)).unwrap();
+        super::remove_received(folder.path()).unwrap();
+        let there = |path: &std::path::Path| path.exists();
+        assert_eq!(
+            [&old, &super::whole(&new), &built, &kept].map(|path| there(path)),
+            [false, true, true, true]
+        );
+        super::remove_unfinished(folder.path()).unwrap();
+        assert_eq!(
+            [&super::whole(&new), &built, &kept].map(|path| there(path)),
+            [false, false, true]
+        );
+        assert_eq!(list(folder.path()).unwrap(), [kept]);
+    }
+
+    #[test]
     fn damage_anywhere_is_found_before_use() {
         let folder = tempfile::tempdir().unwrap();
         let path = file(folder.path());
@@ -335,5 +423,35 @@ mod tests {
         }
         std::fs::write(&path, &good).unwrap();
         assert_eq!(verify(&path).unwrap().applied, 42);
+    }
+
+    #[test]
+    fn the_header_says_whose_rows_these_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path());
+        let header = verify(&path).unwrap();
+        assert_eq!(header.origin, Origin { cluster: 7, epoch: 8 });
+        assert!(header.check_cluster(&path, 7).is_ok());
+        for other in [0, 8] {
+            let error = header.check_cluster(&path, other).unwrap_err().to_string();
+            assert!(error.contains("of cluster 00000000000000000000000000000007"), "{error}");
+            assert!(error.contains(&format!("belongs to {other:032x}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_format_is_refused_by_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let body = bytes.len() - super::FOOTER_BYTES as usize;
+        bytes[12] = 1; // behind the magic and the header's length
+        bytes.truncate(body);
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        bytes.extend((body as u64).to_le_bytes());
+        bytes.extend(MAGIC);
+        std::fs::write(&path, bytes).unwrap();
+        let error = verify(&path).unwrap_err().to_string();
+        assert!(error.contains("format 1 is not known here"), "{error}");
     }
 }

@@ -21,6 +21,9 @@ pub enum StorageError {
     Damaged { path: String, detail: String },
     #[error("{0}")]
     Sled(#[from] sled::Error),
+    /// Nothing is wrong with what is stored; it can be tried again later.
+    #[error("{0}")]
+    NotNow(String),
 }
 
 impl StorageError {

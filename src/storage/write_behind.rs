@@ -4,10 +4,13 @@
 //! has everything.
 
 use super::Config;
-use super::frozen::{Frozen, Reply};
+use super::frozen::{Frozen, Reply, Wanted};
+use super::snapshot_file::Origin;
 use super::store::{StorageError, Store};
+use super::sweep::Swept;
 use crate::base::clock;
 use crate::metrics::METRICS;
+use crate::model::Position;
 use crate::state::Row;
 use bytes::Bytes;
 use std::panic::AssertUnwindSafe;
@@ -24,6 +27,8 @@ pub struct Batch {
     /// The applied index (u64, little-endian), then what `consensus` needs to go on from here: opaque to storage.
     pub meta: Bytes,
     pub rows: Vec<Row>,
+    /// Broadcasts at or below this are gone: what is left of them here is removed little by little.
+    pub forgotten: Position,
 }
 
 /// A finished snapshot file.
@@ -37,7 +42,7 @@ pub struct SnapshotInfo {
 
 enum Order {
     Sync(SyncSender<u64>),
-    Snapshot(PathBuf, Reply),
+    Snapshot(Wanted, Reply),
     /// A restored store takes the place of this one; what was dirty belongs to the state before.
     Replace(Store, u64, SyncSender<()>),
     Stop(SyncSender<()>),
@@ -81,6 +86,8 @@ impl WriteBehind {
             stored: stored.clone(),
             meta,
             frozen: None,
+            forgotten: 0,
+            swept: 0,
         };
         let thread = std::thread::Builder::new().name("write-behind".into()).spawn(move || {
             if std::panic::catch_unwind(AssertUnwindSafe(|| writer.run(&waiting, every))).is_err() {
@@ -112,8 +119,9 @@ impl WriteBehind {
     }
 
     /// Builds a durable snapshot file in `folder` from a frozen view of sled. Blocks for as long as it takes; batches go on meanwhile.
-    pub fn snapshot(&self, folder: &Path) -> Result<SnapshotInfo, StorageError> {
-        self.order(|reply| Order::Snapshot(folder.to_owned(), reply))
+    pub fn snapshot(&self, folder: &Path, origin: Origin) -> Result<SnapshotInfo, StorageError> {
+        let folder = folder.to_owned();
+        self.order(|reply| Order::Snapshot(Wanted { folder, origin }, reply))
             .unwrap_or_else(|| Err(stopped()))
     }
 
@@ -149,6 +157,9 @@ struct Loop {
     /// What the last batch carried, for the header of a snapshot.
     meta: Bytes,
     frozen: Option<Frozen>,
+    /// Broadcasts at or below this are gone, and those at or below `swept` have left no rows here.
+    forgotten: Position,
+    swept: Position,
 }
 
 impl Loop {
@@ -166,12 +177,13 @@ impl Loop {
                     // Whoever asked may have gone.
                     let _ = reply.send(self.stored.load(Ordering::Acquire));
                 }
-                Ok(Order::Snapshot(folder, reply)) => self.begin(&folder, reply),
+                Ok(Order::Snapshot(wanted, reply)) => self.begin(&wanted, reply),
                 Ok(Order::Replace(store, applied, reply)) => {
                     if let Some(frozen) = self.frozen.take() {
                         frozen.abandon();
                     }
                     self.store = store;
+                    self.swept = 0;
                     self.meta = self.store.meta().ok().flatten().unwrap_or_default();
                     self.stored.store(applied, Ordering::Release);
                     let _ = reply.send(());
@@ -186,6 +198,7 @@ impl Loop {
             }
             if clock::now() >= due {
                 self.batch();
+                self.sweep();
                 due = clock::now() + every;
             }
             self.frozen = self.frozen.take().and_then(|frozen| frozen.advance(&self.store));
@@ -200,9 +213,15 @@ impl Loop {
     }
 
     fn batch(&mut self) {
-        let Some(Batch { applied, meta, rows }) = (self.take)() else {
+        let Some(batch) = (self.take)() else {
             return;
         };
+        let Batch {
+            applied,
+            meta,
+            rows,
+            forgotten,
+        } = batch;
         let start = clock::now();
         let kept = match &mut self.frozen {
             Some(frozen) => frozen.keep_aside(&self.store, &rows),
@@ -212,6 +231,7 @@ impl Loop {
             disk_failed("writing to the store", &error);
         }
         self.meta = meta;
+        self.forgotten = forgotten;
         self.stored.store(applied, Ordering::Release);
         METRICS.write_behind_rows.inc_by(rows.len() as u64);
         METRICS.write_behind_seconds.observe(start.elapsed().as_secs_f64());
@@ -219,14 +239,26 @@ impl Loop {
         (self.committed)(applied);
     }
 
-    fn begin(&mut self, folder: &Path, reply: Reply) {
+    /// Removes some rows of broadcasts that are gone. A snapshot would have to keep them aside: they wait until it is written.
+    fn sweep(&mut self) {
+        if self.swept >= self.forgotten || self.frozen.is_some() {
+            return;
+        }
+        match self.store.sweep(self.forgotten, &self.meta) {
+            Ok(Swept::All) => self.swept = self.forgotten,
+            Ok(Swept::Some) => {}
+            Err(error) => disk_failed("removing from the store", &error),
+        }
+    }
+
+    fn begin(&mut self, wanted: &Wanted, reply: Reply) {
         if self.frozen.is_some() {
             // Whoever asked may have gone.
-            let _ = reply.send(Err(StorageError::damaged(folder, "another snapshot is being built")));
+            let _ = reply.send(Err(StorageError::NotNow("another snapshot is being built".into())));
             return;
         }
         self.batch();
-        self.frozen = Frozen::begin(folder, self.stored.load(Ordering::Acquire), self.meta.clone(), reply);
+        self.frozen = Frozen::begin(wanted, self.stored.load(Ordering::Acquire), self.meta.clone(), reply);
     }
 }
 
@@ -235,7 +267,7 @@ mod tests {
     use super::{Batch, WriteBehind};
     use crate::base::clock;
     use crate::state::{Row, RowKey};
-    use crate::storage::snapshot_file::{restore, rows};
+    use crate::storage::snapshot_file::{Origin, restore, rows};
     use crate::storage::{Config, Store, schema};
     use bytes::Bytes;
     use std::sync::Arc;
@@ -258,10 +290,54 @@ mod tests {
         store.write(&[row(1, 1)], &77u64.to_le_bytes()).unwrap();
         let write_behind = WriteBehind::start(store, &config, Box::new(|| None), Box::new(|_| {})).unwrap();
         assert_eq!((write_behind.stored(), write_behind.sync().unwrap()), (77, 77));
-        let info = write_behind.snapshot(folder.path()).unwrap();
+        let info = write_behind.snapshot(folder.path(), Origin::default()).unwrap();
         assert_eq!((info.applied, info.meta.as_ref()), (77, &77u64.to_le_bytes()[..]));
         write_behind.stop();
         assert!(write_behind.sync().is_err());
+    }
+
+    #[test]
+    fn what_is_forgotten_goes_little_by_little_from_any_store_in_use() {
+        const COUNT: u64 = 700;
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config {
+            write_behind_every: crate::base::size::Span::millis(1),
+            ..Config::default()
+        };
+        let filled = |name: &str| {
+            let store = Store::open(&folder.path().join(name), &config).unwrap();
+            let ledger = |number| Row {
+                key: RowKey::Ledger(number),
+                value: Some(Bytes::from_static(b"x")),
+            };
+            let rows: Vec<Row> = (1..=COUNT).map(ledger).collect();
+            store.write(&rows, &1u64.to_le_bytes()).unwrap();
+            store
+        };
+        let first_left =
+            |store: &Store| (1..=COUNT).find(|number| store.get(&RowKey::Ledger(*number)).unwrap().is_some());
+        let check = |store: &Store| {
+            let deadline = clock::now() + Duration::from_secs(30);
+            while first_left(store) != Some(COUNT) {
+                assert!(clock::now() < deadline, "rows from {:?} are left", first_left(store));
+                std::thread::yield_now();
+            }
+            assert_eq!(store.meta().unwrap().unwrap(), 2u64.to_le_bytes().as_slice());
+        };
+        let (first, second) = (filled("a"), filled("b"));
+        let take = || {
+            Some(Batch {
+                applied: 2,
+                meta: Bytes::copy_from_slice(&2u64.to_le_bytes()),
+                rows: Vec::new(),
+                forgotten: COUNT - 1,
+            })
+        };
+        let write_behind = WriteBehind::start(first.clone(), &config, Box::new(take), Box::new(|_| {})).unwrap();
+        check(&first);
+        write_behind.replace(second.clone(), 1).unwrap();
+        check(&second);
+        write_behind.stop();
     }
 
     #[test]
@@ -282,6 +358,7 @@ mod tests {
                 applied,
                 meta: Bytes::copy_from_slice(&applied.to_le_bytes()),
                 rows,
+                forgotten: 0,
             })
         };
         let write_behind = WriteBehind::start(store, &config, Box::new(take), Box::new(|_| {})).unwrap();
@@ -289,7 +366,9 @@ mod tests {
         while write_behind.stored() < 3 && clock::now() < deadline {
             std::thread::yield_now();
         }
-        let info = write_behind.snapshot(&folder.path().join("snapshots")).unwrap();
+        let info = write_behind
+            .snapshot(&folder.path().join("snapshots"), Origin::default())
+            .unwrap();
         assert!(
             version.load(Ordering::SeqCst) > info.applied,
             "batches went on meanwhile"

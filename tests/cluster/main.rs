@@ -20,6 +20,7 @@ mod judges;
 mod keys;
 mod kills;
 mod resume;
+mod retention;
 
 /// How often random checks are repeated: `CAMPANILE_CHECKS=N`, or what an ordinary run can afford.
 fn checks(ordinary: usize) -> usize {

@@ -1,10 +1,10 @@
 //! R2, the short form: streams break at every boundary and come back on another node with their cursor, while broadcasts flow.
 
-use super::harness::load::{Load, Plan};
+use super::harness::load::{Fate, Load, Plan, draft, publish};
 use super::harness::oracle::{has_all, judge, on_every_node, owed};
 use super::harness::stream::{Connection, Seen};
 use super::harness::wait::maybe;
-use super::harness::{Cluster, Start, Subscriber, Transport, cluster, directory};
+use super::harness::{Cluster, PRIORITIES, Start, Subscriber, Transport, cluster, directory, until};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -148,5 +148,47 @@ fn a_foreign_cursor_is_told_so() {
         );
         stream.until("a gap", SOON, |seen| !seen.events("gap").is_empty());
         stream.until("all that is kept", SOON, |seen| has_all(&history, "foreign", seen));
+    }
+}
+
+/// A subscriber that confirms nothing has what its cursor says, and the ladder learns of it when it comes back.
+#[test]
+fn coming_back_with_a_cursor_is_a_receipt() {
+    let shared = cluster::shared();
+    let cluster = &*shared.cluster;
+    for (at, transport) in Transport::ALL.into_iter().enumerate() {
+        let user = format!("returning-{at}");
+        let users = [user.clone()];
+        directory::import_users(&mut cluster.client(0), &users);
+        let stream = Subscriber::start(&cluster.addresses(), at, transport, &user, Start::Now).ready();
+        let mut ids = Vec::new();
+        for priority in PRIORITIES {
+            let body = format!("{user} {priority}");
+            let (fate, _) = publish(&mut cluster.client(at), &draft(priority, &body, &users), &body);
+            let Fate::Ok { id, .. } = fate else { panic!("{fate:?}") };
+            ids.push(id);
+        }
+        let behind_all = |seen: &Seen| seen.cursors.last().is_some_and(|(_, before)| *before == ids.len());
+        stream.until("all, and a cursor behind them", SOON, behind_all);
+        all_are(cluster, &ids, "sent");
+        stream.hop();
+        all_are(cluster, &ids, "received");
+        let seen = stream.stop();
+        assert_eq!(seen.connections.len(), 2, "it came back once");
+        assert!(seen.events("gap").is_empty() && seen.deliveries.len() == ids.len());
+    }
+}
+
+/// Every node soon says of each of these that its one recipient has come this far.
+fn all_are(cluster: &Cluster, ids: &[String], state: &str) {
+    for at in 0..3 {
+        let mut client = cluster.client(at);
+        for id in ids {
+            until(&format!("node {at} says that {id} was {state}"), SOON, || {
+                let path = format!("/v1/broadcasts/{id}/recipients");
+                let answer = client.get(&path).expect(200).json();
+                (answer["items"][0]["state"] == state).then_some(())
+            });
+        }
     }
 }

@@ -1,5 +1,8 @@
-//! Disks that can lose their power: ext4 in an image on a loop device, shut down without flushing its journal.
+//! Disks that can lose their power, or fill up: ext4 in an image on a loop device. A cut shuts it down without flushing its
+//! journal.
 
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -22,6 +25,8 @@ print(round((max(done) - min(begun)) * 1000, 3))
 ";
 
 const IMAGE_BYTES: u64 = 512 << 20;
+/// What is written at a time to fill a disk to its last block.
+const BLOCK: [u8; 512] = [7; 512];
 
 pub struct Disk {
     image: PathBuf,
@@ -48,12 +53,17 @@ fn run(tool: &str, arguments: &[&str]) -> Result<String, String> {
 
 impl Disk {
     pub fn new(folder: &Path, name: &str) -> Result<Self, String> {
+        Self::of(folder, name, IMAGE_BYTES)
+    }
+
+    /// One of so many bytes, none of them reserved for root.
+    pub fn of(folder: &Path, name: &str, bytes: u64) -> Result<Self, String> {
         let image = folder.join(format!("{name}.img"));
         let mount = folder.join(name);
-        let file = std::fs::File::create(&image).map_err(|error| error.to_string())?;
-        file.set_len(IMAGE_BYTES).map_err(|error| error.to_string())?;
+        let file = File::create(&image).map_err(|error| error.to_string())?;
+        file.set_len(bytes).map_err(|error| error.to_string())?;
         std::fs::create_dir_all(&mount).map_err(|error| error.to_string())?;
-        run("mkfs.ext4", &["-q", "-F", &image.to_string_lossy()])?;
+        run("mkfs.ext4", &["-q", "-F", "-m", "0", &image.to_string_lossy()])?;
         let mut disk = Self {
             image,
             mount,
@@ -75,6 +85,49 @@ impl Disk {
         )?;
         self.mounted = true;
         Ok(())
+    }
+
+    /// Size and free bytes.
+    pub fn room(&self) -> (u64, u64) {
+        let room = rustix::fs::statvfs(&self.mount).unwrap();
+        (room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize)
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.mount.join("filler")
+    }
+
+    /// Somebody else's file grows until this much is free.
+    pub fn fill(&self, leave: u64) {
+        let file = File::options().create(true).append(true).open(self.filler()).unwrap();
+        let (from, (_, free)) = (file.metadata().unwrap().len(), self.room());
+        if free > leave {
+            let none = rustix::fs::FallocateFlags::empty();
+            rustix::fs::fallocate(&file, none, from, free - leave).unwrap();
+        }
+        file.sync_all().unwrap();
+    }
+
+    /// Somebody else's file takes all there is, and what is given back meanwhile.
+    pub fn fill_up(&self) {
+        self.fill(1 << 20);
+        let mut file = File::options().append(true).open(self.filler()).unwrap();
+        let mut grown = true;
+        while std::mem::take(&mut grown) {
+            loop {
+                match file.write_all(&BLOCK) {
+                    Ok(()) => grown = true,
+                    Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            // What others have freed can be taken once it is committed.
+            file.sync_all().unwrap();
+        }
+    }
+
+    pub fn clear(&self) {
+        std::fs::remove_file(self.filler()).unwrap();
     }
 
     pub fn unmount(&mut self) -> Result<(), String> {
@@ -104,15 +157,26 @@ pub fn cut(disks: &[Disk]) -> Result<f64, String> {
     said.parse().map_err(|error| format!("{said:?}: {error}"))
 }
 
-/// Is this machine able to do it? Else, what is missing.
-pub fn can_cut() -> Result<(), String> {
+/// Is this machine able to mount such disks? Else, what is missing.
+pub fn can_mount() -> Result<(), String> {
+    probe().and_then(|(_folder, mut disk)| disk.unmount())
+}
+
+fn probe() -> Result<(tempfile::TempDir, Disk), String> {
     let user = run("id", &["-u"])?;
     if user != "0" {
         return Err(format!("needs root to mount loop devices; this is user {user}"));
     }
-    run("mkfs.ext4", &["-V"]).and_then(|_| run("python3", &["--version"]))?;
+    run("mkfs.ext4", &["-V"])?;
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let mut disk = Disk::new(folder.path(), "probe")?;
+    let disk = Disk::new(folder.path(), "probe")?;
+    Ok((folder, disk))
+}
+
+/// Is this machine able to cut their power? Else, what is missing.
+pub fn can_cut() -> Result<(), String> {
+    run("python3", &["--version"])?;
+    let (_folder, mut disk) = probe()?;
     let cut = cut(std::slice::from_ref(&disk)).map(|_| ());
     disk.unmount()?;
     cut

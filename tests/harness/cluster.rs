@@ -165,6 +165,14 @@ impl Cluster {
         child.is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
+    /// Waits until a node has ended by itself; its exit code.
+    pub fn ended(&mut self, at: usize, within: Duration) -> Option<i32> {
+        let child = self.nodes[at].child.as_mut().unwrap();
+        let status = until("the node ends by itself", within, || child.try_wait().unwrap());
+        self.nodes[at].child = None;
+        status.code()
+    }
+
     /// Which node leads, as the running nodes agree; by its place in `nodes`.
     pub fn leader(&self) -> usize {
         until("all running nodes name one leader", START_WITHIN, || {

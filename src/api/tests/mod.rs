@@ -118,12 +118,16 @@ impl Node {
             Arc::new(Nobody),
             requests,
         );
-        let (one, all) = (handle.clone(), handle.clone());
+        let (one, all, list) = (handle.clone(), handle.clone(), handle.clone());
         let reader = Reader {
             broadcast: Box::new(move |number| one.read(|state| state.broadcasts().get(number).cloned())),
             inbox: Box::new(move |user, look| {
                 let hot: Vec<_> = all.read(|state| state.broadcasts().newest().cloned().collect());
                 hot.into_iter().filter(|hot| hot.recipients.contains(user)).all(look);
+            }),
+            newest: Box::new(move |below, look| {
+                let hot: Vec<_> = list.read(|state| state.broadcasts().below(below).cloned().collect());
+                hot.into_iter().all(look);
             }),
         };
         let config = Config {

@@ -179,6 +179,45 @@ async fn a_batch_answers_line_by_line_in_order() {
     node.stop().await;
 }
 
+/// Follows `next` to the end; titles as they come, and how many pages that took.
+async fn titles(node: &Node, filter: &str) -> (Vec<String>, usize) {
+    let (mut found, mut pages, mut after) = (Vec::new(), 0, String::new());
+    loop {
+        let path = format!("/v1/broadcasts?limit=3{filter}{after}");
+        let page = node.get(&path).await.expect(200).json();
+        let items = page["items"].as_array().unwrap().iter();
+        found.extend(items.map(|item| item["title"].as_str().unwrap().to_owned()));
+        pages += 1;
+        let Some(next) = page["next"].as_str() else {
+            return (found, pages);
+        };
+        after = format!("&after={next}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_goes_page_by_page_from_the_newest() {
+    let node = Node::start().await;
+    node.furnish().await;
+    let mut accepted_at = Vec::new();
+    for n in 0..9 {
+        let priority = if n % 2 == 0 { "high" } else { "low" };
+        let body = broadcast(&json!({"title": format!("t{n}"), "priority": priority}));
+        let answer = node.post("/v1/broadcasts", &body).await.expect(201).json();
+        let at = answer["accepted_at"].as_str().unwrap();
+        accepted_at.push(at.parse::<jiff::Timestamp>().unwrap());
+    }
+    let expected = |numbers: &[usize]| numbers.iter().map(|n| format!("t{n}")).collect::<Vec<_>>();
+    let all = expected(&[8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    assert_eq!(titles(&node, "").await, (all.clone(), 3));
+    assert_eq!(titles(&node, "&priority=low").await, (expected(&[7, 5, 3, 1]), 2));
+    assert_eq!(titles(&node, "&status=expired").await, (Vec::new(), 1));
+    let since = format!("&since={}", accepted_at[4]);
+    let newer = accepted_at.iter().filter(|at| **at >= accepted_at[4]).count();
+    assert_eq!(titles(&node, &since).await, (all[..newer].to_vec(), newer.div_ceil(3)));
+    node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_requests_are_refused_with_code_and_pointer() {
     let node = Node::start().await;

@@ -1,0 +1,93 @@
+//! Broadcasts that have left memory, read from their rows. These functions block.
+
+use crate::model::{Broadcast, Number, Position, Priority, UserNumber};
+use crate::state::broadcasts::{Hot, JournalEntry, Ledger};
+use crate::state::{RowKey, State};
+use crate::storage::{StorageError, Store};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Rows of the journal read at a time: the one that may hold a position, and the one behind it.
+const ROWS_MAX: usize = 2;
+
+/// The broadcast of a number with its ledger.
+pub fn broadcast(store: &Store, number: Number) -> Result<Option<Hot>, StorageError> {
+    for priority in Priority::ALL {
+        let rows = store.journal(priority, number, 1)?;
+        let entries = rows
+            .into_iter()
+            .flat_map(|(first, value)| entries(priority, first, &value));
+        if let Some(entry) = entries.into_iter().find(|entry| entry.number == number) {
+            return with_ledger(store, &entry);
+        }
+    }
+    Ok(None)
+}
+
+/// Every broadcast among these positions, in their order; with `user`, only those for that user.
+pub fn among(store: &Store, positions: Range<Position>, user: Option<UserNumber>) -> Result<Vec<Hot>, StorageError> {
+    let mut found = Vec::new();
+    for priority in Priority::ALL {
+        of_priority(store, priority, positions.clone(), user, &mut found)?;
+    }
+    found.sort_unstable_by_key(|hot: &Hot| hot.broadcast.number);
+    Ok(found)
+}
+
+fn of_priority(
+    store: &Store,
+    priority: Priority,
+    positions: Range<Position>,
+    user: Option<UserNumber>,
+    found: &mut Vec<Hot>,
+) -> Result<(), StorageError> {
+    let mut from = positions.start;
+    while from < positions.end {
+        let mut last = None;
+        for (row, value) in store.journal(priority, from, ROWS_MAX)? {
+            for entry in entries(priority, row, &value) {
+                last = Some(entry.position);
+                let is_among = from <= entry.position && entry.position < positions.end;
+                if is_among && user.is_none_or(|user| entry.recipients.contains(user)) {
+                    found.extend(with_ledger(store, &entry)?);
+                }
+            }
+        }
+        match last {
+            Some(last) if last >= from => from = last + 1,
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+/// The entries of a row of the journal.
+pub fn entries(priority: Priority, first: Position, value: &[u8]) -> Vec<JournalEntry> {
+    State::read_journal(&RowKey::Journal(priority, first), value)
+        .inspect_err(|error| tracing::error!(%error, "a journal row cannot be read"))
+        .unwrap_or_default()
+}
+
+fn with_ledger(store: &Store, entry: &JournalEntry) -> Result<Option<Hot>, StorageError> {
+    let Some(broadcast) = entry.broadcast.clone() else {
+        return Ok(None);
+    };
+    let ledger = ledger(store, &broadcast)?;
+    let (recipients, excluded) = (entry.recipients.clone(), entry.excluded.clone());
+    Ok(Some(Hot {
+        broadcast,
+        recipients,
+        excluded,
+        ledger: Arc::new(ledger),
+    }))
+}
+
+fn ledger(store: &Store, broadcast: &Broadcast) -> Result<Ledger, StorageError> {
+    let key = RowKey::Ledger(broadcast.number);
+    let read = |key: &RowKey, value: &[u8]| State::read_ledger(key, value).unwrap_or_default();
+    let mut ledger = store.get(&key)?.map(|value| read(&key, &value)).unwrap_or_default();
+    for (key, value) in store.ledger_late(broadcast.number)? {
+        ledger.merge(&read(&key, &value));
+    }
+    Ok(ledger)
+}

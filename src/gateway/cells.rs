@@ -320,7 +320,7 @@ impl Job for Cells {
         }
     }
 
-    fn needs_ticks(&self) -> bool {
+    fn has_sessions(&self) -> bool {
         self.mine
             .iter()
             .any(|index| self.homes[*index].as_ref().is_some_and(|cell| cell.len() > 0))

@@ -82,7 +82,7 @@ mod tests {
         let store = Store::open(&folder.path().join("s"), &Config::default()).unwrap();
         let row = |key| Row {
             key,
-            value: Some(vec![7; bytes].into()),
+            value: Some(crate::storage::store::tests::noise(bytes)),
         };
         let rows: Vec<Row> = keys.into_iter().map(row).collect();
         store.write(&rows, b"meta").unwrap();

@@ -24,11 +24,11 @@ pub trait Job: Send + 'static {
     /// and its sockets.
     fn work(&mut self, now: Instant) -> bool;
 
-    /// Called about every [`super::pool::TICK`] while [`Job::needs_ticks`].
+    /// Called about every [`super::pool::TICK`] while [`Job::has_sessions`].
     fn tick(&mut self, now: Instant);
 
-    /// A thread without any session sleeps until it is woken.
-    fn needs_ticks(&self) -> bool;
+    /// A thread without any session has no ticks, and releases do not wake it.
+    fn has_sessions(&self) -> bool;
 
     /// The thread is about to sleep: what was gathered is handed over.
     fn rest(&mut self);

@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Teller {
     said: Sender<&'static str>,
     panics_in_work: bool,
+    has_sessions: bool,
 }
 
 impl Job for Teller {
@@ -31,8 +32,8 @@ impl Job for Teller {
         false
     }
     fn tick(&mut self, _: Instant) {}
-    fn needs_ticks(&self) -> bool {
-        false
+    fn has_sessions(&self) -> bool {
+        self.has_sessions
     }
     fn rest(&mut self) {}
     fn recover(&mut self) {
@@ -41,6 +42,10 @@ impl Job for Teller {
 }
 
 fn start(lane_max: usize) -> (std::sync::Arc<Pool<&'static str>>, Receiver<&'static str>) {
+    start_with(lane_max, true)
+}
+
+fn start_with(lane_max: usize, has_sessions: bool) -> (std::sync::Arc<Pool<&'static str>>, Receiver<&'static str>) {
     let (said, heard) = bounded(10_000);
     let config = Config {
         threads: 1,
@@ -50,6 +55,7 @@ fn start(lane_max: usize) -> (std::sync::Arc<Pool<&'static str>>, Receiver<&'sta
     let pool = Pool::start(&config, |_, _| Teller {
         said: said.clone(),
         panics_in_work: false,
+        has_sessions,
     })
     .unwrap();
     (pool, heard)
@@ -64,6 +70,7 @@ fn hear(heard: &Receiver<&'static str>, expected: &str) {
 fn a_sleeping_thread_wakes_for_lanes_notes_and_the_bell() {
     let (pool, heard) = start(4);
     hear(&heard, "work");
+    let begun = clock::now();
     for _ in 0..100 {
         while heard.try_recv().is_ok() {}
         pool.wake(Priority::Low, 1);
@@ -74,6 +81,23 @@ fn a_sleeping_thread_wakes_for_lanes_notes_and_the_bell() {
         pool.ring();
         hear(&heard, "work");
     }
+    // A thread that only its ticks wake would take a minute.
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    pool.stop();
+}
+
+#[test]
+fn a_thread_without_sessions_sleeps_through_releases() {
+    let (pool, heard) = start_with(4, false);
+    hear(&heard, "work");
+    while heard.recv_timeout(Duration::from_millis(200)).is_ok() {}
+    for position in 0..100 {
+        pool.wake(Priority::Critical, position);
+    }
+    assert!(heard.recv_timeout(Duration::from_millis(200)).is_err());
+    pool.mailbox(0).try_note("note").unwrap();
+    hear(&heard, "note");
+    hear(&heard, "work");
     pool.stop();
 }
 

@@ -24,7 +24,7 @@ pub(super) fn run<J: Job>(mut job: J, mut poll: mio::Poll, inbox: &Inbox<J::Note
             guard(&mut job, gauge, J::rest);
         }
         let asleep_since = clock::now();
-        let has_sessions = job.needs_ticks();
+        let has_sessions = job.has_sessions();
         let hears = if has_sessions { Hears::Everything } else { Hears::Notes };
         let sleeps = !more && bell.doze(inbox, hears);
         let timeout = timeout(sleeps, has_sessions, tick_at, asleep_since);

@@ -13,6 +13,7 @@ use super::nouns;
 use super::problem::{Code, Fault, Problem, code_of};
 use super::request::{self, Query};
 use super::wire;
+use crate::base::clock;
 use crate::consensus::{ProposeError, Proposed};
 use crate::model::{Place, PlaceKind};
 use crate::state::command::Change;
@@ -23,6 +24,7 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Lines of one command.
 const BLOCK_LINES: usize = 1000;
@@ -61,6 +63,10 @@ struct LineFault {
     #[serde(flatten)]
     fault: Fault,
 }
+
+/// A node that is told faster than its disk takes it makes an import wait, at most so long for one block, and looks this often.
+const OVERLOADED_MAX: Duration = Duration::from_secs(30);
+const OVERLOADED_LOOK: Duration = Duration::from_millis(50);
 
 /// Lines read and not yet proposed.
 #[derive(Default)]
@@ -125,12 +131,16 @@ async fn propose(context: &Context, block: &mut Block) -> Option<Result<Proposed
         return None;
     }
     let changes = std::mem::take(&mut block.changes);
-    Some(
-        context
-            .handle
-            .propose(Command::Directory(changes), context.deadline())
-            .await,
-    )
+    let until = clock::now() + OVERLOADED_MAX;
+    loop {
+        let command = Command::Directory(changes.clone());
+        let proposed = context.handle.propose(command, context.deadline()).await;
+        let overloaded = matches!(proposed, Err(ProposeError::Overloaded { .. }));
+        if !overloaded || context.is_draining() || clock::now() >= until {
+            return Some(proposed);
+        }
+        tokio::time::sleep(OVERLOADED_LOOK).await;
+    }
 }
 
 fn settle(outcome: Outcome, block: &Block, report: &mut Report) -> Result<(), Problem> {

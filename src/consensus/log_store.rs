@@ -6,6 +6,7 @@ use super::log_sync::{Synced, Waiter};
 use super::record::{Key, LogTypes, Payload, VoteRecord};
 use super::types::{LogEntry, LogId, RaftVote, Types};
 use crate::base::clock;
+use crate::storage::durable;
 use crate::storage::free::is_full;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
@@ -13,6 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use raft_log::RaftLog;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 use std::fmt::Debug;
+use std::fs::File;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
@@ -27,6 +29,8 @@ const CACHE_BYTES: usize = 16 << 20;
 const READ_BYTES_MAX: usize = 1 << 20;
 /// A read that starts further back than this may have to go to disk and leaves the async threads.
 const NEAR_ENTRIES: u64 = 256;
+/// The file by which `raft-log` keeps other processes away: it is always there, and never written.
+const LOCK: &str = "LOCK";
 /// Replaying a file reads it in pieces of this size.
 const REPLAY_BUFFER_BYTES: usize = 1 << 20;
 
@@ -55,12 +59,25 @@ pub struct Shared {
     /// See [`LogStore::appended`].
     appended: AtomicU64,
     pub(super) on_failure: OnFailure,
+    /// A file beside the log's, to ask whether they are still there.
+    witness: File,
 }
 
 #[derive(Default)]
 struct Flush {
     running: bool,
     waiters: Vec<Waiter>,
+}
+
+/// A process that was killed may have left entries in the page cache that it never said to have. This one says so at once.
+fn sync_all(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            durable::sync_data(&File::open(entry.path())?)?;
+        }
+    }
+    Ok(())
 }
 
 fn closed() -> io::Error {
@@ -79,6 +96,8 @@ impl LogStore {
         // One flush is under way at most, and its callback starts the next: a limit would make the log's thread wait for itself.
         config.wal.flush_queue_max_bytes = Some(usize::MAX / 2);
         let log = RaftLog::<LogTypes>::open(Arc::new(config))?;
+        sync_all(folder)?;
+        let witness = File::open(folder.join(LOCK))?;
         let durable = log.log_state().last().map_or(0, |key| key.index);
         let bytes = log.on_disk_size();
         let shared = Shared {
@@ -87,6 +106,7 @@ impl LogStore {
             durable: AtomicU64::new(durable),
             appended: AtomicU64::new(bytes),
             on_failure,
+            witness,
         };
         Ok(Self {
             owner: Arc::new(Owner(Arc::new(shared))),
@@ -222,6 +242,11 @@ impl Shared {
         }
     }
 
+    /// What was said of a sync a moment ago counts.
+    pub(super) fn is_believable(&self) -> io::Result<()> {
+        durable::still_there(&self.witness)
+    }
+
     pub(super) fn note_durable(&self, last: u64) {
         self.durable.store(last, Ordering::Release);
     }
@@ -355,28 +380,55 @@ impl RaftLogStorage<Types> for LogStore {
 
 #[cfg(test)]
 mod tests {
-    use super::{LogStore, Synced};
+    use super::{LogStore, Synced, Waiter};
     use crate::base::clock;
+    use std::fs::File;
+    use std::path::Path;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
+    use tokio::sync::oneshot;
 
-    #[test]
-    fn a_flush_that_ends_without_a_word_is_a_disk_that_failed() {
-        let folder = tempfile::tempdir().unwrap();
+    /// An open log, and how often its disk has failed.
+    fn open(folder: &Path) -> (LogStore, Arc<AtomicU32>) {
         let failures = Arc::new(AtomicU32::new(0));
         let count = failures.clone();
         let on_failure = Box::new(move |_: &std::io::Error| {
             count.fetch_add(1, Ordering::SeqCst);
         });
-        let log = LogStore::open(folder.path(), 1 << 20, Duration::ZERO, on_failure).unwrap();
-        let flush = || Synced {
+        let log = LogStore::open(folder, 1 << 20, Duration::ZERO, on_failure).unwrap();
+        (log, failures)
+    }
+
+    fn flush(log: &LogStore, waiters: Vec<Waiter>) -> Synced {
+        Synced {
             shared: log.shared().clone(),
-            waiters: Vec::new(),
-            last: 0,
+            waiters,
+            last: 7,
             started: clock::now(),
             told: false,
-        };
+        }
+    }
+
+    #[test]
+    fn a_yes_from_a_disk_that_is_gone_is_not_passed_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, failures) = open(folder.path());
+        // Nobody else holds it yet. A file that cannot be read stands for a file system that does not answer.
+        let owner = Arc::get_mut(&mut log.owner).unwrap();
+        let shared = Arc::get_mut(&mut owner.0).unwrap();
+        shared.witness = File::create(folder.path().join("unreadable")).unwrap();
+        let (done, mut waits) = oneshot::channel();
+        raft_log::Callback::send(flush(&log, vec![Waiter::Other(done)]), Ok(()));
+        assert_eq!(waits.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        assert_eq!((failures.load(Ordering::SeqCst), log.durable()), (1, 0));
+    }
+
+    #[test]
+    fn a_flush_that_ends_without_a_word_is_a_disk_that_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, failures) = open(folder.path());
+        let flush = || flush(&log, Vec::new());
         raft_log::Callback::send(flush(), Ok(()));
         assert_eq!(failures.load(Ordering::SeqCst), 0);
         drop(flush());

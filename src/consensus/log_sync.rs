@@ -42,7 +42,7 @@ impl Drop for Synced {
 impl raft_log::Callback for Synced {
     fn send(mut self, result: io::Result<()>) {
         self.told = true;
-        if let Err(error) = result {
+        if let Err(error) = result.and_then(|()| self.shared.is_believable()) {
             // The page cache no longer says what is on disk: trying again would lie. The waiters are never answered.
             (self.shared.on_failure)(&error);
             return;
@@ -50,6 +50,7 @@ impl raft_log::Callback for Synced {
         let took = clock::now().saturating_duration_since(self.started);
         METRICS.log_sync_seconds.observe(took.as_secs_f64());
         self.shared.note_durable(self.last);
+        tracing::debug!(last = self.last, micros = took.as_micros() as u64, "log synced");
         for waiter in std::mem::take(&mut self.waiters) {
             match waiter {
                 Waiter::Append(flushed) => flushed.io_completed(Ok(())),

@@ -232,6 +232,13 @@ fn check_log(log: &LogStore, shared: &Shared) -> Result<(), ConsensusError> {
     let identity = shared.layout.identity.get();
     let (durable, purged) = (log.durable(), log.purged().unwrap_or(0));
     let applied = shared.replica.read().state.applied();
+    tracing::info!(
+        log_ends = durable,
+        purged,
+        rows_stand_at = applied,
+        known = identity.logged,
+        "log and rows"
+    );
     let reach = durable.max(purged);
     if reach < identity.logged {
         return Err(ConsensusError::Refused(format!(

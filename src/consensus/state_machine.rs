@@ -230,6 +230,7 @@ impl RaftStateMachine<Types> for Machine {
         while let Some(entry) = entries.next().await {
             let (entry, responder) = entry?;
             let index = entry.log_id.index;
+            tracing::debug!(index, term = entry.log_id.leader_id.term, "applying");
             while shared.dirty() > shared.storage.write_behind_rows_max {
                 METRICS
                     .limits_hit

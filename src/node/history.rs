@@ -133,7 +133,10 @@ impl History {
         // What leaves memory before its row is on disk is in neither place for a moment: nobody goes past it meanwhile.
         let known = self.handle.stored_position().min(hot_from - 1);
         let store = (self.store)();
-        let rows = logged(store.journal(priority, after + 1, ROWS_MAX)).unwrap_or_default();
+        // What cannot be read is not passed over: whoever asked is told to try elsewhere.
+        let Some(rows) = logged(store.journal(priority, after + 1, ROWS_MAX)) else {
+            return (Vec::new(), after);
+        };
         let mut found = Vec::new();
         let (mut bytes, mut scanned) = (0, after);
         for (first, value) in rows {

@@ -1,6 +1,7 @@
 //! Who this folder belongs to, and what it is known to hold: a small file outside sled, in two checksummed slots that are
 //! written in turn, so that a torn write leaves the other.
 
+use super::durable;
 use super::store::StorageError;
 use super::write_behind::disk_failed;
 use crate::model::NodeId;
@@ -151,7 +152,7 @@ impl IdentityFile {
 
 fn write(file: &File, identity: &Identity) -> io::Result<()> {
     file.write_all_at(&encode(identity), identity.sequence % 2 * SLOT_BYTES)?;
-    file.sync_data()
+    durable::sync_data(file)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! Start: [`layout`] is the folder, [`schema`] every key in it.
 
 mod batch;
+pub mod durable;
 pub mod free;
 mod frozen;
 pub mod identity;

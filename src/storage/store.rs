@@ -3,7 +3,7 @@
 //! sled is state that snapshot and log can rebuild. It may hang, panic or refuse on damage, so it is opened in a thread of its
 //! own with a deadline; and its `flush()` is no fsync, so durability is fdatasync of its file.
 
-use super::{Config, schema};
+use super::{Config, durable, schema};
 use crate::model::{Number, Position, Priority};
 use crate::state::RowKey;
 use bytes::Bytes;
@@ -134,7 +134,7 @@ impl Store {
     /// Everything written so far is on disk.
     pub fn sync(&self) -> Result<(), StorageError> {
         self.db.flush()?;
-        self.file.sync_data().map_err(StorageError::io(&self.folder))
+        durable::sync_data(&self.file).map_err(StorageError::io(&self.folder))
     }
 
     /// What the last batch carried beside its rows.

@@ -145,6 +145,23 @@ impl Cluster {
         }
     }
 
+    /// Stops all running nodes where they are, as a power cut does: not one instruction of theirs is carried out any more. What
+    /// the kernel was asked for goes on. To be killed.
+    pub fn freeze_all(&self) {
+        let running: Vec<u32> = self
+            .nodes
+            .iter()
+            .filter_map(|node| Some(node.child.as_ref()?.id()))
+            .collect();
+        for pid in &running {
+            let pid = rustix::process::Pid::from_raw(*pid as i32).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        }
+        until("all nodes stand still", START_WITHIN, || {
+            running.iter().all(|pid| is_frozen(*pid)).then_some(())
+        });
+    }
+
     /// SIGKILL to all before any is waited for.
     pub fn kill_all(&mut self) {
         let mut children: Vec<Child> = self.nodes.iter_mut().filter_map(|node| node.child.take()).collect();
@@ -268,6 +285,12 @@ impl Cluster {
         path
     }
 
+    /// What is in the folder stays there after the test, for whoever looks for a fault.
+    pub fn keep(&mut self) -> &Path {
+        self.folder.disable_cleanup(true);
+        self.folder.path()
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -293,6 +316,16 @@ impl Drop for Cluster {
         }
         self.kill_all();
     }
+}
+
+/// No thread of the process runs its own code: each is stopped, or waits in the kernel for a disk.
+fn is_frozen(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.flatten().all(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = status.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        matches!(state, Some('T' | 'D'))
+    })
 }
 
 fn settings(node: &Node, all: &[Node]) -> String {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,8 @@ pub struct Seen {
     pub connections: Vec<SocketAddr>,
     /// Why connections ended, or were refused.
     pub ends: Vec<String>,
+    /// What happened to the connections, in order: asked for what, answered, told what, ended how. For whoever looks for a fault.
+    pub story: Vec<(Instant, String)>,
 }
 
 impl Seen {
@@ -72,6 +74,10 @@ impl Seen {
 
     pub fn cursor(&self) -> Option<String> {
         self.cursors.last().map(|(cursor, _)| cursor.clone())
+    }
+
+    fn tell(&mut self, what: String) {
+        self.story.push((Instant::now(), what));
     }
 }
 
@@ -341,9 +347,14 @@ impl Subscriber {
             .unwrap();
         assert!(
             !timeout.timed_out(),
-            "{} over {:?}: not within {within:?}: {what}; saw {} deliveries, last {:?}, others {:?}, ends {:?}",
+            "{} over {:?}{}: not within {within:?}: {what}; saw {} deliveries, last {:?}, others {:?}, ends {:?}",
             self.user,
             self.transport,
+            if self.is_broken() {
+                ", whose thread has failed"
+            } else {
+                ""
+            },
             seen.deliveries.len(),
             seen.deliveries.last().map(|delivery| &delivery.body),
             seen.others,
@@ -351,8 +362,13 @@ impl Subscriber {
         );
     }
 
+    /// Its thread has failed: nothing more will be seen.
+    pub fn is_broken(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
     pub fn look<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
-        look(&self.shared.seen.lock().unwrap())
+        look(&self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Drops the connection as a phone does, and comes back at the next node.
@@ -390,10 +406,19 @@ impl Shared {
             let address = nodes[at % nodes.len()];
             at += 1;
             let resume = self.seen.lock().unwrap().cursor().map(Start::Cursor);
-            let opened = Connection::open(address, transport, user, resume.as_ref().unwrap_or(start));
+            let from = resume.as_ref().unwrap_or(start);
+            let asked = Instant::now();
+            let opened = Connection::open(address, transport, user, from);
             let end = match opened {
                 Ok(connection) => {
-                    self.change(|seen| seen.connections.push(address));
+                    self.change(|seen| {
+                        seen.connections.push(address);
+                        let number = seen.connections.len();
+                        seen.tell(format!(
+                            "connection {number} to {address} from {from:?}, answered after {:?}",
+                            asked.elapsed()
+                        ));
+                    });
                     self.listen(connection)
                 }
                 Err(error) => {
@@ -404,7 +429,10 @@ impl Shared {
                     format!("{address}: {error}")
                 }
             };
-            self.change(|seen| seen.ends.push(end));
+            self.change(|seen| {
+                seen.tell(format!("ended: {end}"));
+                seen.ends.push(end);
+            });
         }
     }
 
@@ -450,7 +478,10 @@ fn note(seen: &mut Seen, event: Value) {
             seen.deliveries.push(delivery);
         }
         Some("cursor" | "ping") => {}
-        Some(_) => seen.others.push(event),
+        Some(_) => {
+            seen.tell(event.to_string());
+            seen.others.push(event);
+        }
         None => panic!("an event without a name: {event}"),
     }
 }

@@ -134,10 +134,12 @@ impl Query {
         (!value.is_empty()).then_some(value)
     }
 
+    /// A flag that is there without a value is set: `?dry_run` must never publish.
     pub fn flag(&self, name: &str) -> Result<bool, Problem> {
-        match self.get(name) {
+        let given = self.0.iter().find(|(parameter, _)| parameter == name);
+        match given.map(|(_, value)| value.as_str()) {
             None | Some("false" | "0") => Ok(false),
-            Some("true" | "1") => Ok(true),
+            Some("" | "true" | "1") => Ok(true),
             Some(other) => Err(Self::invalid(name, other, "true or false")),
         }
     }

@@ -71,9 +71,10 @@ pub async fn plan(context: &Context, head: &Head) -> Result<Plan, Problem> {
     context.named()?;
     context.fresh(&query, deadline).await?;
     let (_, user) = context.caller(&query, deadline).await?;
-    if let From::Cursor(cursor) = &from {
-        catch_up(context, cursor).await?;
-    }
+    let from = match from {
+        From::Cursor(cursor) => From::Cursor(catch_up(context, cursor).await?),
+        other => other,
+    };
     Ok(Plan { wanted, user, from })
 }
 
@@ -122,9 +123,9 @@ fn start(head: &Head, query: &Query) -> Result<From, Problem> {
     }
 }
 
-/// Whoever comes from a node that is further waits here for a moment. A cursor that is ahead of the leader too passes: the
-/// gateway tells its gap.
-async fn catch_up(context: &Context, cursor: &Cursor) -> Result<(), Problem> {
+/// Whoever comes from a node that is further waits here for a moment. A cursor that is ahead of the leader too is of no history
+/// that is known here: it is served as a foreign one, with a gap.
+async fn catch_up(context: &Context, cursor: Cursor) -> Result<Cursor, Problem> {
     let is_ahead = || {
         context.handle.read(|state| {
             let ahead = cursor
@@ -134,14 +135,25 @@ async fn catch_up(context: &Context, cursor: &Cursor) -> Result<(), Problem> {
             cursor.epoch == state.epoch() && ahead
         })
     };
-    if !is_ahead() || context.handle.linearizable(clock::now() + AHEAD_WAIT).await.is_ok() || !is_ahead() {
-        return Ok(());
+    if !is_ahead() {
+        return Ok(cursor);
     }
-    Err(Problem::new(
-        Code::Behind,
-        "this node has not got as far as the cursor; try again, or another node",
-    ))
+    let asked = context.handle.linearizable(clock::now() + AHEAD_WAIT).await.is_ok();
+    match (is_ahead(), asked) {
+        (false, _) => Ok(cursor),
+        (true, true) => Ok(Cursor {
+            epoch: NO_EPOCH,
+            ..cursor
+        }),
+        (true, false) => Err(Problem::new(
+            Code::Behind,
+            "this node has not got as far as the cursor; try again, or another node",
+        )),
+    }
 }
+
+/// No history has this name.
+const NO_EPOCH: u32 = 0;
 
 pub const fn transport(wanted: &Wanted) -> Transport {
     match wanted {

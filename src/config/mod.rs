@@ -123,7 +123,7 @@ impl Default for Log {
     fn default() -> Self {
         Self {
             format: LogFormat::Text,
-            level: "info".into(),
+            level: "info,openraft=warn".into(),
         }
     }
 }

@@ -175,10 +175,12 @@ type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Type
 
 /// Entries on their way to one peer, and its answers.
 struct Appends<S> {
+    ways: Arc<Ways>,
+    cluster: u128,
     /// `None` when all has been asked.
     input: Option<S>,
-    messages: Option<Messages>,
-    answers: Reader,
+    /// Made with the first request: openraft waits before it gives one to a peer that could not be reached.
+    open: Option<(Messages, Reader)>,
     /// Requests that were sent and not answered, and since when nothing has moved.
     under_way: usize,
     since: Instant,
@@ -188,31 +190,24 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Appends<S> {
     /// The next answer; meanwhile requests go out as they come.
     async fn next(&mut self) -> io::Result<Option<StreamAppendResult<Types>>> {
         loop {
-            let (Some(input), Some(messages)) = (&mut self.input, &self.messages) else {
+            let Some(input) = &mut self.input else {
                 if self.under_way == 0 {
                     return Ok(None);
                 }
                 return self.answer().await.map(Some);
             };
+            let Some((_, answers)) = &mut self.open else {
+                let request = input.next().await;
+                self.send(request).await?;
+                continue;
+            };
             tokio::select! {
                 biased;
-                answer = self.answers.next(), if self.under_way > 0 => {
+                answer = answers.next(), if self.under_way > 0 => {
                     (self.under_way, self.since) = (self.under_way - 1, clock::now());
                     return read(answer).map(Some);
                 }
-                request = input.next(), if self.under_way < APPENDS_UNDER_WAY_MAX => {
-                    let Some(request) = request else {
-                        (self.input, self.messages) = (None, None);
-                        continue;
-                    };
-                    let message = frame(&rpc::encode(&request)?);
-                    if self.under_way == 0 {
-                        self.since = clock::now();
-                    }
-                    self.under_way += 1;
-                    // The channel has room for more than may be under way.
-                    messages.try_send(message).map_err(io::Error::other)?;
-                }
+                request = input.next(), if self.under_way < APPENDS_UNDER_WAY_MAX => self.send(request).await?,
                 () = tokio::time::sleep_until((self.since + APPEND_WITHIN).into()), if self.under_way > 0 => {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "entries are not answered in time"));
                 }
@@ -220,9 +215,31 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Appends<S> {
         }
     }
 
+    async fn send(&mut self, request: Option<AppendEntriesRequest<Types>>) -> io::Result<()> {
+        let Some(request) = request else {
+            self.input = None;
+            return Ok(());
+        };
+        if self.open.is_none() {
+            let within = clock::now() + APPEND_WITHIN;
+            self.open = Some(self.ways.entries.open(rpc::APPENDS, self.cluster, within).await?);
+        }
+        let Some((messages, _)) = &self.open else { return Ok(()) };
+        let message = frame(&rpc::encode(&request)?);
+        if self.under_way == 0 {
+            self.since = clock::now();
+        }
+        self.under_way += 1;
+        // The channel has room for more than may be under way.
+        messages.try_send(message).map_err(io::Error::other)
+    }
+
     /// All has been asked: what is left are answers.
     async fn answer(&mut self) -> io::Result<StreamAppendResult<Types>> {
-        let answer = tokio::time::timeout(APPEND_WITHIN, self.answers.next()).await;
+        let Some((_, answers)) = &mut self.open else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let answer = tokio::time::timeout(APPEND_WITHIN, answers.next()).await;
         self.under_way -= 1;
         read(answer.map_err(io::Error::other)?)
     }
@@ -259,18 +276,12 @@ impl RaftNetworkV2<Types> for Link {
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            let open = async {
-                let within = clock::now() + APPEND_WITHIN;
-                self.ways()?
-                    .entries
-                    .open(rpc::APPENDS, self.peers.cluster(), within)
-                    .await
-            };
-            let (messages, answers) = open.await.map_err(|error| unreachable(&error))?;
+            let ways = self.ways().map_err(|error| unreachable(&error))?.clone();
             let appends = Appends {
+                ways,
+                cluster: self.peers.cluster(),
                 input: Some(input),
-                messages: Some(messages),
-                answers,
+                open: None,
                 under_way: 0,
                 since: clock::now(),
             };

@@ -3,6 +3,7 @@
 use super::harness::load::draft;
 use super::harness::{Answer, Client, cluster, directory};
 use serde_json::Value;
+use std::time::Duration;
 
 pub fn post(client: &mut Client, key: &str, draft: &Value) -> Answer {
     let headers = [("Idempotency-Key", key), ("Content-Type", "application/json")];
@@ -43,6 +44,32 @@ fn a_key_is_one_broadcast_on_every_node() {
     let twice = draft("normal", "no key", &users);
     let [one, two] = [0, 1].map(|at| cluster.client(at).post("/v1/broadcasts", &twice).expect(201).json());
     assert_ne!(one["id"], two["id"]);
+}
+
+/// A sender who lost the answer, and asks again when the broadcast has expired, still learns that it was published.
+#[test]
+fn a_key_finds_its_broadcast_when_that_has_expired() {
+    let shared = cluster::shared();
+    let cluster = &*shared.cluster;
+    let users = vec!["expired-key".to_owned()];
+    directory::import_users(&mut cluster.client(0), &users);
+    let soon = jiff::Timestamp::now() + Duration::from_secs(2);
+    let mut with_expiry = draft("normal", "short", &users);
+    with_expiry["expires_at"] = Value::from(soon.to_string());
+    let first = post(&mut cluster.client(0), "expired-key", &with_expiry)
+        .expect(201)
+        .json();
+    super::harness::until("it has expired", Duration::from_secs(10), || {
+        let headers = [("Content-Type", "application/json")];
+        let body = with_expiry.to_string();
+        let refused = cluster
+            .client(1)
+            .must("POST", "/v1/broadcasts", &headers, body.as_bytes());
+        (refused.status == 422).then_some(())
+    });
+    for at in 0..3 {
+        assert_replayed(&mut cluster.client(at), "expired-key", &with_expiry, &first);
+    }
 }
 
 /// Ten clients with one key at once: one broadcast, and everybody who gets a 201 gets the same.

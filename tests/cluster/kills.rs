@@ -3,6 +3,7 @@
 use super::harness::cluster::{SERVING_WITHIN, START_WITHIN};
 use super::harness::load::{Load, Plan, Publish, draft, longest_gap};
 use super::harness::oracle::{has_all, judge, on_every_node};
+use super::harness::wait::maybe;
 use super::harness::{Client, Cluster, Start, Subscriber, Transport, cluster, directory, until};
 use super::keys::{assert_refused, assert_replayed, post};
 use std::time::{Duration, Instant};
@@ -54,6 +55,36 @@ fn nothing_acknowledged_is_lost_whoever_is_killed() {
     }
     story.without_a_leader();
     story.end();
+}
+
+/// A leader whose peer is gone asks for it now and then; it does not spin.
+#[test]
+fn a_dead_peer_costs_the_leader_nothing() {
+    let mut own = cluster::own(3);
+    let cluster = &mut own.cluster;
+    let users = vec!["calm".to_owned()];
+    directory::import_users(&mut cluster.client(0), &users);
+    let follower = cluster.follower();
+    cluster.kill(follower);
+    let leader = cluster.leader();
+    // What it would have been sent waits from here on.
+    cluster
+        .client(leader)
+        .post("/v1/broadcasts", &draft("low", "calm", &users))
+        .expect(201);
+    maybe(Duration::from_secs(8), || None::<()>);
+    let before = processor_time(cluster.pid(leader));
+    maybe(Duration::from_secs(3), || None::<()>);
+    let took = processor_time(cluster.pid(leader)).saturating_sub(before);
+    assert!(took < Duration::from_secs(1), "{took:?} of processor time in 3 s");
+}
+
+/// Of a process: in user space and in the kernel.
+fn processor_time(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10) // a hundred ticks a second, on every Linux in use
 }
 
 impl Story {

@@ -138,14 +138,14 @@ fn a_foreign_cursor_is_told_so() {
     let (epoch, rest) = cursor.split_once('.').unwrap();
     let other = if epoch.starts_with('0') { "1" } else { "0" };
     let foreign = format!("{other}{}.{rest}", &epoch[1..]);
-    for (at, transport) in Transport::ALL.into_iter().enumerate() {
-        let stream = Subscriber::start(
-            &cluster.addresses(),
-            at,
-            transport,
-            "foreign",
-            Start::Cursor(foreign.clone()),
-        );
+    // Ahead of the leader too: it is of no history that is known.
+    let ahead = format!("{epoch}.9999999.9999999.9999999.9999999");
+    let cursors = [foreign, ahead]
+        .into_iter()
+        .flat_map(|cursor| Transport::ALL.map(|transport| (cursor.clone(), transport)));
+    for (at, (cursor, transport)) in cursors.enumerate() {
+        let start = Start::Cursor(cursor);
+        let stream = Subscriber::start(&cluster.addresses(), at % 3, transport, "foreign", start);
         stream.until("a gap", SOON, |seen| !seen.events("gap").is_empty());
         stream.until("all that is kept", SOON, |seen| has_all(&history, "foreign", seen));
     }

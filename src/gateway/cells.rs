@@ -60,6 +60,7 @@ pub struct Cells {
 
 impl Cells {
     pub fn new(index: usize, homes: Vec<Option<Box<Cell>>>, pool: Weak<Pool<Note>>, context: Context) -> Self {
+        let bulletin = context.shared.bulletin.lock().clone();
         let mut cells = Self {
             index,
             homes,
@@ -67,7 +68,7 @@ impl Cells {
             turn: [0; 2],
             parked: Vec::new(),
             pool,
-            bulletin: Bulletin::default(),
+            bulletin,
             version: 0,
             handed_over: context.now,
             context,
@@ -111,6 +112,8 @@ impl Cells {
                 let cell = self.context.shared.cell_of(subscriber.user);
                 if let Some(cell) = &mut self.homes[cell] {
                     cell.add(*subscriber, &mut self.context);
+                    // An end that was told while it was on its way holds for it too.
+                    cell.read_bulletin(&self.bulletin, self.version, &mut self.context);
                 }
             }
             Note::Answer(session, text) => {
@@ -261,11 +264,14 @@ impl Job for Cells {
 
     fn note(&mut self, note: Note) {
         self.context.now = clock::now();
+        // First: to those who come now it is no news.
+        self.read_bulletin();
         let is_take = matches!(note, Note::Take(_));
         if let Some(note) = self.redirect(note) {
             self.obey(note);
         }
         if is_take {
+            self.read_bulletin();
             self.unpark();
         }
     }

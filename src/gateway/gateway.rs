@@ -197,7 +197,6 @@ impl Gateway {
     /// sessions look again. `head` is the position of the last release of all.
     pub fn reset(&self, epoch: u32, head: Position, releases: Vec<Arc<Release>>) {
         self.shared.window.reset(head, releases);
-        self.shared.epoch.store(epoch, Relaxed);
         self.tell_all(|bulletin| bulletin.epoch = epoch);
     }
 
@@ -293,6 +292,8 @@ impl Gateway {
             let mut bulletin = self.shared.bulletin.lock();
             change(&mut bulletin);
             self.shared.version.fetch_add(1, Publish);
+            // Last: whoever sees a new epoch finds that there is news, and waits here for it.
+            self.shared.epoch.store(bulletin.epoch, Publish);
         }
         self.pool.ring();
     }
@@ -319,7 +320,7 @@ impl Gateway {
 
     /// The history that the cursors of this node belong to.
     pub fn epoch(&self) -> u32 {
-        self.shared.epoch.load(Relaxed)
+        self.shared.epoch.load(Acquire)
     }
 
     pub fn sessions(&self) -> usize {

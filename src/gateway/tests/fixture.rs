@@ -184,10 +184,17 @@ impl House {
     }
 
     pub fn connect(&self, user: u32, transport: Transport, from: From) -> Client {
+        let (client, subscriber) = self.meet(user, transport, from);
+        self.accept(subscriber);
+        client
+    }
+
+    /// Both ends of a connection that the gateway has not been given yet.
+    pub fn meet(&self, user: u32, transport: Transport, from: From) -> (Client, Subscriber) {
         let client = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
         let (server, _) = self.listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
-        let mut subscriber = Subscriber {
+        let subscriber = Subscriber {
             socket: Socket::Tcp(server),
             read: Bytes::new(),
             head: Bytes::from_static(b"HEAD\r\n\r\n"),
@@ -195,19 +202,23 @@ impl House {
             user,
             from,
         };
-        let deadline = clock::now() + PATIENCE;
-        while let Err(refused) = self.gateway.accept(subscriber) {
-            assert!(clock::now() < deadline, "refused");
-            subscriber = refused;
-            std::thread::yield_now();
-        }
         client.set_read_timeout(Some(PATIENCE)).unwrap();
-        Client {
+        let client = Client {
             socket: client,
             transport,
             bytes: Vec::new(),
             at: 0,
             greeted: false,
+        };
+        (client, subscriber)
+    }
+
+    pub fn accept(&self, mut subscriber: Subscriber) {
+        let deadline = clock::now() + PATIENCE;
+        while let Err(refused) = self.gateway.accept(subscriber) {
+            assert!(clock::now() < deadline, "refused");
+            subscriber = refused;
+            std::thread::yield_now();
         }
     }
 }

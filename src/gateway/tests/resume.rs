@@ -63,6 +63,25 @@ fn what_left_the_window_is_read_from_the_backlog() {
     }
 }
 
+/// A worker that sleeps, or has no time, finds the news and the newcomer at once.
+#[test]
+fn who_comes_as_a_history_gets_its_name_is_told_of_no_gap() {
+    let house = house(&config(), 1, 2);
+    for round in 1..=100 {
+        let (mut client, subscriber) = house.meet(1, Transport::Lines, From::Now);
+        house.gateway.reset(EPOCH + round, house.gateway.head(), Vec::new());
+        house.accept(subscriber);
+        let hello = client.next();
+        assert_eq!(
+            hello.cursor().map(|cursor| cursor.epoch),
+            Some(EPOCH + round),
+            "{hello:?}"
+        );
+        house.publish(release(u64::from(round), Critical, &[1]));
+        assert_eq!(client.next().event(), "broadcast", "round {round}");
+    }
+}
+
 #[test]
 fn a_gap_says_what_is_gone_and_then_comes_all_that_is_kept() {
     let house = house(&forgetful(), 1, 2);

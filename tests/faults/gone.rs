@@ -8,6 +8,7 @@ use campanile::storage::durable;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const CUTS: usize = 15;
@@ -61,23 +62,28 @@ fn records(path: &Path) -> u64 {
 }
 
 fn write_until_cut(disks: &[Disk], round: usize) -> Vec<Told> {
+    let stop = AtomicBool::new(false);
     std::thread::scope(|threads| {
-        let writers: Vec<_> = disks
-            .iter()
-            .map(|disk| threads.spawn(move || write(&file(disk, round))))
-            .collect();
+        let start = |disk| {
+            let (path, stop) = (file(disk, round), &stop);
+            threads.spawn(move || write(&path, stop))
+        };
+        let writers: Vec<_> = disks.iter().map(start).collect();
         super::harness::wait::maybe(BEFORE, || None::<()>);
-        cut(disks).unwrap();
+        let done = cut(disks);
+        // A disk that is gone ends its writer; where nothing was cut, nothing would.
+        stop.store(done.is_err(), Ordering::Relaxed);
+        done.unwrap();
         writers.into_iter().map(|writer| writer.join().unwrap()).collect()
     })
 }
 
-fn write(path: &Path) -> Told {
+fn write(path: &Path, stop: &AtomicBool) -> Told {
     let options = File::options().create(true).append(true).read(true).clone();
     let mut file = options.open(path).unwrap();
     let mut told = Told::default();
     // the two halves of `durable::sync_data`, to count what the kernel alone says
-    while file.write_all(&RECORD).is_ok() && file.sync_data().is_ok() {
+    while !stop.load(Ordering::Relaxed) && file.write_all(&RECORD).is_ok() && file.sync_data().is_ok() {
         told.by_the_kernel += 1;
         if durable::still_there(&file).is_err() {
             break;

@@ -8,7 +8,6 @@ use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::model::{Audience, Clause, Draft};
 use crate::state::command::{Key, Publish};
-use crate::state::keys::Known;
 use crate::state::{Command, Outcome, Refused, State as Applied};
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -76,13 +75,8 @@ pub async fn accept(
     if context.is_draining() {
         return Err(Problem::new(Code::Stopping, "this node is stopping").with_outcome(Published::NotPublished));
     }
+    let draft = draft::read(json::parse(body, "data")?, &context.config, context.handle.log_time())?;
     let key = key.map_or_else(own_key, |key| clients_key(context, key, body));
-    let read = json::parse(body, "data").and_then(|body| draft::read(body, &context.config, context.handle.log_time()));
-    let draft = match read {
-        Ok(draft) => draft,
-        // What was good when it came the first time may no longer be: its time is over, say. The first answer stands.
-        Err(problem) => return known(context, &key, deadline).await.unwrap_or(Err(problem)),
-    };
     let _turn = match key.table_bytes_max {
         0 => None,
         _ => Some(context.running.enter(key.fingerprint).ok_or_else(|| {
@@ -110,18 +104,6 @@ pub async fn accept(
         Outcome::Published { number, replayed } => answer(context, number, replayed, proposed.index).await,
         Outcome::Refused(refused) => Err(refusal(&refused, &audience)),
         other => Err(Problem::new(Code::Internal, format!("a publish came to {other:?}"))),
-    }
-}
-
-/// The first answer under a client's key, if this body was published under it.
-async fn known(context: &Arc<Context>, key: &Key, deadline: Instant) -> Option<Result<Done, Problem>> {
-    if key.table_bytes_max == 0 {
-        return None;
-    }
-    let applied = context.handle.linearizable(deadline).await.ok()?;
-    match context.handle.read(|state| state.keys().look(key)) {
-        Known::Same(number) => Some(answer(context, number, true, applied).await),
-        Known::OtherBody | Known::No => None,
     }
 }
 
@@ -269,7 +251,9 @@ fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
         warnings: &'static [&'static str],
     }
-    let draft: Draft = draft::read(json::parse(body, "data")?, &context.config, context.handle.log_time())?;
+    let now = context.handle.log_time();
+    let draft: Draft = draft::read(json::parse(body, "data")?, &context.config, now)?;
+    draft::check_time(&draft, now)?;
     let look = |state: &Applied| {
         let resolved = state.resolve(&draft.audience)?;
         let connected = state.presence().connected_among(&resolved.recipients);

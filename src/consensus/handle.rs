@@ -123,10 +123,6 @@ impl Handle {
             mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
         })?;
         match tokio::time::timeout_at(deadline.into(), answer).await {
-            // The leader has sent it back although it had time left: its disk is nearly full.
-            Ok(Ok(Err(ProposeError::TimedOut { proposed: false }))) if grows && !clock::left(deadline).is_zero() => {
-                Err(ProposeError::DiskFull)
-            }
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(self.not_answered(&progress)),
         }

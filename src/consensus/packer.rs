@@ -7,7 +7,8 @@ use super::Config;
 use super::handle::{Leadership, ProposeError, Proposed};
 use super::network::Peers;
 use super::road::Road;
-use super::rpc::{Forward, Forwarded};
+use super::room::Room;
+use super::rpc::{Fate, Forward, Forwarded};
 use super::state_machine::{PACK_VERSION, Shared};
 use super::types::{Answer, Completion, Packed, Raft, Types};
 use crate::base::clock;
@@ -31,6 +32,8 @@ const UNKNOWN_AFTER: Duration = Duration::from_millis(50);
 const WAITING: u8 = 0;
 const PROPOSED: u8 = 1;
 const ABANDONED: u8 = 2;
+/// It was proposed, and nobody knows what became of it: whatever happens to it later does not take that back.
+const LOST: u8 = 3;
 
 /// Where a command is, shared with whoever waits for it.
 #[derive(Debug, Default)]
@@ -42,14 +45,21 @@ impl Progress {
         let moved = self
             .0
             .compare_exchange(WAITING, PROPOSED, Ordering::AcqRel, Ordering::Acquire);
-        moved.is_ok() || moved == Err(PROPOSED)
+        moved.is_ok() || matches!(moved, Err(PROPOSED | LOST))
     }
 
-    /// It was not proposed after all.
+    /// This attempt was not proposed after all.
     fn withdraw(&self) {
         let _ = self
             .0
             .compare_exchange(PROPOSED, WAITING, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// What became of this attempt is not known.
+    fn lose(&self) {
+        let _ = self
+            .0
+            .compare_exchange(PROPOSED, LOST, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// The caller leaves; `true` when it was never proposed and never will be.
@@ -72,13 +82,35 @@ impl Waiting {
     fn is_due(&self, now: Instant) -> bool {
         self.deadline > now && !self.reply.is_closed()
     }
+
+    /// This attempt was not proposed, for this reason; unless an earlier one may have been.
+    fn sent_back(&self, why: ProposeError) -> ProposeError {
+        self.progress.withdraw();
+        if self.progress.abandon() {
+            why
+        } else {
+            ProposeError::TimedOut { proposed: true }
+        }
+    }
 }
 
 /// Commands that a follower has passed on, in its order; they stay together.
 pub struct Group {
-    /// With their deadlines.
-    commands: Vec<(Bytes, Instant)>,
+    commands: Vec<(Bytes, Admission)>,
     reply: oneshot::Sender<Forwarded>,
+}
+
+/// Whether a command of a follower may be proposed.
+#[derive(Clone, Copy)]
+enum Admission {
+    Until(Instant),
+    NoRoom,
+}
+
+impl Admission {
+    fn is_due(self, now: Instant) -> bool {
+        matches!(self, Self::Until(deadline) if deadline > now)
+    }
 }
 
 /// What stands in the queue.
@@ -131,6 +163,7 @@ pub struct Packer {
     pub raft: Raft,
     pub shared: Arc<Shared>,
     road: Road,
+    room: Arc<Room>,
     pub config: Config,
     pub leadership: watch::Receiver<Leadership>,
     /// What has to be tried again comes back through here.
@@ -143,6 +176,7 @@ impl Packer {
         raft: Raft,
         shared: Arc<Shared>,
         peers: Arc<Peers>,
+        room: Arc<Room>,
         config: Config,
         leadership: watch::Receiver<Leadership>,
         again: mpsc::Sender<Item>,
@@ -156,6 +190,7 @@ impl Packer {
             raft,
             shared,
             road: Road::new(peers),
+            room,
             config,
             leadership,
             again,
@@ -247,7 +282,7 @@ impl Packer {
         let own = parcel.own.iter().map(|waiting| &waiting.command);
         let others = parcel.groups.iter().flat_map(|group| &group.commands);
         let due = others
-            .filter(|(_, deadline)| *deadline > now)
+            .filter(|(_, admission)| admission.is_due(now))
             .map(|(command, _)| command);
         let (entry, count) = self.encode(term, own.chain(due));
         if count == 0 {
@@ -270,22 +305,21 @@ impl Packer {
         let _ = self.raft.client_write_ff(entry, Some(completion)).await;
     }
 
-    /// Puts commands that a follower passed on into the queue, at once; the answer comes with their entry.
+    /// Puts commands that a follower passed on into the queue, at once; the answer comes with their entry. A leader whose disk is
+    /// nearly full sends back what would fill it.
     pub fn take_forwarded(&self, forward: Forward) -> impl Future<Output = Forwarded> + use<> {
-        let now = clock::now();
-        let deadline = |left: u32| now + Duration::from_millis(left.into());
-        let commands = forward.commands.into_iter();
         let (reply, answer) = oneshot::channel();
-        let group = Group {
-            commands: commands.map(|(command, left)| (command, deadline(left))).collect(),
-            reply,
-        };
-        let refused = if !self.leadership.borrow().is_leader {
-            Some(Forwarded::NotLeader)
-        } else if self.again.try_send(Item::Group(group)).is_err() {
-            Some(Forwarded::Overloaded)
+        let refused = if self.leadership.borrow().is_leader {
+            let group = Group {
+                commands: self.admit(forward),
+                reply,
+            };
+            self.again
+                .try_send(Item::Group(group))
+                .err()
+                .map(|_| Forwarded::Overloaded)
         } else {
-            None
+            Some(Forwarded::NotLeader)
         };
         async move {
             match refused {
@@ -293,6 +327,21 @@ impl Packer {
                 None => answer.await.unwrap_or(Forwarded::Unknown),
             }
         }
+    }
+
+    fn admit(&self, forward: Forward) -> Vec<(Bytes, Admission)> {
+        let now = clock::now();
+        let refused = self.room.refused(&forward);
+        let each = forward.commands.into_iter().enumerate();
+        each.map(|(at, (command, left))| {
+            let admission = if refused.contains(&at) {
+                Admission::NoRoom
+            } else {
+                Admission::Until(now + Duration::from_millis(left.into()))
+            };
+            (command, admission)
+        })
+        .collect()
     }
 
     /// Follows: one request for all of them, behind those before it.
@@ -316,14 +365,14 @@ impl Packer {
             Ok(_) = leadership.wait_for(|now| now.leader != Some(leader)) => Err(std::io::ErrorKind::NotConnected.into()),
         };
         let Ok(answer) = sent else {
-            return self.later(pack, UNKNOWN_AFTER);
+            return self.lost(pack, UNKNOWN_AFTER);
         };
         let packer = self.clone();
         tokio::spawn(async move {
             let answered = tokio::select! {
                 answered = answer => answered,
                 // It may be cut off or stopped: nobody waits for it once another leads.
-                Ok(_) = leadership.wait_for(|now| now.leader != Some(leader)) => return packer.later(pack, RETRY_EVERY),
+                Ok(_) = leadership.wait_for(|now| now.leader != Some(leader)) => return packer.lost(pack, RETRY_EVERY),
             };
             // The leader has put these in order: more may go while this node catches up.
             drop(permit);
@@ -334,14 +383,15 @@ impl Packer {
                     withdraw(&pack);
                     packer.later(pack, RETRY_EVERY);
                 }
-                Ok(Forwarded::Unknown) | Err(_) => packer.later(pack, UNKNOWN_AFTER),
+                Ok(Forwarded::Unknown) | Err(_) => packer.lost(pack, UNKNOWN_AFTER),
             }
         });
     }
 
     /// The leader has answered: each caller hears of it when this node has applied the entry too.
-    async fn forwarded(self: &Arc<Self>, pack: Vec<Waiting>, outcomes: Vec<Option<(u64, crate::state::Outcome)>>) {
-        let last = outcomes.iter().flatten().map(|(index, _)| *index).max().unwrap_or(0);
+    async fn forwarded(self: &Arc<Self>, pack: Vec<Waiting>, fates: Vec<Fate>) {
+        let index = |fate: &Fate| if let Fate::Applied(index, _) = fate { *index } else { 0 };
+        let last = fates.iter().map(index).max().unwrap_or(0);
         let mut applied = self.shared.applied.subscribe();
         let latest = pack
             .iter()
@@ -352,13 +402,20 @@ impl Packer {
         if !matches!(reached, Ok(Ok(_))) {
             return; // the callers time out: proposed, outcome unknown
         }
-        for (waiting, outcome) in pack.into_iter().zip(outcomes) {
-            let result = match outcome {
-                Some((index, outcome)) => Ok(Proposed { index, outcome }),
-                None => Err(ProposeError::TimedOut { proposed: false }),
+        for (waiting, fate) in pack.into_iter().zip(fates) {
+            let result = match fate {
+                Fate::Applied(index, outcome) => Ok(Proposed { index, outcome }),
+                Fate::TooLate => Err(waiting.sent_back(ProposeError::TimedOut { proposed: false })),
+                Fate::NoRoom => Err(waiting.sent_back(ProposeError::DiskFull)),
             };
             let _ = waiting.reply.send(result);
         }
+    }
+
+    /// Tries again what may have been proposed.
+    fn lost(self: &Arc<Self>, pack: Vec<Waiting>, after: Duration) {
+        pack.iter().for_each(|waiting| waiting.progress.lose());
+        self.later(pack, after);
     }
 
     /// Tries again after a while, those whose time has not run out.
@@ -419,14 +476,18 @@ fn answer(parcel: Parcel, index: u64, answer: Answer, packed_at: Instant) {
         let _ = waiting.reply.send(Ok(Proposed { index, outcome }));
     }
     for group in parcel.groups {
-        let each = group.commands.iter().map(|(_, deadline)| {
-            if *deadline > packed_at {
-                outcomes.next().map(|outcome| (index, outcome))
-            } else {
-                None
-            }
-        });
-        let _ = group.reply.send(Forwarded::Done(each.collect()));
+        let mut fates = Vec::with_capacity(group.commands.len());
+        for (_, admission) in &group.commands {
+            fates.push(match admission {
+                Admission::NoRoom => Fate::NoRoom,
+                due if due.is_due(packed_at) => match outcomes.next() {
+                    Some(outcome) => Fate::Applied(index, outcome),
+                    None => return, // an entry with fewer outcomes than commands: nobody knows whose is missing
+                },
+                Admission::Until(_) => Fate::TooLate,
+            });
+        }
+        let _ = group.reply.send(Forwarded::Done(fates));
     }
 }
 
@@ -451,9 +512,25 @@ fn refuse(pack: Vec<Waiting>) {
 
 #[cfg(test)]
 mod tests {
-    use super::PACK_VERSION;
+    use super::{PACK_VERSION, Progress};
     use crate::state::Command;
     use crate::state::command::{Found, Pack, Tick};
+
+    #[test]
+    fn what_may_have_been_proposed_stays_so_whatever_a_later_attempt_comes_to() {
+        let progress = Progress::default();
+        assert!(progress.propose());
+        progress.withdraw();
+        assert!(progress.propose());
+        progress.lose();
+        assert!(progress.propose());
+        progress.withdraw();
+        assert!(!progress.abandon(), "the lost attempt may still be applied");
+        let never = Progress::default();
+        assert!(never.propose());
+        never.withdraw();
+        assert!(never.abandon() && !never.propose());
+    }
 
     #[test]
     fn a_pack_is_its_commands_one_behind_the_other() {

@@ -56,17 +56,16 @@ impl Road {
             return Err(io::ErrorKind::NotConnected.into());
         };
         let (reply, answer) = oneshot::channel();
-        let sent = async {
-            // First who waits, so that an answer never finds nobody.
-            road.waiting.send(reply).await.is_ok() && road.messages.send(message).await.is_ok()
+        let places = async { Some((road.waiting.reserve().await.ok()?, road.messages.reserve().await.ok()?)) };
+        let Ok(Some((waiting, messages))) = tokio::time::timeout_at(deadline.into(), places).await else {
+            *open = None;
+            return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let sent = tokio::time::timeout_at(deadline.into(), sent).await;
-        if matches!(sent, Ok(true)) {
-            return Ok(answer);
-        }
-        // Whoever waits on it gets no answer that can be told apart from another's: all of them ask again.
-        *open = None;
-        Err(io::ErrorKind::BrokenPipe.into())
+        // Both or none, whenever this is given up: each answer goes to whoever has waited longest. First who waits, so that an
+        // answer never finds nobody.
+        waiting.send(reply);
+        messages.send(message);
+        Ok(answer)
     }
 
     /// Nobody waits for this leader any more.

@@ -64,20 +64,21 @@ impl Room {
         fits
     }
 
-    /// Lets a follower's commands in. Where they do not fit, those that would make the disk fuller lose the time they have left:
-    /// they go back as not proposed, and the follower knows why.
-    pub fn admit_forwarded(&self, forward: &mut Forward) {
+    /// Lets a follower's commands in. Where they do not fit: the places of those that would make the disk fuller.
+    pub fn refused(&self, forward: &Forward) -> Vec<usize> {
         let bytes = forward.commands.iter().map(|(command, _)| command.len()).sum();
         if self.take(bytes) {
-            return;
+            return Vec::new();
         }
-        for (command, left) in &mut forward.commands {
+        let mut refused = Vec::new();
+        for (at, (command, _)) in forward.commands.iter().enumerate() {
             // What cannot be read stops the node where it is applied, as it would have in any case.
             if bincode::deserialize(command).is_ok_and(|command| grows(&command)) {
-                *left = 0;
+                refused.push(at);
                 count_refused();
             }
         }
+        refused
     }
 
     /// Whether a file of this size fits what is free, whatever is kept free of it.
@@ -249,16 +250,12 @@ mod tests {
         let tick = Command::Tick(Tick { kept_ms: 1 });
         assert!(grows(&directory) && !grows(&tick));
         let encode = |command: &Command| (bytes::Bytes::from(bincode::serialize(command).unwrap()), 1_000);
-        let both = || Forward {
+        let both = Forward {
             commands: vec![encode(&directory), encode(&tick)],
         };
-        let left = |forward: &Forward| forward.commands.iter().map(|(_, left)| *left).collect::<Vec<_>>();
         let room = Room::default();
-        let mut forward = both();
-        room.admit_forwarded(&mut forward);
-        assert_eq!(left(&forward), [1_000, 1_000]);
+        assert!(room.refused(&both).is_empty());
         note(&room, 0, 0);
-        room.admit_forwarded(&mut forward);
-        assert_eq!(left(&forward), [0, 1_000]);
+        assert_eq!(room.refused(&both), [0]);
     }
 }

@@ -66,11 +66,21 @@ pub struct Forward {
     pub commands: Vec<(Bytes, u32)>,
 }
 
+/// What became of one command that was passed on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Fate {
+    /// In the entry with this index.
+    Applied(u64, Outcome),
+    /// It had run out, and was not proposed.
+    TooLate,
+    /// The leader's disk is nearly full: it was not proposed.
+    NoRoom,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Forwarded {
-    /// One for each command, in order, and the index of its entry; `None`: it was not proposed, since its time had run out or the
-    /// leader's disk has no room for it.
-    Done(Vec<Option<(u64, Outcome)>>),
+    /// One for each command, in order.
+    Done(Vec<Fate>),
     /// This node does not lead; nothing was proposed.
     NotLeader,
     /// Too much waits; nothing was proposed.

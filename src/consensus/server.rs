@@ -19,10 +19,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use openraft::raft::{AppendEntriesResponse, StreamAppendError, StreamAppendResult};
 use openraft::storage::Snapshot;
+use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -30,6 +31,8 @@ use tokio::sync::{Semaphore, watch};
 const CONNECTIONS_MAX: usize = 64;
 /// Requests of one follower that wait for their entries.
 const FORWARDS_MAX: usize = 64;
+/// How often a node that lost its data says so.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// A read index is confirmed within this.
 const READ_INDEX_WITHIN: Duration = Duration::from_secs(2);
 
@@ -43,6 +46,8 @@ pub struct Server {
     pub heard: Arc<Heard>,
     /// Nothing was ever written here.
     pub empty: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// When it was last said that this node has no data although a cluster exists.
+    pub complained: Mutex<Option<Instant>>,
     /// Ends connections when the node stops.
     pub stop: watch::Receiver<bool>,
 }
@@ -173,13 +178,7 @@ impl Server {
                 message = asked.next(), if more && answers.len() < FORWARDS_MAX => {
                     let forward = message.ok().flatten().and_then(|message| rpc::decode::<Forward>(&message).ok());
                     match forward {
-                        Some(mut forward) => {
-                            // A leader whose disk is nearly full sends back what would fill it.
-                            if self.handle.leadership().is_leader {
-                                self.handle.room.admit_forwarded(&mut forward);
-                            }
-                            answers.push_back(self.packer.take_forwarded(forward));
-                        }
+                        Some(forward) => answers.push_back(self.packer.take_forwarded(forward)),
                         None => more = false,
                     }
                 }
@@ -199,7 +198,7 @@ impl Server {
         if own != 0 && own == told {
             return Ok(());
         }
-        if own == 0 {
+        if own == 0 && self.may_complain() {
             tracing::error!(
                 "node {} has no data, but a cluster exists: it lost its disk or was given another node's number; \
                  it takes no part until it is removed and added with a new number",
@@ -210,6 +209,17 @@ impl Server {
             "node {} belongs to cluster {own:032x}, not to {told:032x}",
             self.node
         )))
+    }
+
+    /// The others ask many times a second: the reason is said now and then.
+    fn may_complain(&self) -> bool {
+        let now = clock::now();
+        let mut complained = self.complained.lock();
+        let is_due = complained.is_none_or(|at| now.saturating_duration_since(at) >= COMPLAIN_EVERY);
+        if is_due {
+            *complained = Some(now);
+        }
+        is_due
     }
 
     async fn route(&self, request: Request<Incoming>) -> Result<Bytes, Refusal> {

@@ -105,6 +105,7 @@ pub async fn start(
         raft.clone(),
         shared.clone(),
         peers.clone(),
+        room.clone(),
         config.clone(),
         leadership.clone(),
         sender.clone(),
@@ -136,6 +137,7 @@ pub async fn start(
         handle: handle.clone(),
         heard,
         empty,
+        complained: Mutex::new(None),
         stop: stopped,
     });
     if !config.peers.is_empty() {

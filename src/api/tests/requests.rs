@@ -232,6 +232,19 @@ async fn bad_requests_are_refused_with_code_and_pointer() {
     node.post("/v1/broadcasts", &broadcast(&json!({"titel": 1})))
         .await
         .expect_problem(422, "UNKNOWN_FIELD", "/titel");
+    let over = broadcast(&json!({"expires_at": "1970-01-01T00:00:00Z"}));
+    for path in [
+        "/v1/broadcasts",
+        "/v1/broadcasts?dry_run=true",
+        "/v1/broadcasts?dry_run",
+    ] {
+        node.post(path, &over)
+            .await
+            .expect_problem(422, "OUT_OF_RANGE", "/expires_at");
+    }
+    node.post("/v1/broadcasts?dry_run", &broadcast(&json!({})))
+        .await
+        .expect(200);
     node.post("/v1/broadcasts", &json!([]))
         .await
         .expect_problem(422, "WRONG_TYPE", "");

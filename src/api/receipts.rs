@@ -9,7 +9,7 @@ use super::wire::{self, Page};
 use crate::metrics::METRICS;
 use crate::model::{Number, Step, UserNumber};
 use crate::state::broadcasts::Hot;
-use crate::state::command::Acknowledged;
+use crate::state::command::{Acknowledged, Receipts};
 use crate::state::outcome::Acknowledgement;
 use crate::state::{Command, Outcome, Refused};
 use axum::extract::{Request, State};
@@ -37,7 +37,7 @@ struct Not {
     detail: String,
 }
 
-/// `POST /v1/receipts`: merged into this node's next report to the log. A receipt that is lost with the node costs a repeat.
+/// `POST /v1/receipts`: what is answered is applied here, like every write.
 pub async fn receipts(State(context): State<Arc<Context>>, request: Request) -> Result<Response, Problem> {
     #[derive(Serialize)]
     struct Taken {
@@ -52,6 +52,7 @@ pub async fn receipts(State(context): State<Arc<Context>>, request: Request) -> 
     let mut counts = [0; 2];
     let mut refused = Vec::new();
     let mut is_expired = true;
+    let mut deltas = Vec::new();
     for (list, step, count) in lists
         .into_iter()
         .zip([Step::Received, Step::Read])
@@ -61,8 +62,7 @@ pub async fn receipts(State(context): State<Arc<Context>>, request: Request) -> 
         for id in list {
             match take(&context, &id, user, deadline).await {
                 Ok(number) => {
-                    context.gateway.receipt(number, step, user);
-                    METRICS.receipts.with_label_values(&[step.name()]).inc();
+                    deltas.push((number, step, [user].into_iter().collect()));
                     counts[count] += 1;
                 }
                 Err(problem) if problem.status().is_server_error() => return Err(problem),
@@ -85,14 +85,29 @@ pub async fn receipts(State(context): State<Arc<Context>>, request: Request) -> 
             "none of these broadcasts takes a receipt from this user",
         ));
     }
-    Ok(wire::json(
-        StatusCode::OK,
-        &Taken {
-            received,
-            read,
-            refused,
-        },
-    ))
+    let index = if deltas.is_empty() {
+        0
+    } else {
+        for (_, step, _) in &deltas {
+            METRICS.receipts.with_label_values(&[step.name()]).inc();
+        }
+        let receipts = Receipts {
+            node: context.node,
+            deltas,
+            watermarks: [0; 4], // nothing is said of this node's sessions
+        };
+        context
+            .handle
+            .propose(Command::Receipts(receipts), deadline)
+            .await?
+            .index
+    };
+    let taken = Taken {
+        received,
+        read,
+        refused,
+    };
+    Ok(stamped(wire::json(StatusCode::OK, &taken), index))
 }
 
 fn read_receipts(body: Json<'_>) -> Result<[Vec<String>; 2], Problem> {
@@ -127,6 +142,7 @@ async fn mine(context: &Arc<Context>, id: &str, user: UserNumber, deadline: Inst
 #[derive(Serialize)]
 struct Confirmed<'a> {
     id: &'a str,
+    /// The answer that stands.
     answer: &'a str,
     /// After `acknowledge.within`, or after the broadcast expired: kept, and marked.
     late: bool,
@@ -147,7 +163,7 @@ pub async fn acknowledge(
     check_answer(&hot, &answer)?;
     let (mut each, index) = propose(&context, user, vec![(hot.broadcast.number, answer.clone())], deadline).await?;
     match each.pop() {
-        Some(Ok(Acknowledgement { late, repeated })) => {
+        Some(Ok(Acknowledgement { late, repeated, answer })) => {
             METRICS.receipts.with_label_values(&[Step::Acknowledged.name()]).inc();
             let confirmed = Confirmed {
                 id: &id,
@@ -237,7 +253,7 @@ pub async fn acknowledgements(State(context): State<Arc<Context>>, request: Requ
             None => Err(Problem::new(Code::Internal, "a confirmation came to nothing")),
         });
         match outcome {
-            Ok(Acknowledgement { late, repeated }) => {
+            Ok(Acknowledgement { late, repeated, answer }) => {
                 METRICS.receipts.with_label_values(&[Step::Acknowledged.name()]).inc();
                 serde_json::json!(Confirmed {
                     id,

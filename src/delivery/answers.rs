@@ -8,17 +8,29 @@ use crate::state::command::Acknowledged;
 use crate::state::{Command, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// A client's message waits this long for the log.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Messages that wait for the log at once.
 const IN_FLIGHT_MAX: usize = 256;
 
-/// Serves requests until the gateway is gone.
-pub async fn serve(node: NodeId, handle: Handle, gateway: Arc<Gateway>, mut requests: mpsc::Receiver<Request>) {
+/// Serves requests until `stop` says so and none waits any more.
+pub async fn serve(
+    node: NodeId,
+    handle: Handle,
+    gateway: Arc<Gateway>,
+    mut requests: mpsc::Receiver<Request>,
+    mut stop: watch::Receiver<bool>,
+) {
     let permits = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-    while let Some(request) = requests.recv().await {
+    loop {
+        let request = tokio::select! {
+            biased;
+            request = requests.recv() => request,
+            _ = stop.wait_for(|stop| *stop) => None,
+        };
+        let Some(request) = request else { return };
         let Ok(permit) = permits.clone().acquire_owned().await else {
             return;
         };

@@ -308,11 +308,6 @@ impl Gateway {
         self.shared.collector.put_back(report);
     }
 
-    /// Receipts that came in over HTTP.
-    pub fn receipt(&self, number: Number, step: Step, user: UserNumber) {
-        self.shared.collector.step(number, step, user);
-    }
-
     /// Everybody with a session here.
     pub fn present(&self) -> RoaringBitmap {
         self.shared.collector.present()

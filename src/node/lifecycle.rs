@@ -81,7 +81,13 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         gateway.clone(),
         stopping.clone(),
     ));
-    parts.spawn(delivery::answers::serve(node, handle.clone(), gateway.clone(), asked));
+    parts.spawn(delivery::answers::serve(
+        node,
+        handle.clone(),
+        gateway.clone(),
+        asked,
+        stopping.clone(),
+    ));
     parts.spawn(
         Duties {
             handle: handle.clone(),

@@ -218,11 +218,13 @@ impl State {
             answer.node,
             true,
         );
+        let given = answer.answer.clone();
         late.answers.insert(user, answer);
         self.late.push((number, late));
         Acknowledgement {
             late: false,
             repeated: false,
+            answer: given,
         }
     }
 
@@ -380,6 +382,7 @@ fn acknowledge_hot(hot: &mut Hot, user: u32, mut answer: Answer) -> Result<Ackno
         return Ok(Acknowledgement {
             late: first.late,
             repeated: true,
+            answer: first.answer.clone(),
         });
     }
     let within = hot.broadcast.draft.acknowledge.as_ref().map(|asked| asked.within_ms);
@@ -396,6 +399,11 @@ fn acknowledge_hot(hot: &mut Hot, user: u32, mut answer: Answer) -> Result<Ackno
         answer.node,
         true,
     );
+    let given = answer.answer.clone();
     ledger.answers.insert(user, answer);
-    Ok(Acknowledgement { late, repeated: false })
+    Ok(Acknowledgement {
+        late,
+        repeated: false,
+        answer: given,
+    })
 }

@@ -29,11 +29,13 @@ pub enum Did {
     Absent,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledgement {
     pub late: bool,
     /// The same person had confirmed before; the first answer stands.
     pub repeated: bool,
+    /// The answer that stands.
+    pub answer: String,
 }
 
 /// Why the state said no.

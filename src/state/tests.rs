@@ -459,14 +459,16 @@ fn the_first_answer_stands_and_late_ones_are_marked() {
         answer(0, "ok", 0),
         Ok(Acknowledgement {
             late: false,
-            repeated: false
+            repeated: false,
+            answer: "ok".into(),
         })
     );
     assert_eq!(
         answer(0, "help", 1),
         Ok(Acknowledgement {
             late: false,
-            repeated: true
+            repeated: true,
+            answer: "ok".into(),
         })
     );
     assert!(matches!(answer(1, "no", 0), Err(Refused::UnknownAnswer(_))));
@@ -475,7 +477,8 @@ fn the_first_answer_stands_and_late_ones_are_marked() {
         answer(1, "ok", 15_001),
         Ok(Acknowledgement {
             late: true,
-            repeated: false
+            repeated: false,
+            answer: "ok".into(),
         })
     );
     let ledger = &bench.state.broadcasts().get(number).unwrap().ledger;

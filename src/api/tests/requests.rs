@@ -55,6 +55,7 @@ async fn a_broadcast_is_published_looked_at_and_confirmed() {
         (&bulk["items"][0]["repeated"], &bulk["items"][1]["code"]),
         (&json!(true), &json!("NOT_FOUND"))
     );
+    assert_eq!(bulk["items"][0]["answer"], "ok");
 
     let people = node.get(&format!("{one}/recipients")).await.expect(200).json();
     assert_eq!(

@@ -11,6 +11,9 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(1);
 /// Rows and identity are made durable once in so many rounds.
 const CHECKPOINT_ROUNDS: u32 = 5;
+/// A snapshot is compressed, about sixfold, and the log is not. By letting the log take this many times the last snapshot's bytes,
+/// what is written again for each entry stays the same however much is kept.
+const LOG_PER_SNAPSHOT: u64 = 6;
 
 pub struct Upkeep {
     shared: Arc<Shared>,
@@ -72,12 +75,13 @@ impl Upkeep {
         tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
     }
 
-    /// Orders a snapshot when the log has taken more than the setting says, or than the last snapshot holds.
+    /// Orders a snapshot when the log has taken more than the setting says, or about as much as the last snapshot holds.
     async fn snapshot(&mut self) -> Result<(), impl std::error::Error + use<>> {
         let last = self.shared.snapshot.lock().as_ref().map(|file| file.bytes);
         let taken = self.log.appended();
         let since = taken.saturating_sub(self.ordered_at);
-        if since <= self.shared.storage.snapshot_log_bytes.0.max(last.unwrap_or(0)) {
+        let held = last.unwrap_or(0).saturating_mul(LOG_PER_SNAPSHOT);
+        if since <= self.shared.storage.snapshot_log_bytes.0.max(held) {
             return Ok(());
         }
         // While it is written it must not take the room that the log needs. It holds what the last one held and what came since,

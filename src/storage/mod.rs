@@ -35,7 +35,7 @@ pub struct Config {
     pub sled_cache: Size,
     /// Opening sled takes this long at most; then the folder is put aside and rebuilt.
     pub open_deadline: Span,
-    /// The log may grow this far (or by the size of the last snapshot, if larger) before a snapshot is taken.
+    /// The log may grow this far (or by what the last snapshot holds, if that is more) before a snapshot is taken.
     pub snapshot_log_bytes: Size,
     /// Writes are refused (507) below the smaller of this and 10 % of the disk.
     pub free_bytes_min: Size,

@@ -7,6 +7,7 @@ use super::{Config, durable, schema};
 use crate::model::{Number, Position, Priority};
 use crate::state::RowKey;
 use bytes::Bytes;
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -55,6 +56,11 @@ pub(super) const PACKED: u8 = 2;
 pub(super) const PACKED_PARTS: u8 = 3;
 /// No value is longer; a damaged length is refused before memory is asked for.
 const VALUE_BYTES_MAX: usize = 256 << 20;
+
+thread_local! {
+    /// Making a context for zstd costs more than unpacking a row, so each thread that reads keeps one.
+    static UNPACKER: RefCell<io::Result<zstd::bulk::Decompressor<'static>>> = RefCell::new(zstd::bulk::Decompressor::new());
+}
 
 /// An open sled folder; clones share it.
 #[derive(Clone)]
@@ -216,7 +222,10 @@ impl Store {
             let length = Some(length)
                 .filter(|length| *length <= VALUE_BYTES_MAX)
                 .ok_or_else(damaged)?;
-            let whole = zstd::bulk::decompress(packed, length).map_err(|_| damaged())?;
+            let whole = UNPACKER.with_borrow_mut(|unpacker| match unpacker {
+                Ok(unpacker) => unpacker.decompress(packed, length).map_err(|_| damaged()),
+                Err(error) => Err(StorageError::io(&self.folder)(io::Error::from(error.kind()))),
+            })?;
             Some(whole).filter(|whole| whole.len() == length).ok_or_else(damaged)
         };
         match value.split_first().ok_or_else(damaged)? {

@@ -102,6 +102,7 @@ fn publish(number: u64) -> Command {
         table_bytes_max: 0,
     };
     Command::Publish(Box::new(Publish {
+        superseded: None,
         draft,
         sender: "bench".into(),
         key,

@@ -6,7 +6,7 @@ use super::request::{Path, Query};
 use super::wire::{self, At, DraftView, Page, Text26};
 use crate::base::clock::Millis;
 use crate::model::broadcast::Status;
-use crate::model::{BroadcastId, NodeId, Number, Priority, Reason, Step, UserNumber};
+use crate::model::{BroadcastId, NodeId, Priority, Reason, Step, UserNumber};
 use crate::state::State as Applied;
 use crate::state::broadcasts::Hot;
 use axum::extract::State;
@@ -106,7 +106,7 @@ impl Serialize for Shown<'_> {
         map.serialize_entry("venue", &broadcast.draft.venue())?;
         map.serialize_entry("sender", &broadcast.sender)?;
         map.serialize_entry("accepted_at", &At(broadcast.accepted_at))?;
-        map.serialize_entry("released_at", &broadcast.position.map(|_| At(broadcast.accepted_at)))?;
+        map.serialize_entry("released_at", &broadcast.position.map(|_| At(broadcast.released_at())))?;
         map.serialize_entry("log_index", &broadcast.log_index)?;
         let counts = self.counts();
         // the ladder stands at the top level, as in the answer to a publish, and once more by itself
@@ -141,13 +141,13 @@ pub async fn get(State(context): State<Arc<Context>>, Path(id): Path<String>, ur
     let deadline = context.deadline();
     context.fresh(&Query::read(&uri, &[])?, deadline).await?;
     let hot = context.broadcast(&id, deadline).await?;
-    Ok(wire::json(
-        StatusCode::OK,
-        &Shown {
-            hot: &hot,
-            now: context.handle.log_time(),
-        },
-    ))
+    Ok(shown(&context, &hot))
+}
+
+/// A broadcast as `GET` shows it.
+pub fn shown(context: &Context, hot: &Hot) -> Response {
+    let now = context.handle.log_time();
+    wire::json(StatusCode::OK, &Shown { hot, now })
 }
 
 /// What a list is narrowed to.
@@ -178,9 +178,10 @@ impl Filter {
         })
     }
 
-    /// Numbers are given in the order of time.
+    /// Positions are given in the order of time.
     fn is_before(&self, hot: &Hot) -> bool {
-        self.since.is_some_and(|since| hot.broadcast.accepted_at < since)
+        let released = hot.broadcast.position.map(|_| hot.broadcast.released_at());
+        self.since.zip(released).is_some_and(|(since, at)| at < since)
     }
 
     fn passes(&self, hot: &Hot, now: Millis) -> bool {
@@ -225,12 +226,12 @@ pub async fn list(State(context): State<Arc<Context>>, uri: Uri) -> Result<Respo
     context.fresh(&query, context.deadline()).await?;
     let (limit, filter) = (query.limit()?, Filter::read(&query)?);
     let after = query.parse("after", "an id that a page ended with", BroadcastId::parse)?;
-    let below = after.map_or(Number::MAX, BroadcastId::number);
+    let after = after.map(BroadcastId::number);
     let now = context.handle.log_time();
     let found = context
         .blocking(move |context| {
             let mut found = Found::default();
-            (context.reader.newest)(below, &mut |hot| found.look(hot, &filter, limit, now));
+            (context.reader.newest)(after, &mut |hot| found.look(hot, &filter, limit, now));
             found
         })
         .await

@@ -24,9 +24,9 @@ pub struct Reader {
     /// Everything kept for a user, newest first, until the function has seen enough.
     #[allow(clippy::type_complexity)] // a function that takes a function, once
     pub inbox: Box<dyn Fn(UserNumber, &mut dyn FnMut(Hot) -> bool) + Send + Sync>,
-    /// Everything kept with a number below the given one, newest first, until the function has seen enough.
+    /// Everything kept, newest first, or what comes behind the given broadcast, until the function has seen enough.
     #[allow(clippy::type_complexity)]
-    pub newest: Box<dyn Fn(Number, &mut dyn FnMut(Hot) -> bool) + Send + Sync>,
+    pub newest: Box<dyn Fn(Option<Number>, &mut dyn FnMut(Hot) -> bool) + Send + Sync>,
 }
 
 /// What a node gives its API.

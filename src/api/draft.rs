@@ -74,7 +74,8 @@ fn draft(body: Json<'_>, config: &Config, now: Millis, faults: &mut Faults) -> O
     let texts = texts(&mut fields, body_max);
     let data = data(&mut fields);
     let action = action(&mut fields);
-    schedule(&mut fields);
+    let deliver_at = deliver_at(&mut fields, config, now);
+    deliver_at_local(&mut fields);
     let on_missed = fields.choice("on_missed", &[("send", OnMissed::Send), ("skip", OnMissed::Skip)]);
     let expires_at = expires_at(&mut fields, config, now);
     let supersedes = supersedes(&mut fields);
@@ -91,7 +92,7 @@ fn draft(body: Json<'_>, config: &Config, now: Millis, faults: &mut Faults) -> O
         texts,
         data,
         action,
-        deliver_at: None,
+        deliver_at,
         deliver_at_local: None,
         expires_at,
         supersedes,
@@ -315,19 +316,27 @@ fn is_url(url: &str) -> bool {
     (known || url.starts_with('/')) && !url.contains(char::is_whitespace)
 }
 
-fn schedule(fields: &mut Fields<'_, '_, '_>) {
-    if fields.time("deliver_at").is_some() {
+/// A time that has come already means now: a sender who asks again under the same key must not be refused.
+fn deliver_at(fields: &mut Fields<'_, '_, '_>, config: &Config, now: Millis) -> Option<Millis> {
+    let at = fields.time("deliver_at")?;
+    if at.saturating_sub(now) > config.schedule_max.0.as_millis() as Millis {
         fields.fault(
             "deliver_at",
-            Code::NotAvailableYet,
-            "scheduled delivery is not available yet",
+            Code::ScheduleTooFar,
+            format!("must be within {} of now", config.schedule_max),
         );
+        return None;
     }
+    Some(at)
+}
+
+/// The same wall time in each recipient's zone comes later.
+fn deliver_at_local(fields: &mut Fields<'_, '_, '_>) {
     if fields.raw_text("deliver_at_local").is_some() {
         fields.fault(
             "deliver_at_local",
             Code::NotAvailableYet,
-            "scheduled delivery is not available yet",
+            "delivery at each recipient's local time is not available yet",
         );
     }
 }
@@ -335,13 +344,14 @@ fn schedule(fields: &mut Fields<'_, '_, '_>) {
 /// Whether the broadcast would have a time at all. Only a dry run asks here: a publish is asked by the log, which looks for its key
 /// first, so that a sender who lost the answer learns of it also when the time is over.
 pub fn check_time(draft: &Draft, now: Millis) -> Result<(), Problem> {
-    if draft.expires_at.is_none_or(|at| at > now) {
+    let released = draft.deliver_at.unwrap_or(now).max(now);
+    if draft.expires_at.is_none_or(|at| at > released) {
         return Ok(());
     }
     Err(Problem::fault(
         "/expires_at",
         Code::OutOfRange,
-        "must be later than now",
+        "must be later than now, and than deliver_at",
     ))
 }
 
@@ -503,7 +513,7 @@ mod tests {
         );
         check(
             &json!({"deliver_at": "2027-06-19T16:42:00-04:00"}),
-            &[("/deliver_at", "NOT_AVAILABLE_YET")],
+            &[("/deliver_at", "SCHEDULE_TOO_FAR")],
         );
         check(
             &json!({"expires_at": "2027-13-19"}),

@@ -44,7 +44,7 @@ impl Filter {
                 .wedding
                 .as_ref()
                 .is_none_or(|wedding| draft.wedding() == Some(wedding))
-            && self.since.is_none_or(|since| hot.broadcast.accepted_at >= since)
+            && self.since.is_none_or(|since| hot.broadcast.released_at() >= since)
     }
 }
 
@@ -74,7 +74,7 @@ impl Serialize for Item {
         map.serialize_entry("action", &draft.action.as_ref().map(ActionView))?;
         map.serialize_entry("wedding", &draft.wedding())?;
         map.serialize_entry("venue", &draft.venue())?;
-        map.serialize_entry("released_at", &At(broadcast.accepted_at))?;
+        map.serialize_entry("released_at", &At(broadcast.released_at()))?;
         map.serialize_entry("expires_at", &At(broadcast.expires_at))?;
         map.serialize_entry("expired", &(self.now >= broadcast.expires_at))?;
         map.serialize_entry("supersedes", &draft.supersedes.map(Text26))?;

@@ -7,6 +7,7 @@
 
 mod batch;
 mod broadcasts;
+mod cancel;
 mod context;
 mod directory;
 mod draft;

@@ -39,6 +39,7 @@ codes! {
     BodyTimeout "BODY_TIMEOUT" 408 true "The body did not arrive in time";
     KeyInProgress "KEY_IN_PROGRESS" 409 true "A request with this key is still running";
     VenueInUse "VENUE_IN_USE" 409 false "The venue still has weddings";
+    LeftMemory "LEFT_MEMORY" 409 true "The broadcast has just left memory";
     Expired "EXPIRED" 410 false "The broadcast has expired";
     TooLarge "TOO_LARGE" 413 false "The body is too large";
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" 415 false "The body has another media type than this address takes";
@@ -50,6 +51,7 @@ codes! {
     InvalidValue "INVALID_VALUE" 422 false "A field has a value that is not allowed";
     TooLong "TOO_LONG" 422 false "A field is too long";
     OutOfRange "OUT_OF_RANGE" 422 false "A value is out of range";
+    ScheduleTooFar "SCHEDULE_TOO_FAR" 422 false "The time of delivery is too far ahead";
     EmptyAudience "EMPTY_AUDIENCE" 422 false "The audience names nobody";
     InvalidKey "INVALID_IDEMPOTENCY_KEY" 422 false "The idempotency key cannot be used";
     KeyReused "KEY_REUSED" 422 false "The key was used with another body";
@@ -66,6 +68,7 @@ codes! {
     NoLeader "NO_LEADER" 503 true "This node has no leader";
     Overloaded "OVERLOADED" 503 true "Too much waits already";
     KeysFull "KEYS_FULL" 503 true "The table of idempotency keys is full";
+    ScheduleFull "SCHEDULE_FULL" 503 true "Too many broadcasts wait for their time";
     TimedOut "TIMED_OUT" 503 true "There was no answer in time";
     Behind "BEHIND" 503 true "This node has not applied that much yet";
     Stopping "STOPPING" 503 true "This node is stopping";
@@ -288,8 +291,10 @@ pub fn code_of(refused: &Refused) -> Code {
         Refused::UnknownAnswer(_) => Code::UnknownAnswer,
         Refused::KeyReused => Code::KeyReused,
         Refused::KeysFull(_) => Code::KeysFull,
-        Refused::ExpiresBeforeRelease => Code::OutOfRange,
-        Refused::NotYet => Code::NotAvailableYet,
+        Refused::ExpiresBeforeRelease | Refused::ExpiresBeforeDelivery => Code::OutOfRange,
+        Refused::ScheduleFull(_) => Code::ScheduleFull,
+        Refused::Expired => Code::Expired,
+        Refused::LeftMemory => Code::LeftMemory,
         Refused::VenueInUse(_) => Code::VenueInUse,
     }
 }

@@ -1,5 +1,6 @@
 //! `POST /v1/broadcasts`: read, key, propose, answer. Answered once a quorum holds the broadcast on disk, before its fan-out.
 
+use super::cancel::cold;
 use super::context::Context;
 use super::problem::{Code, Problem, Published, code_of};
 use super::request::{self, Query};
@@ -7,7 +8,7 @@ use super::{draft, json, wire};
 use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::model::{Audience, Clause, Draft};
-use crate::state::command::{Key, Publish};
+use crate::state::command::{Cold, Key, Publish};
 use crate::state::{Command, Outcome, Refused, State as Applied};
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -86,8 +87,10 @@ pub async fn accept(
             )
         })?),
     };
+    let superseded = superseded(context, &draft).await;
     let publish = Publish {
         draft,
+        superseded,
         sender: CALLER.to_owned(),
         key,
         expires_after_ms: context.config.expires_default.0.as_millis() as u64,
@@ -105,6 +108,12 @@ pub async fn accept(
         Outcome::Refused(refused) => Err(refusal(&refused, &audience)),
         other => Err(Problem::new(Code::Internal, format!("a publish came to {other:?}"))),
     }
+}
+
+/// What the draft supersedes, where it has left memory.
+async fn superseded(context: &Arc<Context>, draft: &Draft) -> Option<Box<Cold>> {
+    let old = context.hot(draft.supersedes?.number()).await?;
+    cold(context, &old)
 }
 
 async fn answer(context: &Arc<Context>, number: u64, replayed: bool, applied: u64) -> Result<Done, Problem> {
@@ -188,10 +197,12 @@ fn refusal(refused: &Refused, audience: &Audience) -> Problem {
         Refused::UnknownVenue(id) => pointer_to(audience, id, |clause| {
             [("venues", &clause.venues), ("on_site", &clause.on_site)]
         }),
-        Refused::ExpiresBeforeRelease => Some("/expires_at".to_owned()),
-        Refused::NotYet => Some("/deliver_at".to_owned()),
+        Refused::ExpiresBeforeRelease | Refused::ExpiresBeforeDelivery => Some("/expires_at".to_owned()),
+        Refused::UnknownBroadcast => Some("/supersedes".to_owned()),
         Refused::UnknownUser(_)
-        | Refused::UnknownBroadcast
+        | Refused::ScheduleFull(_)
+        | Refused::Expired
+        | Refused::LeftMemory
         | Refused::NotARecipient
         | Refused::UnknownAnswer(_)
         | Refused::KeyReused
@@ -255,6 +266,10 @@ fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
     let draft: Draft = draft::read(json::parse(body, "data")?, &context.config, now)?;
     draft::check_time(&draft, now)?;
     let look = |state: &Applied| {
+        if let Some(old) = draft.supersedes {
+            let known = state.is_kept(old.number()) && old.salt() == state.salt();
+            known.then_some(()).ok_or(Refused::UnknownBroadcast)?;
+        }
         let resolved = state.resolve(&draft.audience)?;
         let connected = state.presence().connected_among(&resolved.recipients);
         Ok((resolved, connected))

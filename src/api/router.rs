@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::directory::{self, Noun};
 use super::problem::{Code, Problem};
-use super::{batch, broadcasts, import, inbox, operate, publish, receipts, subscribe};
+use super::{batch, broadcasts, cancel, import, inbox, operate, publish, receipts, subscribe};
 use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::model::PlaceKind;
@@ -48,6 +48,7 @@ pub fn router(context: Arc<Context>) -> Router {
             "/v1/users/{id}/preferences",
             put(directory::put_preferences).get(directory::get_preferences),
         )
+        .route("/v1/broadcasts/{id}/cancel", post(cancel::cancel))
         .route("/v1/cluster", get(operate::cluster))
         .route("/v1/queues", get(operate::queues))
         .route("/v1/workers", get(operate::workers))

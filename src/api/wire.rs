@@ -107,14 +107,11 @@ pub fn warnings(targeted: u32) -> &'static [&'static str] {
 
 impl<'a> Accepted<'a> {
     pub fn new(broadcast: &'a Broadcast) -> Self {
+        let was_scheduled = broadcast.position.is_none() || broadcast.released_late_at.is_some();
         Self {
             id: Text26(broadcast.id),
-            position: broadcast.position,
-            status: if broadcast.position.is_some() {
-                "released"
-            } else {
-                "scheduled"
-            },
+            position: broadcast.position.filter(|_| !was_scheduled),
+            status: if was_scheduled { "scheduled" } else { "released" },
             priority: broadcast.draft.priority,
             kind: &broadcast.draft.kind,
             targeted: broadcast.targeted,

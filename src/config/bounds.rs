@@ -71,6 +71,7 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("workers.slice_max", Count(1, 10_000)),
     ("delivery.receipts_every", Time(Span::millis(1), Span::seconds(10))),
     ("delivery.node_lost_after", Time(Span::millis(500), Span::seconds(3600))),
+    ("schedule.missed_after", Time(Span::seconds(1), Span::seconds(7 * DAY))),
     ("retention.broadcasts", Time(Span::seconds(1), Span::seconds(366 * DAY))),
 ];
 

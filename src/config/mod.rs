@@ -21,7 +21,7 @@ use std::path::PathBuf;
 /// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
 pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 /// The sections in the order people meet them.
-pub const SECTIONS: [&str; 10] = [
+pub const SECTIONS: [&str; 11] = [
     "node",
     "api",
     "cluster",
@@ -30,6 +30,7 @@ pub const SECTIONS: [&str; 10] = [
     "workers",
     "delivery",
     "retention",
+    "schedule",
     "rates",
     "log",
 ];
@@ -46,6 +47,7 @@ pub struct Config {
     pub workers: crate::workers::Config,
     pub delivery: crate::delivery::Config,
     pub retention: Retention,
+    pub schedule: Schedule,
     pub rates: Rates,
     pub log: Log,
 }
@@ -86,6 +88,21 @@ impl Default for Retention {
     fn default() -> Self {
         Self {
             broadcasts: crate::base::size::Span::seconds(30 * 24 * 3600),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Schedule {
+    /// A scheduled broadcast that could not go out for longer than this was missed: `on_missed` says what then.
+    pub missed_after: crate::base::size::Span,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self {
+            missed_after: crate::base::size::Span::seconds(60),
         }
     }
 }

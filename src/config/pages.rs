@@ -49,6 +49,7 @@ fn about(section: &str) -> &'static str {
             "How long the cluster remembers. Broadcasts go in the order in which they came, their receipts with them, and the \
              leader's setting counts for all nodes. A subscriber that comes back with a cursor from before what is kept is told of a `gap`."
         }
+        "schedule" => "Broadcasts with a time of their own. The leader's setting counts for all nodes.",
         "rates" => {
             "Rate caps per sender. **Not enforced yet**: the switch is there so that settings stay valid when they are."
         }

@@ -535,7 +535,10 @@ mod tests {
     #[test]
     fn a_pack_is_its_commands_one_behind_the_other() {
         let commands = vec![
-            Command::Tick(Tick { kept_ms: 7 }),
+            Command::Tick(Tick {
+                kept_ms: 7,
+                missed_after_ms: 8,
+            }),
             Command::Found(Found { epoch: 1, salt: 2 }),
         ];
         let whole = bincode::serialize(&Pack {

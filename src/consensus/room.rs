@@ -103,6 +103,7 @@ pub fn grows(command: &Command) -> bool {
     match command {
         Command::Publish(_) | Command::Directory(_) => true,
         Command::Found(_)
+        | Command::Cancel(_)
         | Command::Acknowledge(_)
         | Command::Receipts(_)
         | Command::Presence(_)
@@ -247,7 +248,10 @@ mod tests {
     #[test]
     fn only_what_grows_is_sent_back_to_a_follower() {
         let directory = Command::Directory(Vec::new());
-        let tick = Command::Tick(Tick { kept_ms: 1 });
+        let tick = Command::Tick(Tick {
+            kept_ms: 1,
+            missed_after_ms: 1,
+        });
         assert!(grows(&directory) && !grows(&tick));
         let encode = |command: &Command| (bytes::Bytes::from(bincode::serialize(command).unwrap()), 1_000);
         let both = Forward {

@@ -97,7 +97,7 @@ impl Batch {
             let Some(next) = self.turns.next(waits) else { break };
             let Some(entry) = found[next.index()].next() else { break };
             self.up_to[next.index()] = entry.position();
-            if !entry.is_expired(now) {
+            if !entry.is_over(now) {
                 bytes += entry.size();
                 self.bits[next.index()] |= 1 << self.entries.len();
                 self.members.push(Members::new(&entry.release.recipients));

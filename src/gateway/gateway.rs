@@ -188,6 +188,11 @@ impl Gateway {
         self.shared.window.stored(position);
     }
 
+    /// A broadcast is off: sessions that it has not been written to do not get it.
+    pub fn withdraw(&self, number: Number) {
+        self.shared.window.withdraw(number);
+    }
+
     /// Nothing at or below this position is kept any more: whoever comes back from before it is told of a gap.
     pub fn gone(&self, position: Position) {
         self.shared.window.gone(position);

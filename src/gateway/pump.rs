@@ -325,7 +325,7 @@ impl Find<'_> {
                     supply.end[index] = behind.scanned[index].max(supply.end[index]);
                 }
             }
-            if !entry.is_expired(self.now) {
+            if !entry.is_over(self.now) {
                 let frame = entry.frame(self.transport).clone();
                 bytes += frame.len();
                 supply.pieces.push(Piece { entry, frame });

@@ -8,12 +8,12 @@ use super::frame;
 use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::model::{Millis, Number, PerPriority, Position, Priority, UserNumber};
-use crate::state::{Release, ReleaseKind};
+use crate::state::Release;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release as Publish};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -25,6 +25,8 @@ const SCAN_MAX: usize = 1024;
 pub struct Entry {
     pub release: Arc<Release>,
     pub since: Instant,
+    /// It is off: nobody gets it any more.
+    withdrawn: AtomicBool,
     frames: [OnceLock<Bytes>; 3],
 }
 
@@ -33,6 +35,7 @@ impl Entry {
         Self {
             release,
             since: clock::now(),
+            withdrawn: AtomicBool::new(false),
             frames: [const { OnceLock::new() }; 3],
         }
     }
@@ -62,13 +65,18 @@ impl Entry {
         self.release.priority
     }
 
-    pub fn is_expired(&self, now: Millis) -> bool {
-        self.release.kind == ReleaseKind::Broadcast && self.release.broadcast.expires_at <= now
+    /// Expired, or off: it is passed over.
+    pub fn is_over(&self, now: Millis) -> bool {
+        let is_over = || self.withdrawn.load(Relaxed) || self.release.broadcast.expires_at <= now;
+        self.release.kind.is_broadcast() && is_over()
     }
 
     /// The broadcast whose `sent` this frame makes.
     pub fn sent(&self) -> Option<Number> {
-        (self.release.kind == ReleaseKind::Broadcast).then_some(self.release.broadcast.number)
+        self.release
+            .kind
+            .is_broadcast()
+            .then_some(self.release.broadcast.number)
     }
 }
 
@@ -154,6 +162,16 @@ impl Window {
     /// Nothing at or below this position is kept any more.
     pub fn gone(&self, position: Position) {
         self.gone.fetch_max(position, Publish);
+    }
+
+    /// A broadcast is off: what of it is still here is passed over.
+    pub fn withdraw(&self, number: Number) {
+        for lane in &self.lanes {
+            let lane = lane.read();
+            let entries = lane.entries.iter();
+            let of_it = entries.filter(|entry| entry.release.broadcast.number == number);
+            of_it.for_each(|entry| entry.withdrawn.store(true, Relaxed));
+        }
     }
 
     /// Starts anew: `releases` are the newest of each priority, `head` the last position of all.

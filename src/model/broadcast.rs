@@ -132,6 +132,8 @@ pub struct Broadcast {
     pub expires_at: Millis,
     /// `None` while scheduled.
     pub position: Option<Position>,
+    /// Of one that was scheduled; any other was released when it was accepted.
+    pub released_late_at: Option<Millis>,
     pub log_index: u64,
     pub targeted: u32,
     /// Recipients with a session somewhere when it was released.
@@ -140,4 +142,10 @@ pub struct Broadcast {
     pub skipped: u32,
     /// Users named by id that the directory does not know.
     pub unknown: u32,
+}
+
+impl Broadcast {
+    pub fn released_at(&self) -> Millis {
+        self.released_late_at.unwrap_or(self.accepted_at)
+    }
 }

@@ -1,8 +1,10 @@
 //! Broadcasts that have left memory, read from their rows. These functions block.
 
-use crate::model::{Broadcast, Number, Position, Priority, UserNumber};
-use crate::state::broadcasts::{Hot, JournalEntry, Ledger};
-use crate::state::{RowKey, State};
+use crate::model::{Position, Priority, UserNumber};
+use crate::state::broadcasts::Hot;
+use crate::state::journal::JournalEntry;
+use crate::state::ledger::Ledger;
+use crate::state::{ReleaseKind, RowKey, State};
 use crate::storage::{StorageError, Store};
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,27 +12,27 @@ use std::sync::Arc;
 /// Rows of the journal read at a time: the one that may hold a position, and the one behind it.
 const ROWS_MAX: usize = 2;
 
-/// The broadcast of a number with its ledger.
-pub fn broadcast(store: &Store, number: Number) -> Result<Option<Hot>, StorageError> {
+/// The broadcast whose first release stands at a position, with its ledger.
+pub fn broadcast(store: &Store, position: Position) -> Result<Option<Hot>, StorageError> {
     for priority in Priority::ALL {
-        let rows = store.journal(priority, number, 1)?;
+        let rows = store.journal(priority, position, 1)?;
         let entries = rows
             .into_iter()
             .flat_map(|(first, value)| entries(priority, first, &value));
-        if let Some(entry) = entries.into_iter().find(|entry| entry.number == number) {
+        if let Some(entry) = entries.into_iter().find(|entry| entry.position == position) {
             return with_ledger(store, &entry);
         }
     }
     Ok(None)
 }
 
-/// Every broadcast among these positions, in their order; with `user`, only those for that user.
+/// Every broadcast that was first released among these positions, in their order; with `user`, only those meant for that user.
 pub fn among(store: &Store, positions: Range<Position>, user: Option<UserNumber>) -> Result<Vec<Hot>, StorageError> {
     let mut found = Vec::new();
     for priority in Priority::ALL {
         of_priority(store, priority, positions.clone(), user, &mut found)?;
     }
-    found.sort_unstable_by_key(|hot: &Hot| hot.broadcast.number);
+    found.sort_unstable_by_key(|hot: &Hot| hot.broadcast.position);
     Ok(found)
 }
 
@@ -48,7 +50,7 @@ fn of_priority(
             for entry in entries(priority, row, &value) {
                 last = Some(entry.position);
                 let is_among = from <= entry.position && entry.position < positions.end;
-                if is_among && user.is_none_or(|user| entry.recipients.contains(user)) {
+                if is_among && user.is_none_or(|user| entry.recipients.contains(user) || entry.beside.contains(user)) {
                     found.extend(with_ledger(store, &entry)?);
                 }
             }
@@ -69,24 +71,18 @@ pub fn entries(priority: Priority, first: Position, value: &[u8]) -> Vec<Journal
 }
 
 fn with_ledger(store: &Store, entry: &JournalEntry) -> Result<Option<Hot>, StorageError> {
-    let Some(broadcast) = entry.broadcast.clone() else {
+    if entry.kind != ReleaseKind::Broadcast {
         return Ok(None);
-    };
-    let ledger = ledger(store, &broadcast)?;
-    let (recipients, excluded) = (entry.recipients.clone(), entry.excluded.clone());
-    Ok(Some(Hot {
-        broadcast,
-        recipients,
-        excluded,
-        ledger: Arc::new(ledger),
-    }))
+    }
+    let ledger = ledger(store, entry.position)?;
+    Ok(Some(Hot::of(entry, Arc::new(ledger))))
 }
 
-fn ledger(store: &Store, broadcast: &Broadcast) -> Result<Ledger, StorageError> {
-    let key = RowKey::Ledger(broadcast.number);
+fn ledger(store: &Store, position: Position) -> Result<Ledger, StorageError> {
+    let key = RowKey::Ledger(position);
     let read = |key: &RowKey, value: &[u8]| State::read_ledger(key, value).unwrap_or_default();
     let mut ledger = store.get(&key)?.map(|value| read(&key, &value)).unwrap_or_default();
-    for (key, value) in store.ledger_late(broadcast.number)? {
+    for (key, value) in store.ledger_late(position)? {
         ledger.merge(&read(&key, &value));
     }
     Ok(ledger)

@@ -24,6 +24,8 @@ pub struct Duties {
     pub node_lost_after: Duration,
     /// Broadcasts are kept this long.
     pub kept: Duration,
+    /// A scheduled broadcast that is this late has been missed.
+    pub missed_after: Duration,
 }
 
 impl Duties {
@@ -36,6 +38,7 @@ impl Duties {
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
+                () = tokio::time::sleep(self.until_due()) => {}
                 _ = leadership.changed() => {}
                 _ = stop.changed() => return,
             }
@@ -45,12 +48,25 @@ impl Duties {
             }
             self.found().await;
             self.close_lost(&mut absent).await;
-            if ticked.elapsed() >= tick_every {
+            if ticked.elapsed() >= tick_every || self.until_due().is_zero() {
                 ticked = clock::now();
-                let kept_ms = self.kept.as_millis() as u64;
-                self.propose(Command::Tick(Tick { kept_ms })).await;
+                self.propose(Command::Tick(Tick {
+                    kept_ms: self.kept.as_millis() as u64,
+                    missed_after_ms: self.missed_after.as_millis() as u64,
+                }))
+                .await;
             }
         }
+    }
+
+    /// How long until something is due by log time, as far as duties look ahead. A follower waits for its turn.
+    fn until_due(&self) -> Duration {
+        if !self.handle.leadership().is_leader {
+            return EVERY;
+        }
+        let due = self.handle.read(crate::state::State::next_due);
+        let wait = due.map(|due| due.saturating_sub(self.handle.log_time()).max(0));
+        wait.map_or(EVERY, |wait| Duration::from_millis(wait.unsigned_abs()).min(EVERY))
     }
 
     async fn propose(&self, command: Command) {

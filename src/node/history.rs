@@ -39,33 +39,32 @@ impl History {
     pub fn broadcast(&self, number: Number) -> Option<Hot> {
         let found = self.handle.read(|state| match state.broadcasts().get(number) {
             Some(hot) => Ok(hot.clone()),
-            None => Err(state.is_kept(number)),
+            None => Err(state.place(number)),
         });
         match found {
             Ok(hot) => Some(hot),
-            Err(true) => logged(cold::broadcast(&(self.store)(), number)).flatten(),
-            Err(false) => None,
+            Err(Some(position)) => logged(cold::broadcast(&(self.store)(), position))
+                .flatten()
+                .filter(|hot| hot.broadcast.number == number),
+            Err(None) => None,
         }
     }
 
-    /// All releases of one block of positions that are for `user`, with what is known of them, oldest first.
+    /// All broadcasts of one block of positions that are meant for `user`, with what is known of them, oldest first.
     fn block(&self, first: Position, user: UserNumber) -> Vec<Hot> {
         let end = first + BLOCK;
         let (first, hot_from, mut found) = self.handle.read(|state| {
             let first = first.max(state.forgotten() + 1);
-            let hot = state
-                .broadcasts()
-                .from(first)
-                .take_while(|hot| hot.broadcast.number < end);
+            let hot = state.broadcasts().from(first).take_while(|hot| place(hot) < end);
             let mine = hot
                 .filter(|hot| hot.recipients.contains(user))
-                .map(|hot| (hot.broadcast.number, hot.clone()));
-            let found: BTreeMap<Number, Hot> = mine.collect();
-            (first, state.broadcasts().oldest_hot().unwrap_or(Position::MAX), found)
+                .map(|hot| (place(hot), hot.clone()));
+            let found: BTreeMap<Position, Hot> = mine.collect();
+            (first, state.broadcasts().hot_from().unwrap_or(Position::MAX), found)
         });
         if hot_from > first {
             let cold = logged(cold::among(&(self.store)(), first..end.min(hot_from), Some(user)));
-            found.extend(cold.into_iter().flatten().map(|hot| (hot.broadcast.number, hot)));
+            found.extend(cold.into_iter().flatten().map(|hot| (place(&hot), hot)));
         }
         found.into_values().collect()
     }
@@ -82,8 +81,23 @@ impl History {
         }
     }
 
-    /// Everything kept with a number below this one, newest first, until `look` has seen enough.
-    pub fn newest(&self, mut below: Number, mut look: impl FnMut(Hot) -> bool) {
+    /// Everything kept, newest first, until `look` has seen enough: what is scheduled, then what was released. With `after`, what
+    /// comes behind that broadcast.
+    pub fn newest(&self, after: Option<Number>, mut look: impl FnMut(Hot) -> bool) {
+        let (scheduled, mut below) = self.handle.read(|state| {
+            let place = after.and_then(|after| state.broadcasts().place(after));
+            if let Some(below) = place {
+                return (Vec::new(), below);
+            }
+            let scheduled = state.broadcasts().scheduled_below(after.unwrap_or(Number::MAX));
+            (
+                scheduled.take(SCHEDULED_MAX).cloned().collect::<Vec<_>>(),
+                Position::MAX,
+            )
+        });
+        if !scheduled.into_iter().all(&mut look) {
+            return;
+        }
         while let Some((first, found)) = self.before(below) {
             below = first;
             if !found.into_iter().all(&mut look) {
@@ -92,8 +106,8 @@ impl History {
         }
     }
 
-    /// The newest below a number, newest first, and the number down to which these are all; `None` when there are no more.
-    fn before(&self, below: Number) -> Option<(Number, Vec<Hot>)> {
+    /// The newest below a position, newest first, and the position down to which these are all; `None` when there are no more.
+    fn before(&self, below: Position) -> Option<(Position, Vec<Hot>)> {
         let (hot, end, block) = self.handle.read(|state| {
             let broadcasts = state.broadcasts();
             let hot: Vec<Hot> = broadcasts.below(below).take(BLOCK as usize).cloned().collect();
@@ -102,7 +116,7 @@ impl History {
             (hot, end, block.map(|first| first.max(state.forgotten() + 1)))
         });
         if let Some(oldest) = hot.last() {
-            return Some((oldest.broadcast.number, hot));
+            return Some((place(oldest), hot));
         }
         let first = block.filter(|first| *first < end)?;
         let mut found = logged(cold::among(&(self.store)(), first..end, None))?;
@@ -145,29 +159,45 @@ impl History {
                     continue;
                 }
                 if bytes >= bytes_max {
+                    self.take_out_cancelled(&mut found);
                     return (found, scanned);
                 }
                 scanned = entry.position;
                 if entry.recipients.contains(user) {
-                    let release = entry.release();
-                    bytes += release
-                        .as_ref()
-                        .map_or(0, |release| release.broadcast.draft.body.len() + 512);
-                    found.extend(release.map(Arc::new));
+                    bytes += entry.broadcast.draft.body.len() + 512;
+                    found.push(Arc::new(entry.release()));
                 }
             }
         }
+        self.take_out_cancelled(&mut found);
         if scanned == after {
             // Nothing of this priority is on disk beyond.
             return (found, after.max(known));
         }
         (found, scanned)
     }
+
+    /// What is off is not sent any more; that it is off is.
+    fn take_out_cancelled(&self, found: &mut Vec<Arc<Release>>) {
+        self.handle.read(|state| {
+            found.retain(|release| {
+                !release.kind.is_broadcast() || !state.broadcasts().is_cancelled(release.broadcast.number)
+            });
+        });
+    }
+}
+
+/// Scheduled broadcasts that a list looks at.
+const SCHEDULED_MAX: usize = 10_000;
+
+/// Where a broadcast stands that was released; 0 for one that was not.
+fn place(hot: &Hot) -> Position {
+    hot.broadcast.position.unwrap_or(0)
 }
 
 /// From here on everything is in memory.
-fn hot_from(state: &State) -> Number {
-    state.broadcasts().oldest_hot().unwrap_or(state.next_position())
+fn hot_from(state: &State) -> Position {
+    state.broadcasts().hot_from().unwrap_or(state.next_position())
 }
 
 fn hot_after(
@@ -179,13 +209,15 @@ fn hot_after(
 ) -> (Vec<Arc<Release>>, Position) {
     let mut found = Vec::new();
     let mut bytes = 0;
-    for (looked_at, hot) in state.broadcasts().from(after.saturating_add(1)).enumerate() {
+    let placed = state.broadcasts().placed_from(after.saturating_add(1));
+    for (looked_at, (position, placed)) in placed.enumerate() {
         if bytes >= bytes_max || looked_at == LOOKED_AT_MAX {
-            return (found, hot.broadcast.number - 1);
+            return (found, position - 1);
         }
-        if hot.broadcast.draft.priority == priority && hot.recipients.contains(user) {
-            bytes += hot.broadcast.draft.body.len() + 512;
-            found.extend(hot.release().map(Arc::new));
+        let is_off = !placed.is_retraction() && state.broadcasts().is_cancelled(placed.broadcast().number);
+        if placed.priority() == priority && !is_off && placed.recipients().contains(user) {
+            bytes += placed.broadcast().draft.body.len() + 512;
+            found.extend(placed.release().map(Arc::new));
         }
     }
     (found, state.next_position() - 1)
@@ -253,9 +285,10 @@ impl Backlog for History {
     }
 }
 
-/// Neither expired nor received; what is newer than `head` comes live.
+/// Meant for them now, neither expired nor received; what is newer than `head` comes live.
 fn is_owed(hot: &Hot, user: UserNumber, now: Millis, head: Position) -> bool {
     hot.broadcast.expires_at > now
+        && hot.is_for(user)
         && hot.broadcast.position.is_some_and(|position| position <= head)
         && !hot.ledger.steps[Step::Received.index()].contains(user)
 }

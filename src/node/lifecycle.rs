@@ -93,6 +93,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
             handle: handle.clone(),
             node_lost_after: config.delivery.node_lost_after.0,
             kept: config.retention.broadcasts.0,
+            missed_after: config.schedule.missed_after.0,
         }
         .run(stopping.clone()),
     );
@@ -163,7 +164,7 @@ fn context(
     let reader = api::Reader {
         broadcast: Box::new(move |number| one.broadcast(number)),
         inbox: Box::new(move |user, look| mine.inbox(user, look)),
-        newest: Box::new(move |below, look| all.newest(below, look)),
+        newest: Box::new(move |after, look| all.newest(after, look)),
     };
     let shown = serde_json::to_value(&settings.config).unwrap_or_default();
     let config = Arc::new(settings.config.api.clone());

@@ -115,13 +115,17 @@ impl Bench {
         let deadline = soon();
         while self.handle.read(State::forgotten) < position {
             assert!(clock::now() < deadline, "not forgotten up to {position}");
-            self.run(Command::Tick(Tick { kept_ms: 1 })).await;
+            self.run(Command::Tick(Tick {
+                kept_ms: 1,
+                missed_after_ms: 1,
+            }))
+            .await;
         }
     }
 
     fn oldest_hot(&self) -> Number {
         self.handle
-            .read(|state| state.broadcasts().oldest_hot().unwrap_or(state.next_position()))
+            .read(|state| state.broadcasts().hot_from().unwrap_or(state.next_position()))
     }
 
     /// Everything applied so far is in sled.
@@ -132,7 +136,7 @@ impl Bench {
 
     fn listed(&self, below: Number, max: usize) -> Vec<Number> {
         let mut found = Vec::new();
-        self.history.newest(below, |hot| {
+        self.history.newest(Some(below), |hot| {
             found.push(hot.broadcast.number);
             found.len() < max
         });
@@ -209,6 +213,7 @@ fn publish(number: Number, expires_after_ms: u64) -> Command {
         table_bytes_max: 0,
     };
     Command::Publish(Box::new(Publish {
+        superseded: None,
         draft,
         sender: "administrator".into(),
         key,

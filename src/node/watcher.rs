@@ -26,14 +26,13 @@ impl Watcher {
             return;
         };
         handle.read(|state| {
-            let hot = state
-                .broadcasts()
-                .newest()
-                .take(REFILL_MAX)
-                .filter_map(crate::state::broadcasts::Hot::release);
-            let mut releases: Vec<Arc<Release>> = hot.map(Arc::new).collect();
+            let broadcasts = state.broadcasts();
+            let newest = broadcasts.placed_from(0).rev().take(REFILL_MAX);
+            let releases = newest.filter_map(|(_, placed)| placed.release());
+            let mut releases: Vec<Arc<Release>> = releases.map(Arc::new).collect();
             releases.reverse();
             gateway.reset(state.epoch(), state.next_position() - 1, releases);
+            broadcasts.cancelled().for_each(|number| gateway.withdraw(number));
         });
     }
 }
@@ -49,6 +48,7 @@ impl Applied for Watcher {
                 // Before the next entry is applied: nobody can be known, and subscribe, in a history without a name.
                 Effect::Named(epoch) => gateway.reset(epoch, gateway.head(), Vec::new()),
                 Effect::Released(release) => gateway.release(release),
+                Effect::Cancelled(number) => gateway.withdraw(number),
                 Effect::Forgotten(position) => gateway.gone(position),
                 Effect::Erased(user) => gateway.erase(user),
                 Effect::Node(_) => {}

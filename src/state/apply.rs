@@ -1,17 +1,17 @@
 //! The state and its one door: [`State::apply`].
 
 use super::audiences::{Remembered, Resolved, resolve};
-use super::broadcasts::{Answer, Broadcasts, Hot, JournalEntry, Ledger};
+use super::broadcasts::Broadcasts;
 use super::cluster::{NodeRecord, Nodes};
-use super::command::{Acknowledged, Change, NodeStarted, Publish, Receipts, Tick};
+use super::command::{Change, NodeStarted, Tick};
 use super::directory::{Directory, Touched};
-use super::keys::{Keys, Known};
-use super::outcome::Acknowledgement;
+use super::keys::Keys;
+use super::ledger::Ledger;
 use super::presence::Presence;
 use super::retention::Kept;
 use super::rows::Counters;
-use super::{Command, Effect, Outcome, Refused, ReleaseKind, RowKey};
-use crate::model::{Audience, Broadcast, BroadcastId, Millis, Number, Position, Step};
+use super::{Command, Effect, Outcome, Refused, RowKey};
+use crate::model::{Audience, Broadcast, Millis, Number, Position};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -25,13 +25,15 @@ pub struct State {
     pub(super) keys: Keys,
     pub(super) presence: Presence,
     pub(super) nodes: Nodes,
-    remembered: Remembered,
+    pub(super) remembered: Remembered,
+    /// What waits for its time: when, and which broadcast. Made anew from the rows at a start.
+    pub(super) due: BTreeSet<(Millis, Number)>,
     /// Rows to be made again before the next batch.
     pub(super) changed: BTreeSet<RowKey>,
-    /// Receipts for broadcasts that have left memory, until the next batch.
-    pub(super) late: Vec<(Number, Ledger)>,
+    /// Receipts for broadcasts that have left memory, until the next batch: where each stands, and what came.
+    pub(super) late: Vec<(Position, Ledger)>,
     /// Ledgers that have left memory with changes that no batch has had.
-    pub(super) cooled: Vec<(Number, Arc<Ledger>)>,
+    pub(super) cooled: Vec<(Position, Arc<Ledger>)>,
 }
 
 impl State {
@@ -54,13 +56,22 @@ impl State {
             .into_iter()
             .map(|command| self.command(command, effects))
             .collect();
-        let (changed, left) = (&mut self.changed, &mut self.cooled);
-        self.broadcasts.cool(|number, ledger| {
-            if changed.remove(&RowKey::Ledger(number)) {
-                left.push((number, ledger));
-            }
-        });
+        self.cool();
         outcomes
+    }
+
+    fn cool(&mut self) {
+        let (changed, left) = (&mut self.changed, &mut self.cooled);
+        let mut pinned = Vec::new();
+        self.broadcasts.cool(
+            |position| pinned.push(RowKey::Pinned(position)),
+            |position, ledger| {
+                if changed.remove(&RowKey::Ledger(position)) {
+                    left.push((position, ledger));
+                }
+            },
+        );
+        changed.extend(pinned);
     }
 
     /// An entry without commands (a new leader's first, a change of members).
@@ -78,9 +89,10 @@ impl State {
                 Outcome::Done
             }
             Command::Publish(publish) => self.publish(*publish, effects).unwrap_or_else(Outcome::Refused),
+            Command::Cancel(cancel) => self.cancel(&cancel, effects).unwrap_or_else(Outcome::Refused),
             Command::Directory(changes) => self.directory_changes(changes, effects),
             Command::Acknowledge(acknowledged) => self.acknowledge(acknowledged),
-            Command::Receipts(receipts) => self.receipts(receipts),
+            Command::Receipts(receipts) => self.receipts(receipts, effects),
             Command::Presence(delta) => {
                 self.presence.change(delta, self.counters.log_time, &mut self.changed);
                 Outcome::Done
@@ -93,67 +105,6 @@ impl State {
             }
             Command::Tick(tick) => self.tick(tick, effects),
         }
-    }
-
-    fn publish(&mut self, publish: Publish, effects: &mut Vec<Effect>) -> Result<Outcome, Refused> {
-        let Publish {
-            draft,
-            sender,
-            key,
-            expires_after_ms,
-        } = publish;
-        match self.keys.look(&key) {
-            Known::Same(number) => return Ok(Outcome::Published { number, replayed: true }),
-            Known::OtherBody => return Err(Refused::KeyReused),
-            Known::No if !self.keys.fits(&key) => return Err(Refused::KeysFull(key.table_bytes_max)),
-            Known::No => {}
-        }
-        let at = self.counters.log_time;
-        if draft.deliver_at.is_some() || draft.deliver_at_local.is_some() {
-            return Err(Refused::NotYet);
-        }
-        let expires_at = draft
-            .expires_at
-            .unwrap_or_else(|| at.saturating_add_unsigned(expires_after_ms));
-        if expires_at <= at {
-            return Err(Refused::ExpiresBeforeRelease);
-        }
-        let resolved = self.remembered.resolve(&self.directory, &draft.audience, at)?;
-        let number = self.counters.next;
-        self.counters.next += 1;
-        self.keys.take(&key, number, at);
-        let broadcast = Arc::new(Broadcast {
-            number,
-            id: BroadcastId::new(at, self.counters.salt, number),
-            sender,
-            accepted_at: at,
-            expires_at,
-            position: Some(number),
-            log_index: self.applied,
-            targeted: resolved.recipients.len() as u32,
-            connected: self.presence.connected_among(&resolved.recipients) as u32,
-            held: 0,
-            skipped: 0,
-            unknown: resolved.unknown,
-            draft,
-        });
-        let entry = self.broadcasts.add(JournalEntry {
-            position: number,
-            priority: broadcast.draft.priority,
-            kind: ReleaseKind::Broadcast,
-            escalated: false,
-            released_at: at,
-            number,
-            broadcast: Some(broadcast),
-            recipients: resolved.recipients,
-            excluded: resolved.excluded,
-        });
-        self.changed.insert(RowKey::Block(number / super::broadcasts::BLOCK));
-        effects.extend(entry.release().map(|release| Effect::Released(Arc::new(release))));
-        Ok(Outcome::Published {
-            number,
-            replayed: false,
-        })
     }
 
     fn directory_changes(&mut self, changes: Vec<Change>, effects: &mut Vec<Effect>) -> Outcome {
@@ -170,89 +121,6 @@ impl State {
                 Outcome::Changed(done)
             }
         }
-    }
-
-    fn acknowledge(&mut self, acknowledged: Acknowledged) -> Outcome {
-        let Acknowledged { user, node, answers } = acknowledged;
-        let each = answers.into_iter().map(|(number, answer)| {
-            if !self.counters.is_kept(number) {
-                return Err(Refused::UnknownBroadcast);
-            }
-            let at = self.counters.log_time;
-            let Some(hot) = self.broadcasts.hot.get_mut(&number) else {
-                return Ok(self.acknowledge_cold(
-                    number,
-                    user,
-                    Answer {
-                        answer,
-                        at,
-                        node,
-                        late: false,
-                    },
-                ));
-            };
-            acknowledge_hot(
-                hot,
-                user,
-                Answer {
-                    answer,
-                    at,
-                    node,
-                    late: false,
-                },
-            )
-            .inspect(|_| {
-                self.changed.insert(RowKey::Ledger(number));
-            })
-        });
-        Outcome::Acknowledged(each.collect())
-    }
-
-    /// The broadcast has left memory: whoever proposed this has checked it against the row, which cannot change.
-    fn acknowledge_cold(&mut self, number: Number, user: u32, answer: Answer) -> Acknowledgement {
-        let mut late = Ledger::default();
-        late.advance(
-            Step::Acknowledged,
-            &[user].into_iter().collect(),
-            answer.at,
-            answer.node,
-            true,
-        );
-        let given = answer.answer.clone();
-        late.answers.insert(user, answer);
-        self.late.push((number, late));
-        Acknowledgement {
-            late: false,
-            repeated: false,
-            answer: given,
-        }
-    }
-
-    fn receipts(&mut self, receipts: Receipts) -> Outcome {
-        let at = self.counters.log_time;
-        for (number, step, users) in receipts.deltas {
-            if !self.counters.is_kept(number) || step == Step::Acknowledged {
-                continue;
-            }
-            let Some(hot) = self.broadcasts.hot.get_mut(&number) else {
-                let mut late = Ledger::default();
-                late.advance(step, &users, at, receipts.node, true);
-                self.late.push((number, late));
-                continue;
-            };
-            let users = users & &*hot.recipients;
-            let detailed = Hot::detailed(&hot.broadcast);
-            if Arc::make_mut(&mut hot.ledger).advance(step, &users, at, receipts.node, detailed) {
-                self.changed.insert(RowKey::Ledger(number));
-            }
-        }
-        if let Some(record) = self.nodes.nodes.get_mut(&receipts.node) {
-            for (known, told) in record.watermarks.iter_mut().zip(receipts.watermarks) {
-                *known = told.max(*known);
-            }
-            self.changed.insert(RowKey::Node(receipts.node));
-        }
-        Outcome::Done
     }
 
     fn node_started(&mut self, started: NodeStarted, effects: &mut Vec<Effect>) -> Outcome {
@@ -283,8 +151,10 @@ impl State {
         Outcome::Done
     }
 
-    /// Old broadcasts go, in the order of positions and a bounded number at a time.
+    /// What is due happens; old broadcasts go, in the order of positions; a bounded number of both at a time.
     fn tick(&mut self, tick: Tick, effects: &mut Vec<Effect>) -> Outcome {
+        self.fall_due(tick.missed_after_ms, effects);
+        self.tidy();
         let Counters {
             log_time: now,
             next,
@@ -296,8 +166,8 @@ impl State {
         if position > forgotten {
             self.counters.forgotten = position;
             let changed = &mut self.changed;
-            self.broadcasts.forget(position, next, |block| {
-                changed.insert(RowKey::Block(block));
+            self.broadcasts.forget(position, next, |row| {
+                changed.insert(row);
             });
             effects.push(Effect::Forgotten(position));
         }
@@ -334,7 +204,13 @@ impl State {
 
     /// Whether there is a broadcast of this number, in memory or on disk.
     pub fn is_kept(&self, number: Number) -> bool {
-        self.counters.is_kept(number)
+        self.broadcasts.scheduled.contains_key(&number) || self.place(number).is_some()
+    }
+
+    /// Where a broadcast that is kept stands; `None` while it is scheduled.
+    pub fn place(&self, number: Number) -> Option<Position> {
+        let position = self.broadcasts.place(number)?;
+        self.counters.is_kept(position).then_some(position)
     }
 
     pub fn directory(&self) -> &Directory {
@@ -366,44 +242,4 @@ impl State {
     pub fn resolve(&self, audience: &Audience) -> Result<Resolved, Refused> {
         resolve(&self.directory, audience, self.counters.log_time)
     }
-}
-
-fn acknowledge_hot(hot: &mut Hot, user: u32, mut answer: Answer) -> Result<Acknowledgement, Refused> {
-    if !hot.recipients.contains(user) {
-        return Err(Refused::NotARecipient);
-    }
-    if let Some(asked) = &hot.broadcast.draft.acknowledge
-        && !asked.answers.is_empty()
-        && !asked.answers.contains(&answer.answer)
-    {
-        return Err(Refused::UnknownAnswer(asked.answers.join(", ")));
-    }
-    if let Some(first) = hot.ledger.answers.get(&user) {
-        return Ok(Acknowledgement {
-            late: first.late,
-            repeated: true,
-            answer: first.answer.clone(),
-        });
-    }
-    let within = hot.broadcast.draft.acknowledge.as_ref().map(|asked| asked.within_ms);
-    let due = within.map_or(hot.broadcast.expires_at, |within| {
-        hot.broadcast.accepted_at.saturating_add_unsigned(within)
-    });
-    answer.late = answer.at > due.min(hot.broadcast.expires_at);
-    let late = answer.late;
-    let ledger = Arc::make_mut(&mut hot.ledger);
-    ledger.advance(
-        Step::Acknowledged,
-        &[user].into_iter().collect(),
-        answer.at,
-        answer.node,
-        true,
-    );
-    let given = answer.answer.clone();
-    ledger.answers.insert(user, answer);
-    Ok(Acknowledgement {
-        late,
-        repeated: false,
-        answer: given,
-    })
 }

@@ -1,12 +1,14 @@
 //! Broadcasts that may still change: their recipients and receipt ladders, and the blocks that lead back to older ones.
 //!
-//! What has left memory is read from its rows. Which broadcasts are *hot* follows from the log alone (their sizes add up to
-//! at most [`HOT_BYTES`]), so that every node decides alike.
+//! Each stands at its first release's position. What has left memory is read from its rows. Which broadcasts are *hot* follows
+//! from the log alone (their sizes add up to at most [`HOT_BYTES`]), so that every node decides alike. What still has something
+//! due when its turn to leave comes is *pinned*: it stays until that is done.
 
 use super::effect::{Release, ReleaseKind};
-use super::rows::Broken;
+use super::journal::{self, JournalEntry};
+use super::ledger::Ledger;
 use crate::model::broadcast::Status;
-use crate::model::{Broadcast, Millis, NodeId, Number, Position, Priority, Step, UserNumber};
+use crate::model::{Broadcast, Millis, Number, Position, Priority, Step, UserNumber};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -17,125 +19,63 @@ use std::sync::Arc;
 pub const HOT_BYTES: u64 = if cfg!(test) { 1 << 20 } else { 96 << 20 };
 /// Positions of one block.
 pub const BLOCK: u64 = 256;
-/// What a broadcast costs beside its texts and recipients.
-const BASE_BYTES: u64 = 512;
-
-/// What happened to some recipients at one time on one node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Event {
-    pub at: Millis,
-    pub node: NodeId,
-    pub step: Step,
-    pub users: RoaringBitmap,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
-    pub answer: String,
-    pub at: Millis,
-    pub node: NodeId,
-    pub late: bool,
-}
-
-/// Who got how far. Each step's bitmap holds those of the later steps too.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Ledger {
-    pub steps: [RoaringBitmap; 4],
-    /// First and last time of each step.
-    pub times: [Option<(Millis, Millis)>; 4],
-    /// Per recipient, for critical and high: times and nodes.
-    pub events: Vec<Event>,
-    pub answers: BTreeMap<UserNumber, Answer>,
-}
-
-impl Ledger {
-    /// Takes a step for `users` and the steps that it implies. Says whether anything is new.
-    pub fn advance(&mut self, step: Step, users: &RoaringBitmap, at: Millis, node: NodeId, detailed: bool) -> bool {
-        let mut changed = false;
-        for implied in Step::ALL.into_iter().take(step.index() + 1) {
-            let fresh = users - &self.steps[implied.index()];
-            if fresh.is_empty() {
-                continue;
-            }
-            changed = true;
-            self.steps[implied.index()] |= &fresh;
-            let times = self.times[implied.index()].get_or_insert((at, at));
-            *times = (times.0.min(at), times.1.max(at));
-            if detailed {
-                self.events.push(Event {
-                    at,
-                    node,
-                    step: implied,
-                    users: fresh,
-                });
-            }
-        }
-        changed
-    }
-
-    pub fn count(&self, step: Step) -> u64 {
-        self.steps[step.index()].len()
-    }
-
-    /// The last step somebody took.
-    pub fn step(&self, user: UserNumber) -> Option<Step> {
-        Step::ALL
-            .into_iter()
-            .rev()
-            .find(|step| self.steps[step.index()].contains(user))
-    }
-
-    /// When and where somebody took a step, where that is kept.
-    pub fn detail(&self, user: UserNumber, step: Step) -> Option<(Millis, NodeId)> {
-        if step == Step::Acknowledged {
-            return self.answers.get(&user).map(|answer| (answer.at, answer.node));
-        }
-        let event = self
-            .events
-            .iter()
-            .find(|event| event.step == step && event.users.contains(user))?;
-        Some((event.at, event.node))
-    }
-
-    /// Merges what came after the ledger had left memory.
-    pub fn merge(&mut self, late: &Self) {
-        for step in Step::ALL {
-            let index = step.index();
-            self.steps[index] |= &late.steps[index];
-            self.times[index] = match (self.times[index], late.times[index]) {
-                (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
-                (a, b) => a.or(b),
-            };
-        }
-        self.events.extend(late.events.iter().cloned());
-        for (user, answer) in &late.answers {
-            self.answers.entry(*user).or_insert_with(|| answer.clone());
-        }
-    }
-
-    pub(super) fn encode(&self) -> Vec<u8> {
-        bincode::serialize(self).unwrap_or_default()
-    }
-
-    pub fn decode(value: &[u8]) -> Result<Self, Broken> {
-        bincode::deserialize(value).map_err(|error| Broken {
-            key: "ledger".into(),
-            detail: error.to_string(),
-        })
-    }
-}
 
 /// A broadcast with its recipients and how far they are.
 #[derive(Clone, Debug)]
 pub struct Hot {
     pub broadcast: Arc<Broadcast>,
+    /// Everybody it is meant for, held and skipped ones too.
     pub recipients: Arc<RoaringBitmap>,
+    /// Whom its first release was for.
+    pub first: Arc<RoaringBitmap>,
     /// In the audience, taken out again by `exclude`.
     pub excluded: Arc<RoaringBitmap>,
     pub ledger: Arc<Ledger>,
 }
 
 impl Hot {
+    /// What a first release says, with a ledger known from elsewhere.
+    pub fn of(entry: &JournalEntry, ledger: Arc<Ledger>) -> Self {
+        let recipients = if entry.beside.is_empty() {
+            entry.recipients.clone()
+        } else {
+            Arc::new(&*entry.recipients | &*entry.beside)
+        };
+        Self {
+            broadcast: entry.broadcast.clone(),
+            recipients,
+            first: entry.recipients.clone(),
+            excluded: entry.excluded.clone(),
+            ledger,
+        }
+    }
+
+    /// Taken on, and not released yet: nobody is meant so far.
+    pub fn scheduled(broadcast: Arc<Broadcast>) -> Self {
+        Self {
+            broadcast,
+            recipients: Arc::default(),
+            first: Arc::default(),
+            excluded: Arc::default(),
+            ledger: Arc::default(),
+        }
+    }
+
+    /// The entry of its first release; `None` while it is scheduled.
+    pub fn entry(&self) -> Option<JournalEntry> {
+        Some(JournalEntry {
+            position: self.broadcast.position?,
+            priority: self.broadcast.draft.priority,
+            kind: ReleaseKind::Broadcast,
+            escalated: false,
+            released_at: self.broadcast.released_at(),
+            broadcast: self.broadcast.clone(),
+            recipients: self.first.clone(),
+            beside: Arc::new(&*self.recipients - &*self.first),
+            excluded: self.excluded.clone(),
+        })
+    }
+
     /// The broadcast's first release; `None` while it is scheduled.
     pub fn release(&self) -> Option<Release> {
         let broadcast = &self.broadcast;
@@ -144,33 +84,39 @@ impl Hot {
             priority: broadcast.draft.priority,
             kind: ReleaseKind::Broadcast,
             escalated: false,
-            released_at: broadcast.accepted_at,
+            released_at: broadcast.released_at(),
             broadcast: broadcast.clone(),
-            recipients: self.recipients.clone(),
+            recipients: self.first.clone(),
         })
+    }
+
+    /// Whether somebody is to get it now: meant, neither held nor skipped, and it is still on.
+    pub fn is_for(&self, user: UserNumber) -> bool {
+        self.recipients.contains(user) && !self.ledger.is_cancelled() && !self.ledger.is_aside(user)
     }
 
     /// Done: acknowledged where that was asked for, else received.
     pub fn done(&self) -> &RoaringBitmap {
-        let step = if self.broadcast.draft.acknowledge.is_some() {
+        &self.ledger.steps[self.done_step().index()]
+    }
+
+    fn done_step(&self) -> Step {
+        if self.broadcast.draft.acknowledge.is_some() {
             Step::Acknowledged
         } else {
             Step::Received
-        };
-        &self.ledger.steps[step.index()]
+        }
     }
 
     pub fn status(&self, now: Millis) -> Status {
+        if self.ledger.is_cancelled() {
+            return Status::Cancelled;
+        }
         if self.broadcast.position.is_none() {
             return Status::Scheduled;
         }
-        let step = if self.broadcast.draft.acknowledge.is_some() {
-            Step::Acknowledged
-        } else {
-            Step::Received
-        };
         let complete = self.done().len() >= self.recipients.len();
-        let last = self.ledger.times[step.index()].map_or(self.broadcast.accepted_at, |(_, last)| last);
+        let last = self.ledger.times[self.done_step().index()].map_or(self.broadcast.released_at(), |(_, last)| last);
         if complete && last <= self.broadcast.expires_at {
             Status::Completed
         } else if now >= self.broadcast.expires_at {
@@ -180,57 +126,72 @@ impl Hot {
         }
     }
 
+    /// Something is still due for it at a time of its own.
+    pub(super) fn is_pending(&self) -> bool {
+        let aside = self.ledger.aside.as_ref();
+        aside.is_some_and(|aside| aside.cancelled_at.is_none() && !aside.held.is_empty())
+    }
+
     /// Per-recipient times are kept for these.
     pub fn detailed(broadcast: &Broadcast) -> bool {
         broadcast.draft.acknowledge.is_some() || broadcast.draft.priority <= Priority::High
     }
 }
 
-/// One entry of the journal: a release, with its broadcast where it is the first of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct JournalEntry {
-    pub position: Position,
-    pub priority: Priority,
-    pub kind: ReleaseKind,
-    pub escalated: bool,
-    pub released_at: Millis,
-    pub number: Number,
-    pub broadcast: Option<Arc<Broadcast>>,
-    pub recipients: Arc<RoaringBitmap>,
-    pub excluded: Arc<RoaringBitmap>,
+/// What stands at a position.
+#[derive(Debug)]
+pub enum Placed {
+    First(Hot),
+    Later(Arc<JournalEntry>),
 }
 
-impl JournalEntry {
-    /// The release, where the entry carries its broadcast.
+impl Placed {
+    pub fn first(&self) -> Option<&Hot> {
+        match self {
+            Self::First(hot) => Some(hot),
+            Self::Later(_) => None,
+        }
+    }
+
+    fn first_mut(&mut self) -> Option<&mut Hot> {
+        match self {
+            Self::First(hot) => Some(hot),
+            Self::Later(_) => None,
+        }
+    }
+
+    pub fn broadcast(&self) -> &Arc<Broadcast> {
+        match self {
+            Self::First(hot) => &hot.broadcast,
+            Self::Later(entry) => &entry.broadcast,
+        }
+    }
+
+    pub fn priority(&self) -> Priority {
+        match self {
+            Self::First(hot) => hot.broadcast.draft.priority,
+            Self::Later(entry) => entry.priority,
+        }
+    }
+
+    /// Whom the release at this position is for.
+    pub fn recipients(&self) -> &RoaringBitmap {
+        match self {
+            Self::First(hot) => &hot.first,
+            Self::Later(entry) => &entry.recipients,
+        }
+    }
+
+    pub fn is_retraction(&self) -> bool {
+        matches!(self, Self::Later(entry) if entry.kind == ReleaseKind::Retracted)
+    }
+
     pub fn release(&self) -> Option<Release> {
-        Some(Release {
-            position: self.position,
-            priority: self.priority,
-            kind: self.kind,
-            escalated: self.escalated,
-            released_at: self.released_at,
-            broadcast: self.broadcast.clone()?,
-            recipients: self.recipients.clone(),
-        })
+        match self {
+            Self::First(hot) => hot.release(),
+            Self::Later(entry) => Some(entry.release()),
+        }
     }
-
-    fn bytes(&self) -> u64 {
-        self.broadcast
-            .as_ref()
-            .map_or(0, |broadcast| size_of_broadcast(broadcast))
-            + self.recipients.serialized_size() as u64
-    }
-}
-
-fn size_of_broadcast(broadcast: &Broadcast) -> u64 {
-    let draft = &broadcast.draft;
-    let texts: usize = draft
-        .texts
-        .iter()
-        .map(|(_, text)| text.title.len() + text.body.len())
-        .sum();
-    let data = draft.data.as_ref().map_or(0, String::len);
-    BASE_BYTES + (draft.title.len() + draft.body.len() + texts + data) as u64
 }
 
 /// The people of 256 positions, and until when the last of these broadcasts is of interest.
@@ -245,42 +206,98 @@ pub struct Block {
 
 #[derive(Debug, Default)]
 pub struct Broadcasts {
-    /// By number, newest last.
-    pub(super) hot: BTreeMap<Number, Hot>,
+    /// By position, newest last.
+    pub(super) hot: BTreeMap<Position, Placed>,
     pub(super) hot_bytes: u64,
-    /// Costs in the order of numbers, so that the oldest can be let go.
-    pub(super) costs: VecDeque<(Number, u64)>,
+    /// Costs in the order of positions, so that the oldest can be let go.
+    pub(super) costs: VecDeque<(Position, u64)>,
+    /// Older ones that must not leave memory yet, or were called back into it.
+    pub(super) pinned: BTreeMap<Position, Hot>,
+    /// Not released yet, by number.
+    pub(super) scheduled: BTreeMap<Number, Hot>,
+    /// First positions of those that do not stand at their number: they were scheduled.
+    pub(super) moved: BTreeMap<Number, Position>,
+    /// Called off and not yet expired, and when they will be.
+    pub(super) cancelled: BTreeMap<Number, Millis>,
     pub(super) blocks: BTreeMap<u64, Block>,
     /// Entries not yet given to the journal, by priority.
     new: [Vec<Arc<JournalEntry>>; 4],
 }
 
-/// A journal row holds about this much, below the size at which the store splits values.
-const JOURNAL_ROW_BYTES: u64 = 48 << 10;
-
 impl Broadcasts {
-    pub fn get(&self, number: Number) -> Option<&Hot> {
-        self.hot.get(&number)
+    /// Where a broadcast stands; `None` while it is scheduled.
+    pub fn place(&self, number: Number) -> Option<Position> {
+        if self.scheduled.contains_key(&number) {
+            return None;
+        }
+        Some(self.moved.get(&number).copied().unwrap_or(number))
     }
 
-    /// In memory, from this number on, oldest first.
-    pub fn from(&self, number: Number) -> impl Iterator<Item = &Hot> {
-        self.hot.range(number..).map(|(_, hot)| hot)
+    pub fn get(&self, number: Number) -> Option<&Hot> {
+        match self.place(number) {
+            None => self.scheduled.get(&number),
+            Some(position) => self.at(position).filter(|hot| hot.broadcast.number == number),
+        }
+    }
+
+    fn at(&self, position: Position) -> Option<&Hot> {
+        let placed = self.hot.get(&position).and_then(Placed::first);
+        placed.or_else(|| self.pinned.get(&position))
+    }
+
+    /// A released one that is in memory.
+    pub(super) fn get_mut(&mut self, number: Number) -> Option<&mut Hot> {
+        let position = self.place(number)?;
+        let placed = self.hot.get_mut(&position).and_then(Placed::first_mut);
+        let found = placed.or_else(|| self.pinned.get_mut(&position));
+        found.filter(|hot| hot.broadcast.number == number)
+    }
+
+    /// The ledger at a position, where it is in memory.
+    pub(super) fn ledger_at(&self, position: Position) -> Option<&Ledger> {
+        self.at(position).map(|hot| &*hot.ledger)
+    }
+
+    /// In memory, from this position on, oldest first.
+    pub fn from(&self, position: Position) -> impl Iterator<Item = &Hot> {
+        self.hot.range(position..).filter_map(|(_, placed)| placed.first())
+    }
+
+    /// Every release in memory from this position on, oldest first.
+    pub fn placed_from(&self, position: Position) -> impl DoubleEndedIterator<Item = (Position, &Placed)> {
+        self.hot.range(position..).map(|(position, placed)| (*position, placed))
     }
 
     /// Newest first.
     pub fn newest(&self) -> impl Iterator<Item = &Hot> {
-        self.hot.values().rev()
+        self.hot.values().rev().filter_map(Placed::first)
     }
 
-    /// In memory, below this number, newest first.
-    pub fn below(&self, number: Number) -> impl Iterator<Item = &Hot> {
-        self.hot.range(..number).rev().map(|(_, hot)| hot)
+    /// In memory, below this position, newest first.
+    pub fn below(&self, position: Position) -> impl Iterator<Item = &Hot> {
+        self.hot
+            .range(..position)
+            .rev()
+            .filter_map(|(_, placed)| placed.first())
     }
 
-    /// The oldest number whose ledger is in memory.
-    pub fn oldest_hot(&self) -> Option<Number> {
-        self.hot.first_key_value().map(|(number, _)| *number)
+    /// Not released yet, with a number below this one, newest first.
+    pub fn scheduled_below(&self, number: Number) -> impl Iterator<Item = &Hot> {
+        self.scheduled.range(..number).rev().map(|(_, hot)| hot)
+    }
+
+    pub fn is_cancelled(&self, number: Number) -> bool {
+        self.cancelled.contains_key(&number)
+    }
+
+    /// All that are off and have not expired.
+    pub fn cancelled(&self) -> impl Iterator<Item = Number> {
+        self.cancelled.keys().copied()
+    }
+
+    /// Everything from here on is in memory.
+    pub fn hot_from(&self) -> Option<Position> {
+        self.costs.front().map(|(position, _)| *position)
     }
 
     /// Blocks with something for a user that has not expired, newest first: the numbers of their first positions.
@@ -307,46 +324,52 @@ impl Broadcasts {
             .map(|(first, _)| first * BLOCK)
     }
 
-    pub(super) fn add(&mut self, entry: JournalEntry) -> Arc<JournalEntry> {
+    /// Takes on the release at the next position.
+    pub(super) fn add(&mut self, entry: JournalEntry, ledger: Ledger) -> Arc<JournalEntry> {
         let entry = Arc::new(entry);
-        self.index(&entry);
+        self.keep(&entry, ledger);
+        let block = self.blocks.entry(entry.position / BLOCK).or_default();
+        block.union |= &*entry.recipients;
+        block.union |= &*entry.beside;
+        block.expires_at = block.expires_at.max(entry.broadcast.expires_at);
+        block.newest_at = block.newest_at.max(entry.released_at);
         self.new[entry.priority.index()].push(entry.clone());
         entry
     }
 
-    fn index(&mut self, entry: &JournalEntry) {
-        self.keep(entry);
-        let block = self.blocks.entry(entry.position / BLOCK).or_default();
-        block.union |= &*entry.recipients;
-        block.expires_at = block
-            .expires_at
-            .max(entry.broadcast.as_ref().map_or(0, |broadcast| broadcast.expires_at));
-        block.newest_at = block.newest_at.max(entry.released_at);
-    }
-
-    fn keep(&mut self, entry: &JournalEntry) {
-        let Some(broadcast) = &entry.broadcast else { return };
+    fn keep(&mut self, entry: &Arc<JournalEntry>, ledger: Ledger) {
         let cost = entry.bytes();
-        let hot = Hot {
-            broadcast: broadcast.clone(),
-            recipients: entry.recipients.clone(),
-            excluded: entry.excluded.clone(),
-            ledger: Arc::default(),
+        let placed = match entry.kind {
+            ReleaseKind::Broadcast => Placed::First(Hot::of(entry, Arc::new(ledger))),
+            ReleaseKind::Again | ReleaseKind::Retracted => Placed::Later(entry.clone()),
         };
-        self.hot.insert(entry.number, hot);
-        self.costs.push_back((entry.number, cost));
+        self.hot.insert(entry.position, placed);
+        self.costs.push_back((entry.position, cost));
         self.hot_bytes += cost;
     }
 
-    /// Lets the oldest go until the rest fits; `cooled` gets each one's ledger as it is then.
-    pub(super) fn cool(&mut self, mut cooled: impl FnMut(Number, Arc<Ledger>)) {
+    /// Lets the oldest go until the rest fits: `pinned` is told where those stood that stay in memory, `left` those that do not.
+    pub(super) fn cool(&mut self, mut pinned: impl FnMut(Position), mut left: impl FnMut(Position, Arc<Ledger>)) {
         while self.hot_bytes > HOT_BYTES
-            && let Some((number, cost)) = self.costs.pop_front()
+            && let Some((position, cost)) = self.costs.pop_front()
         {
             self.hot_bytes -= cost;
-            if let Some(hot) = self.hot.remove(&number) {
-                cooled(number, hot.ledger);
+            match self.hot.remove(&position) {
+                Some(Placed::First(hot)) if hot.is_pending() => {
+                    self.pinned.insert(position, hot);
+                    pinned(position);
+                }
+                Some(Placed::First(hot)) => left(position, hot.ledger),
+                Some(Placed::Later(_)) | None => {}
             }
+        }
+    }
+
+    /// Lets those go that nothing is due for any more.
+    pub(super) fn unpin(&mut self, now: Millis, mut left: impl FnMut(Position, Arc<Ledger>)) {
+        let over = |hot: &Hot| hot.broadcast.expires_at <= now || !hot.is_pending();
+        for (position, hot) in self.pinned.extract_if(.., |_, hot| over(hot)) {
+            left(position, hot.ledger);
         }
     }
 
@@ -356,43 +379,33 @@ impl Broadcasts {
 
     /// Journal rows of what is new: first position and value, in blocks.
     pub(super) fn take_journal(&mut self) -> Vec<(Priority, Position, Vec<u8>)> {
-        let mut rows = Vec::new();
+        let mut taken = Vec::new();
         for priority in Priority::ALL {
             let entries = std::mem::take(&mut self.new[priority.index()]);
-            let mut from = 0;
-            let mut bytes = 0;
-            for (at, entry) in entries.iter().enumerate() {
-                bytes += entry.bytes();
-                if bytes >= JOURNAL_ROW_BYTES || at + 1 == entries.len() {
-                    let block = &entries[from..=at];
-                    rows.push((priority, block[0].position, encode_journal(block)));
-                    (from, bytes) = (at + 1, 0);
-                }
+            journal::rows(&entries, |position, row| taken.push((priority, position, row)));
+        }
+        taken
+    }
+
+    /// Start-up: a journal row's entries that are still in memory.
+    pub(super) fn load(&mut self, entries: Vec<JournalEntry>, hot_from: Position) {
+        for entry in entries {
+            if entry.position >= hot_from {
+                self.keep(&Arc::new(entry), Ledger::default());
             }
         }
-        rows
     }
 
-    /// Start-up: a journal row's entries that are still hot.
-    pub(super) fn load(&mut self, entries: &[JournalEntry], hot_from: Number) {
-        let hot = entries.iter().filter(|entry| entry.number >= hot_from);
-        hot.for_each(|entry| self.keep(entry));
+    /// Start-up: the ledger of what is in memory.
+    pub(super) fn load_ledger(&mut self, position: Position, ledger: Ledger) {
+        let placed = self.hot.get_mut(&position).and_then(Placed::first_mut);
+        if let Some(hot) = placed.or_else(|| self.pinned.get_mut(&position)) {
+            hot.ledger = Arc::new(ledger);
+        }
     }
 
-    /// Start-up: rows come by priority, costs are wanted by number.
+    /// Start-up: rows come by priority, costs are wanted by position.
     pub(super) fn loaded(&mut self) {
         self.costs.make_contiguous().sort_unstable();
     }
-}
-
-fn encode_journal(entries: &[Arc<JournalEntry>]) -> Vec<u8> {
-    bincode::serialize(entries).unwrap_or_default()
-}
-
-/// Reads a journal row.
-pub fn decode_journal(value: &[u8]) -> Result<Vec<JournalEntry>, Broken> {
-    bincode::deserialize(value).map_err(|error| Broken {
-        key: "journal".into(),
-        detail: error.to_string(),
-    })
 }

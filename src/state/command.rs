@@ -1,5 +1,7 @@
 //! Everything that can change the cluster. Time and ids travel in here; `apply` has neither clock nor dice.
 
+use super::journal::JournalEntry;
+use super::ledger::Ledger;
 use crate::model::directory::{Preferences, Segment, User, Venue, Wedding};
 use crate::model::{Draft, Millis, NodeId, Number, PerPriority, Place, Position, Step, UserNumber};
 use roaring::RoaringBitmap;
@@ -10,6 +12,7 @@ pub enum Command {
     /// The first command of a history names it; later ones change nothing.
     Found(Found),
     Publish(Box<Publish>),
+    Cancel(Box<Cancel>),
     /// All of them or none.
     Directory(Vec<Change>),
     Acknowledge(Acknowledged),
@@ -22,7 +25,7 @@ pub enum Command {
         node: NodeId,
         incarnation: u64,
     },
-    /// The leader's clock has moved on: what is due by log time happens (expiry, pruning).
+    /// The leader's clock has moved on: what is due by log time happens (schedules, the end of quiet hours, expiry, pruning).
     Tick(Tick),
 }
 
@@ -41,6 +44,23 @@ pub struct Publish {
     pub key: Key,
     /// When the draft names no expiry: this long after release.
     pub expires_after_ms: u64,
+    /// The broadcast that the draft supersedes, when it has left memory.
+    pub superseded: Option<Box<Cold>>,
+}
+
+/// A broadcast is off: a scheduled one never goes out, a released one stops.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cancel {
+    pub number: Number,
+    /// Where it has left memory.
+    pub cold: Option<Box<Cold>>,
+}
+
+/// A broadcast that has left memory, as whoever proposes about it has read it: apply reads no disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cold {
+    pub entry: JournalEntry,
+    pub ledger: Ledger,
 }
 
 /// What makes a publish safe to repeat. Without a client's key, the node makes one that lives a minute.
@@ -113,8 +133,10 @@ pub struct NodeStarted {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tick {
-    /// Broadcasts are kept this long after acceptance, and until they have expired.
+    /// Broadcasts are kept this long after release, and until they have expired.
     pub kept_ms: u64,
+    /// A scheduled broadcast that is this late has been missed.
+    pub missed_after_ms: u64,
 }
 
 /// What one log entry carries: commands that waited together, and the leader's log time.

@@ -1,6 +1,6 @@
 //! What a node does after an entry is applied: nothing that could fail or wait.
 
-use crate::model::{Broadcast, Millis, NodeId, Position, Priority, UserNumber};
+use crate::model::{Broadcast, Millis, NodeId, Number, Position, Priority, UserNumber};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -10,6 +10,8 @@ pub enum Effect {
     /// A new history has its name: the epoch that cursors carry.
     Named(u32),
     Released(Arc<Release>),
+    /// It is off: what is not written yet is not written any more.
+    Cancelled(Number),
     /// Everything at or below this position is no longer kept.
     Forgotten(Position),
     /// A user is gone: their sessions end.
@@ -20,7 +22,11 @@ pub enum Effect {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReleaseKind {
+    /// The first one of a broadcast.
     Broadcast,
+    /// The broadcast for those whose time has come later.
+    Again,
+    /// It is off, for those who may have it.
     Retracted,
 }
 

@@ -12,12 +12,17 @@ pub mod cluster;
 pub mod command;
 pub mod directory;
 pub mod effect;
+pub mod journal;
 pub mod keys;
+pub mod ledger;
 pub mod names;
 pub mod outcome;
 pub mod presence;
+mod publish;
+mod receive;
 mod retention;
 pub mod rows;
+mod schedule;
 
 pub use apply::State;
 pub use command::Command;

@@ -10,6 +10,10 @@ pub enum Outcome {
         number: Number,
         replayed: bool,
     },
+    /// `repeated`: it was off already.
+    Cancelled {
+        repeated: bool,
+    },
     /// One for each change, in order.
     Changed(Vec<Did>),
     /// Nothing of the list was applied: index of each faulty change, and why.
@@ -61,8 +65,14 @@ pub enum Refused {
     KeysFull(u64),
     #[error("expires_at is not after the release")]
     ExpiresBeforeRelease,
-    #[error("scheduled delivery is not available yet")]
-    NotYet,
+    #[error("deliver_at is not before expires_at")]
+    ExpiresBeforeDelivery,
+    #[error("so many broadcasts wait for their time already: {0}")]
+    ScheduleFull(usize),
+    #[error("the broadcast has expired")]
+    Expired,
+    #[error("the broadcast has left memory")]
+    LeftMemory,
     #[error("the venue {0:?} still has weddings")]
     VenueInUse(String),
 }

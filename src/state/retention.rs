@@ -4,6 +4,7 @@
 //! keeps all that came after it. What is in memory is looked at one by one; of what has left it only blocks are known, and a
 //! block goes once the last of its broadcasts may.
 
+use super::RowKey;
 use super::broadcasts::{BLOCK, Broadcasts};
 use crate::model::{Millis, Position};
 
@@ -15,20 +16,20 @@ const FORGOTTEN_MAX: u64 = 4096;
 pub(super) struct Kept {
     /// What expires later is.
     pub now: Millis,
-    /// What was accepted later is.
+    /// What was released later is.
     pub since: Millis,
 }
 
 impl Kept {
-    const fn keeps(self, accepted_at: Millis, expires_at: Millis) -> bool {
-        accepted_at > self.since || expires_at > self.now
+    const fn keeps(self, released_at: Millis, expires_at: Millis) -> bool {
+        released_at > self.since || expires_at > self.now
     }
 }
 
 impl Broadcasts {
     /// Up to where everything may be forgotten, where everything up to `forgotten` is already and `next` is not taken yet.
     pub(super) fn forgettable(&self, forgotten: Position, next: Position, kept: Kept) -> Position {
-        let hot_from = self.oldest_hot().unwrap_or(next);
+        let hot_from = self.hot_from().unwrap_or(next);
         let mut first = forgotten + 1;
         let end = next.min(first + FORGOTTEN_MAX);
         while first < hot_from.min(end) {
@@ -41,29 +42,38 @@ impl Broadcasts {
         }
         let end = end.max(first);
         let mut hot = self.hot.range(first..end);
-        let of_interest = hot.find(|(_, hot)| kept.keeps(hot.broadcast.accepted_at, hot.broadcast.expires_at));
-        of_interest.map_or(end, |(number, _)| *number) - 1
+        let of_interest = hot.find(|(_, placed)| {
+            let broadcast = placed.broadcast();
+            kept.keeps(broadcast.released_at(), broadcast.expires_at)
+        });
+        of_interest.map_or(end, |(position, _)| *position) - 1
     }
 
-    /// Lets everything at or below `position` go; `gone` is told each block that nobody needs any more.
-    pub(super) fn forget(&mut self, position: Position, next: Position, mut gone: impl FnMut(u64)) {
+    /// Lets everything at or below `position` go; `gone` is told the rows that nobody needs any more.
+    pub(super) fn forget(&mut self, position: Position, next: Position, mut gone: impl FnMut(RowKey)) {
         while let Some(first) = self.hot.first_entry()
             && *first.key() <= position
         {
             first.remove();
         }
-        while let Some((number, cost)) = self.costs.front()
-            && *number <= position
+        while let Some((oldest, cost)) = self.costs.front()
+            && *oldest <= position
         {
             self.hot_bytes -= cost;
             self.costs.pop_front();
+        }
+        for (pinned, _) in self.pinned.extract_if(..=position, |_, _| true) {
+            gone(RowKey::Pinned(pinned));
+        }
+        for (number, _) in self.moved.extract_if(.., |_, place| *place <= position) {
+            gone(RowKey::Moved(number));
         }
         // The last block may have room left: it begins anew with what comes.
         let is_over = |block: u64| (block + 1) * BLOCK <= position + 1 || position + 1 == next;
         while let Some(first) = self.blocks.first_entry()
             && is_over(*first.key())
         {
-            gone(first.remove_entry().0);
+            gone(RowKey::Block(first.remove_entry().0));
         }
     }
 }

@@ -3,12 +3,15 @@
 //! A value's first byte is its version; the rest is bincode of a struct that is frozen once released.
 
 use super::State;
-use super::broadcasts::{JournalEntry, Ledger, decode_journal};
+use super::broadcasts::Hot;
+use super::journal::{self, JournalEntry};
+use super::ledger::Ledger;
 use super::presence::AtNode;
-use crate::model::{Millis, NodeId, Number, Place, PlaceKind, Position, Priority, UserNumber};
+use crate::model::{Broadcast, Millis, NodeId, Number, Place, PlaceKind, Position, Priority, UserNumber};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 /// A row's key. The order of variants and fields is the order on disk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,15 +30,23 @@ pub enum RowKey {
     Preferences(UserNumber),
     /// Kind, the place's id, and the member's number.
     Member(PlaceKind, String, UserNumber),
+    /// A broadcast that waits for its time.
+    Scheduled(Number),
+    /// Where a broadcast that was scheduled stands.
+    Moved(Number),
+    /// An older broadcast that has to stay in memory: its first release.
+    Pinned(Position),
+    /// Called off and not expired yet: until when.
+    Cancelled(Number),
     /// Releases of one priority, in order, from this position on; a block holds what one write-behind round found. These rows and
     /// the two kinds of ledgers are removed by storage, little by little, once their broadcasts are forgotten.
     Journal(Priority, Position),
     /// Who is meant by 256 positions in a row: a start without a cursor opens only blocks with the user's bit.
     Block(u64),
-    /// Who got how far with a broadcast.
-    Ledger(Number),
+    /// Who got how far with the broadcast that stands at a position.
+    Ledger(Position),
     /// A late receipt of a broadcast whose ledger has left memory; merged when read.
-    LedgerLate(Number, u64),
+    LedgerLate(Position, u64),
     /// Idempotency keys taken by the log entries up to this index since the last such row.
     Keys(u64),
 }
@@ -65,8 +76,8 @@ pub struct Counters {
     pub salt: u16,
     /// The next user's number.
     pub users: UserNumber,
-    /// Broadcasts from here on are hot.
-    pub hot_from: Number,
+    /// Releases from here on are in memory.
+    pub hot_from: Position,
     /// Everything at or below this position is no longer kept, though some of its rows may still be there.
     pub forgotten: Position,
 }
@@ -86,9 +97,9 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Whether there is a broadcast of this number. None has the number 0.
-    pub fn is_kept(&self, number: Number) -> bool {
-        self.forgotten < number && number < self.next
+    /// Whether what stands at a position is kept. Nothing stands at 0.
+    pub fn is_kept(&self, position: Position) -> bool {
+        self.forgotten < position && position < self.next
     }
 }
 
@@ -135,7 +146,7 @@ impl State {
 
     /// The rows that changed since the last call, as they are now.
     pub fn take_rows(&mut self) -> Vec<Row> {
-        self.counters.hot_from = self.broadcasts.oldest_hot().unwrap_or(self.counters.next);
+        self.counters.hot_from = self.broadcasts.hot_from().unwrap_or(self.counters.next);
         let mut rows: Vec<Row> = Vec::with_capacity(self.changed.len() + 8);
         for (priority, position, encoded) in self.broadcasts.take_journal() {
             rows.push(Row {
@@ -143,16 +154,16 @@ impl State {
                 value: Some(value(encoded)),
             });
         }
-        for (order, (number, late)) in std::mem::take(&mut self.late).into_iter().enumerate() {
-            let key = RowKey::LedgerLate(number, self.applied << 16 | order as u64);
+        for (order, (position, late)) in std::mem::take(&mut self.late).into_iter().enumerate() {
+            let key = RowKey::LedgerLate(position, self.applied << 16 | order as u64);
             rows.push(Row {
                 key,
                 value: Some(value(late.encode())),
             });
         }
-        for (number, ledger) in std::mem::take(&mut self.cooled) {
+        for (position, ledger) in std::mem::take(&mut self.cooled) {
             rows.push(Row {
-                key: RowKey::Ledger(number),
+                key: RowKey::Ledger(position),
                 value: Some(encode(&*ledger)),
             });
         }
@@ -199,7 +210,17 @@ impl State {
                 )
                 .map(|role| encode(&role)),
             RowKey::Block(block) => self.broadcasts.blocks.get(block).map(encode),
-            RowKey::Ledger(number) => self.broadcasts.get(*number).map(|hot| encode(&*hot.ledger)),
+            RowKey::Ledger(position) => self.broadcasts.ledger_at(*position).map(encode),
+            RowKey::Scheduled(number) => {
+                let scheduled = self.broadcasts.scheduled.get(number);
+                scheduled.map(|hot| encode(&*hot.broadcast))
+            }
+            RowKey::Moved(number) => self.broadcasts.moved.get(number).map(encode),
+            RowKey::Pinned(position) => {
+                let pinned = self.broadcasts.pinned.get(position).and_then(Hot::entry);
+                pinned.map(|entry| encode(&entry))
+            }
+            RowKey::Cancelled(number) => self.broadcasts.cancelled.get(number).map(encode),
             // These are never changed in place; a mark means that they are gone.
             RowKey::Journal(..) | RowKey::LedgerLate(..) | RowKey::Keys(_) => None,
         }
@@ -240,14 +261,27 @@ impl State {
                     &role,
                 );
             }
+            RowKey::Scheduled(number) => {
+                let broadcast = Arc::new(decode::<Broadcast>(key, value)?);
+                self.due.extend(broadcast.draft.deliver_at.map(|due| (due, *number)));
+                self.broadcasts.scheduled.insert(*number, Hot::scheduled(broadcast));
+            }
+            RowKey::Moved(number) => drop(self.broadcasts.moved.insert(*number, decode(key, value)?)),
+            RowKey::Pinned(position) => {
+                let entry: JournalEntry = decode(key, value)?;
+                self.broadcasts
+                    .pinned
+                    .insert(*position, Hot::of(&entry, Arc::default()));
+            }
+            RowKey::Cancelled(number) => drop(self.broadcasts.cancelled.insert(*number, decode(key, value)?)),
             RowKey::Journal(..) => {
-                let entries = decode_journal(payload(key, value)?)?;
-                self.broadcasts.load(&entries, self.counters.hot_from);
+                let entries = journal::decode(payload(key, value)?)?;
+                self.broadcasts.load(entries, self.counters.hot_from);
             }
             RowKey::Block(block) => drop(self.broadcasts.blocks.insert(*block, decode(key, value)?)),
-            RowKey::Ledger(number) => {
-                if let Some(hot) = self.broadcasts.hot.get_mut(number) {
-                    hot.ledger = decode(key, value)?;
+            RowKey::Ledger(position) => {
+                if self.broadcasts.ledger_at(*position).is_some() {
+                    self.broadcasts.load_ledger(*position, decode(key, value)?);
                 }
             }
             RowKey::LedgerLate(..) => {}
@@ -264,7 +298,7 @@ impl State {
 
     /// Reads a journal row's entries.
     pub fn read_journal(key: &RowKey, value: &[u8]) -> Result<Vec<JournalEntry>, Broken> {
-        decode_journal(payload(key, value)?)
+        journal::decode(payload(key, value)?)
     }
 
     /// Reads a ledger row, early or late.
@@ -294,10 +328,20 @@ impl State {
                 (id, user, role).hash(&mut hasher);
             }
         }
-        for hot in self.broadcasts.hot.values() {
-            (hot.broadcast.number, hot.broadcast.log_index, hot.broadcast.targeted).hash(&mut hasher);
-            hot.ledger.encode().hash(&mut hasher);
+        for (position, placed) in &self.broadcasts.hot {
+            let broadcast = placed.broadcast();
+            (position, broadcast.number, broadcast.log_index, broadcast.targeted).hash(&mut hasher);
+            let ledger = placed.first().map(|hot| hot.ledger.encode());
+            ledger.hash(&mut hasher);
         }
+        for (number, hot) in &self.broadcasts.scheduled {
+            (number, hot.broadcast.draft.deliver_at).hash(&mut hasher);
+        }
+        (&self.broadcasts.moved, &self.broadcasts.cancelled).hash(&mut hasher);
+        self.broadcasts
+            .pinned
+            .iter()
+            .for_each(|(position, hot)| (position, hot.ledger.encode()).hash(&mut hasher));
         for (node, record) in self.nodes.iter() {
             (node, &record.url, record.watermarks).hash(&mut hasher);
         }

@@ -14,12 +14,16 @@
 //! | `08` | user | number u32 |
 //! | `09` | preferences | number u32 |
 //! | `0A` | member | kind u8, id, number u32 |
-//! | `0B` | journal | priority u8, first position u64 |
-//! | `0C` | block | block u64 |
-//! | `0D` | ledger | number u64 |
-//! | `0E` | late ledger | number u64, order u64 |
-//! | `0F` | idempotency keys | log index u64 |
-//! | `10` | there while a batch too large for one of sled's is being written | |
+//! | `0B` | scheduled | number u64 |
+//! | `0C` | where a scheduled one stands | number u64 |
+//! | `0D` | pinned | position u64 |
+//! | `0E` | cancelled | number u64 |
+//! | `0F` | journal | priority u8, first position u64 |
+//! | `10` | block | block u64 |
+//! | `11` | ledger | position u64 |
+//! | `12` | late ledger | position u64, order u64 |
+//! | `13` | idempotency keys | log index u64 |
+//! | `FF` | there while a batch too large for one of sled's is being written | |
 //!
 //! Every text ends with `00 01`, and a `00` within it is written `00 FF`: so no key begins with another, whatever the ids, and
 //! the parts of a large value stand right behind their row under [`part`] keys.
@@ -30,11 +34,11 @@ use crate::state::RowKey;
 /// The key of what the last batch carried.
 pub const META: &[u8] = &[0x00];
 /// A store with this key stands between two batches: it is not to be used.
-pub const TORN: &[u8] = &[0x10];
+pub const TORN: &[u8] = &[0xFF];
 /// The first byte of all rows of the journal.
-pub const JOURNAL: u8 = 0x0B;
+pub const JOURNAL: u8 = 0x0F;
 pub const JOURNAL_KEY_BYTES: usize = 10;
-const LATE: u8 = 0x0E;
+const LATE: u8 = 0x12;
 /// Behind a zero byte: the zero belongs to the text, or the text has ended.
 const ESCAPED: u8 = 0xFF;
 const END: u8 = 0x01;
@@ -83,18 +87,22 @@ pub fn encode(key: &RowKey) -> Vec<u8> {
         RowKey::User(number) => Key::new(0x08).short(*number),
         RowKey::Preferences(number) => Key::new(0x09).short(*number),
         RowKey::Member(kind, id, user) => Key::new(0x0A).byte(*kind as u8).text(id).short(*user),
+        RowKey::Scheduled(number) => Key::new(0x0B).long(*number),
+        RowKey::Moved(number) => Key::new(0x0C).long(*number),
+        RowKey::Pinned(position) => Key::new(0x0D).long(*position),
+        RowKey::Cancelled(number) => Key::new(0x0E).long(*number),
         RowKey::Journal(priority, first) => Key::new(JOURNAL).byte(*priority as u8).long(*first),
-        RowKey::Block(block) => Key::new(0x0C).long(*block),
-        RowKey::Ledger(number) => Key::new(0x0D).long(*number),
-        RowKey::LedgerLate(number, order) => Key::new(LATE).long(*number).long(*order),
-        RowKey::Keys(index) => Key::new(0x0F).long(*index),
+        RowKey::Block(block) => Key::new(0x10).long(*block),
+        RowKey::Ledger(position) => Key::new(0x11).long(*position),
+        RowKey::LedgerLate(position, order) => Key::new(LATE).long(*position).long(*order),
+        RowKey::Keys(index) => Key::new(0x13).long(*index),
     };
     key.0
 }
 
 /// The prefix of all late receipts of one broadcast.
-pub fn late_of(number: u64) -> Vec<u8> {
-    Key::new(LATE).long(number).0
+pub fn late_of(position: u64) -> Vec<u8> {
+    Key::new(LATE).long(position).0
 }
 
 /// The key of a part of a row's value: right behind the row, before any other.
@@ -139,17 +147,21 @@ pub fn decode(key: &[u8]) -> Option<RowKey> {
             let (id, user) = text(rest)?;
             RowKey::Member(kind, id, short(user)?)
         }
-        0x0B => {
+        0x0B => RowKey::Scheduled(long(rest)?),
+        0x0C => RowKey::Moved(long(rest)?),
+        0x0D => RowKey::Pinned(long(rest)?),
+        0x0E => RowKey::Cancelled(long(rest)?),
+        0x0F => {
             let (priority, first) = rest.split_first()?;
             RowKey::Journal(*Priority::ALL.get(usize::from(*priority))?, long(first)?)
         }
-        0x0C => RowKey::Block(long(rest)?),
-        0x0D => RowKey::Ledger(long(rest)?),
-        0x0E => {
-            let (number, order) = rest.split_at_checked(8)?;
-            RowKey::LedgerLate(long(number)?, long(order)?)
+        0x10 => RowKey::Block(long(rest)?),
+        0x11 => RowKey::Ledger(long(rest)?),
+        0x12 => {
+            let (position, order) = rest.split_at_checked(8)?;
+            RowKey::LedgerLate(long(position)?, long(order)?)
         }
-        0x0F => RowKey::Keys(long(rest)?),
+        0x13 => RowKey::Keys(long(rest)?),
         _ => return None,
     })
 }
@@ -206,6 +218,10 @@ mod tests {
             (any::<bool>(), id, any::<u32>()).prop_map(|(wedding, id, user)| {
                 RowKey::Member(if wedding { PlaceKind::Wedding } else { PlaceKind::Venue }, id, user)
             }),
+            any::<u64>().prop_map(RowKey::Scheduled),
+            any::<u64>().prop_map(RowKey::Moved),
+            any::<u64>().prop_map(RowKey::Pinned),
+            any::<u64>().prop_map(RowKey::Cancelled),
             (0..4usize, any::<u64>()).prop_map(|(at, first)| RowKey::Journal(Priority::ALL[at], first)),
             any::<u64>().prop_map(RowKey::Block),
             (any::<u64>(), any::<u64>()).prop_map(|(number, order)| RowKey::LedgerLate(number, order)),

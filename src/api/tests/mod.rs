@@ -125,7 +125,8 @@ impl Node {
                 let hot: Vec<_> = all.read(|state| state.broadcasts().newest().cloned().collect());
                 hot.into_iter().filter(|hot| hot.recipients.contains(user)).all(look);
             }),
-            newest: Box::new(move |below, look| {
+            newest: Box::new(move |after, look| {
+                let below = after.unwrap_or(u64::MAX);
                 let hot: Vec<_> = list.read(|state| state.broadcasts().below(below).cloned().collect());
                 hot.into_iter().all(look);
             }),

@@ -1,0 +1,74 @@
+//! `POST /v1/broadcasts/{id}/cancel`: a scheduled broadcast never goes out; a released one stops, and whoever has it is told.
+
+use super::broadcasts::shown;
+use super::context::Context;
+use super::problem::{Code, Problem};
+use super::request::{self, Path, Query};
+use crate::state::broadcasts::Hot;
+use crate::state::command::{Cancel, Cold};
+use crate::state::{Command, Outcome, Refused};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::HeaderValue;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A broadcast may leave memory between reading it and the log's turn; a second look finds it on disk.
+const LOOKS_MAX: u32 = 3;
+
+pub async fn cancel(
+    State(context): State<Arc<Context>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let deadline = context.deadline();
+    let (parts, body) = request.into_parts();
+    Query::read(&parts.uri, &[])?;
+    let body = request::body(body, context.config.body_bytes_max.bytes(), deadline).await?;
+    if !body.iter().all(u8::is_ascii_whitespace) && &*body != b"{}" {
+        return Err(Problem::new(Code::InvalidValue, "this request has no body"));
+    }
+    let applied = call_off(&context, &id, deadline).await?;
+    let hot = context.broadcast(&id, deadline).await?;
+    let mut response = shown(&context, &hot);
+    response
+        .headers_mut()
+        .insert("campanile-applied", HeaderValue::from(applied));
+    Ok(response)
+}
+
+async fn call_off(context: &Arc<Context>, id: &str, deadline: Instant) -> Result<u64, Problem> {
+    for _ in 0..LOOKS_MAX {
+        let hot = context.broadcast(id, deadline).await?;
+        let cancel = Cancel {
+            number: hot.broadcast.number,
+            cold: cold(context, &hot),
+        };
+        let proposed = context
+            .handle
+            .propose(Command::Cancel(Box::new(cancel)), deadline)
+            .await?;
+        match proposed.outcome {
+            Outcome::Cancelled { .. } => return Ok(proposed.index),
+            Outcome::Refused(Refused::LeftMemory) => {}
+            Outcome::Refused(refused) => return Err(Problem::from(&refused)),
+            other => return Err(Problem::new(Code::Internal, format!("a cancel came to {other:?}"))),
+        }
+    }
+    Err(Problem::new(
+        Code::Overloaded,
+        "the broadcast left memory again and again",
+    ))
+}
+
+/// The broadcast as the log needs it when it has left memory, which may be sooner on the leader than here.
+pub fn cold(context: &Context, hot: &Hot) -> Option<Box<Cold>> {
+    let number = hot.broadcast.number;
+    let is_in_memory = context.handle.read(|state| state.broadcasts().get(number).is_some());
+    if is_in_memory {
+        return None;
+    }
+    let entry = hot.entry()?;
+    let ledger = (*hot.ledger).clone();
+    Some(Box::new(Cold { entry, ledger }))
+}

@@ -1,0 +1,234 @@
+//! Taking a broadcast on, releasing it, and calling it off.
+
+use super::audiences::Resolved;
+use super::broadcasts::{BLOCK, Hot};
+use super::command::{Cancel, Cold, Publish};
+use super::journal::JournalEntry;
+use super::keys::Known;
+use super::ledger::Ledger;
+use super::{Effect, Outcome, Refused, ReleaseKind, RowKey, State};
+use crate::model::{Broadcast, BroadcastId, Millis, Number, Position, Step};
+use roaring::RoaringBitmap;
+use std::sync::Arc;
+
+impl State {
+    pub(super) fn publish(&mut self, publish: Publish, effects: &mut Vec<Effect>) -> Result<Outcome, Refused> {
+        match self.keys.look(&publish.key) {
+            Known::Same(number) => return Ok(Outcome::Published { number, replayed: true }),
+            Known::OtherBody => return Err(Refused::KeyReused),
+            Known::No if !self.keys.fits(&publish.key) => return Err(Refused::KeysFull(publish.key.table_bytes_max)),
+            Known::No => {}
+        }
+        let at = self.counters.log_time;
+        let due = publish.draft.deliver_at.filter(|due| *due > at);
+        let expires_at = expires_at(&publish, at, due)?;
+        if due.is_some() {
+            self.check_schedule()?;
+        }
+        let resolved = self.remembered.resolve(&self.directory, &publish.draft.audience, at)?;
+        let superseded = self.superseded(&publish)?;
+        let number = self.counters.next;
+        self.counters.next += 1;
+        self.keys.take(&publish.key, number, at);
+        let broadcast = Broadcast {
+            number,
+            id: BroadcastId::new(at, self.counters.salt, number),
+            sender: publish.sender,
+            accepted_at: at,
+            expires_at,
+            position: None,
+            released_late_at: None,
+            log_index: self.applied,
+            targeted: resolved.recipients.len() as u32,
+            connected: self.presence.connected_among(&resolved.recipients) as u32,
+            held: 0,
+            skipped: 0,
+            unknown: resolved.unknown,
+            draft: publish.draft,
+        };
+        match due {
+            Some(due) => self.schedule(broadcast, due),
+            None => self.release(broadcast, number, resolved, superseded, effects),
+        }
+        Ok(Outcome::Published {
+            number,
+            replayed: false,
+        })
+    }
+
+    /// The broadcast that a draft supersedes, in memory.
+    fn superseded(&mut self, publish: &Publish) -> Result<Option<Number>, Refused> {
+        let Some(id) = publish.draft.supersedes else {
+            return Ok(None);
+        };
+        let number = id.number();
+        self.call_back(number, publish.superseded.as_deref())?;
+        let known = self.broadcasts.get(number).map(|hot| hot.broadcast.id);
+        if known == Some(id) {
+            Ok(Some(number))
+        } else {
+            Err(Refused::UnknownBroadcast)
+        }
+    }
+
+    /// Sees to it that a broadcast is in memory.
+    fn call_back(&mut self, number: Number, cold: Option<&Cold>) -> Result<(), Refused> {
+        if !self.is_kept(number) {
+            return Err(Refused::UnknownBroadcast);
+        }
+        if self.broadcasts.get(number).is_some() {
+            return Ok(());
+        }
+        let cold = cold
+            .filter(|cold| cold.entry.number() == number)
+            .ok_or(Refused::LeftMemory)?;
+        let hot = Hot::of(&cold.entry, Arc::new(cold.ledger.clone()));
+        self.broadcasts.pinned.insert(cold.entry.position, hot);
+        self.changed.insert(RowKey::Pinned(cold.entry.position));
+        Ok(())
+    }
+
+    /// A broadcast's first release, at `position`.
+    pub(super) fn release(
+        &mut self,
+        broadcast: Broadcast,
+        position: Position,
+        resolved: Resolved,
+        superseded: Option<Number>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Resolved {
+            recipients,
+            excluded,
+            unknown,
+        } = resolved;
+        let broadcast = Arc::new(Broadcast {
+            position: Some(position),
+            targeted: recipients.len() as u32,
+            connected: self.presence.connected_among(&recipients) as u32,
+            unknown,
+            ..broadcast
+        });
+        let meant = recipients.clone();
+        let entry = JournalEntry {
+            position,
+            priority: broadcast.draft.priority,
+            kind: ReleaseKind::Broadcast,
+            escalated: false,
+            released_at: broadcast.released_at(),
+            broadcast,
+            recipients,
+            beside: Arc::default(),
+            excluded,
+        };
+        self.put(entry, Ledger::default(), effects);
+        if let Some(old) = superseded {
+            self.replace(old, &meant, effects);
+        }
+    }
+
+    /// Puts a release at its position.
+    pub(super) fn put(&mut self, entry: JournalEntry, ledger: Ledger, effects: &mut Vec<Effect>) {
+        let release = entry.release();
+        self.changed.insert(RowKey::Block(entry.position / BLOCK));
+        self.broadcasts.add(entry, ledger);
+        effects.push(Effect::Released(Arc::new(release)));
+    }
+
+    /// A release of `number` at the next position for those whom an earlier one left out.
+    pub(super) fn put_later(
+        &mut self,
+        number: Number,
+        kind: ReleaseKind,
+        recipients: RoaringBitmap,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(hot) = self.broadcasts.get(number).filter(|_| !recipients.is_empty()) else {
+            return;
+        };
+        let position = self.counters.next;
+        self.counters.next += 1;
+        let entry = JournalEntry {
+            position,
+            priority: hot.broadcast.draft.priority,
+            kind,
+            escalated: false,
+            released_at: self.counters.log_time,
+            broadcast: hot.broadcast.clone(),
+            recipients: Arc::new(recipients),
+            beside: Arc::default(),
+            excluded: Arc::default(),
+        };
+        self.put(entry, Ledger::default(), effects);
+    }
+
+    /// Clients of the new one's recipients replace the old one by themselves; the others of the old one are told that it is off.
+    fn replace(&mut self, old: Number, meant: &RoaringBitmap, effects: &mut Vec<Effect>) {
+        let now = self.counters.log_time;
+        let Some(hot) = self.broadcasts.get(old) else { return };
+        if hot.broadcast.position.is_none() || hot.broadcast.expires_at <= now {
+            return;
+        }
+        let others = &*hot.recipients - meant;
+        self.retract(old, &others, effects);
+    }
+
+    /// Tells those of `users` who have not been told yet.
+    pub(super) fn retract(&mut self, number: Number, users: &RoaringBitmap, effects: &mut Vec<Effect>) {
+        let Some(hot) = self.broadcasts.get_mut(number) else {
+            return;
+        };
+        let aside = Arc::make_mut(&mut hot.ledger).aside_mut();
+        let fresh = users - &aside.retracted;
+        aside.retracted |= &fresh;
+        self.changed_ledger(number);
+        self.put_later(number, ReleaseKind::Retracted, fresh, effects);
+    }
+
+    pub(super) fn changed_ledger(&mut self, number: Number) {
+        if let Some(position) = self.broadcasts.place(number) {
+            self.changed.insert(RowKey::Ledger(position));
+        }
+    }
+
+    pub(super) fn cancel(&mut self, cancel: &Cancel, effects: &mut Vec<Effect>) -> Result<Outcome, Refused> {
+        let (number, now) = (cancel.number, self.counters.log_time);
+        self.call_back(number, cancel.cold.as_deref())?;
+        let hot = self.broadcasts.get(number).ok_or(Refused::UnknownBroadcast)?;
+        if hot.ledger.is_cancelled() {
+            return Ok(Outcome::Cancelled { repeated: true });
+        }
+        if hot.broadcast.expires_at <= now {
+            return Err(Refused::Expired);
+        }
+        if hot.broadcast.position.is_none() {
+            self.call_off(number, effects);
+            return Ok(Outcome::Cancelled { repeated: false });
+        }
+        let expires_at = hot.broadcast.expires_at;
+        let sent = hot.ledger.steps[Step::Sent.index()].clone();
+        if let Some(hot) = self.broadcasts.get_mut(number) {
+            Arc::make_mut(&mut hot.ledger).aside_mut().cancelled_at = Some(now);
+        }
+        self.changed_ledger(number);
+        self.broadcasts.cancelled.insert(number, expires_at);
+        self.changed.insert(RowKey::Cancelled(number));
+        effects.push(Effect::Cancelled(number));
+        self.retract(number, &sent, effects);
+        Ok(Outcome::Cancelled { repeated: false })
+    }
+}
+
+/// When a draft's broadcast is over; it must be later than the time at which it goes out.
+fn expires_at(publish: &Publish, at: Millis, due: Option<Millis>) -> Result<Millis, Refused> {
+    let released = due.unwrap_or(at);
+    let expires_at = publish
+        .draft
+        .expires_at
+        .unwrap_or_else(|| released.saturating_add_unsigned(publish.expires_after_ms));
+    match due {
+        _ if expires_at > released => Ok(expires_at),
+        Some(_) => Err(Refused::ExpiresBeforeDelivery),
+        None => Err(Refused::ExpiresBeforeRelease),
+    }
+}

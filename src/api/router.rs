@@ -23,6 +23,7 @@ const PUBLISH: &str = "/v1/broadcasts";
 /// An address: what each of its methods does, in the words of `docs/API.md`, and what answers.
 pub struct Route {
     pub path: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by the test that keeps docs/API.md"))]
     pub about: &'static [(&'static str, &'static str)],
     answers: Routes,
 }

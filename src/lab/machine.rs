@@ -28,7 +28,10 @@ pub fn machine() -> Machine {
 }
 
 /// The commit that the program was built from, named by whoever builds a release; a plain build does not know it.
-pub const COMMIT: Option<&str> = option_env!("CAMPANILE_COMMIT");
+pub const COMMIT: Option<&str> = match option_env!("CAMPANILE_COMMIT") {
+    Some(commit) if !commit.is_empty() => Some(commit),
+    _ => None,
+};
 
 fn unknown() -> String {
     "unknown".to_owned()

@@ -213,11 +213,12 @@ fn nobody_there_has_an_exit_code_of_its_own() {
 #[test]
 fn only_an_unknown_outcome_is_called_unknown() {
     let check = |answer: &str, expected: i32| {
-        let (url, _asked) = answering(answer.to_owned());
+        let (url, asked) = answering(answer.to_owned());
         let publish = [
             "publish", "--json", "--to", "everyone", "--type", "a.b", "--title", "T", "--body", "B", "--within", "1ms",
         ];
         let output = run(&publish, &[("CAMPANILE_URL", &url)]);
+        asked.join().unwrap();
         assert_eq!(output.status.code(), Some(expected), "{answer}: {}", err(&output));
         assert_eq!(json(&err(&output))["exit"], expected, "{}", err(&output));
     };
@@ -235,7 +236,8 @@ fn only_an_unknown_outcome_is_called_unknown() {
 fn answering(answer: String) -> (String, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let asked = std::thread::spawn(move || {
+    let builder = std::thread::Builder::new().name("answer".into());
+    let asked = builder.spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut request = Vec::new();
         let mut piece = [0; 4096];
@@ -247,6 +249,7 @@ fn answering(answer: String) -> (String, std::thread::JoinHandle<()>) {
         }
         stream.write_all(answer.as_bytes()).unwrap();
     });
+    let asked = asked.unwrap();
     (url, asked)
 }
 
@@ -437,7 +440,7 @@ fn a_subscription_goes_on_where_it_ended() {
             let of = |event: &'static str| got.iter().filter(move |frame| frame["event"] == event);
             seen.extend(of("broadcast").map(|frame| frame["title"].as_str().unwrap().to_owned()));
             cursor = of("cursor")
-                .last()
+                .next_back()
                 .map(|frame| frame["cursor"].as_str().unwrap().to_owned());
         }
         assert_eq!(seen, titles, "{transport}");

@@ -55,9 +55,8 @@ fn a_critical_overtakes_ten_thousand_that_wait() {
 }
 
 fn publish_low(cluster: &Cluster, users: &[String]) {
-    let lines: String = (0..LOW)
-        .map(|n| format!("{}\n", draft("low", &format!("{n:0>BODY$}"), users)))
-        .collect();
+    let line = |n: usize| draft("low", &format!("{n:0>BODY$}"), users).to_string();
+    let lines = (0..LOW).map(line).collect::<Vec<_>>().join("\n");
     let typed = [("Content-Type", "application/x-ndjson")];
     let answer = cluster
         .client(0)

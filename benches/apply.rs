@@ -3,9 +3,8 @@
 //! `cargo bench --bench apply`
 
 use campanile::base::clock;
-use campanile::model::broadcast::OnMissed;
 use campanile::model::directory::{User, Wedding, WeddingStatus};
-use campanile::model::{Audience, Clause, Draft, Place, PlaceKind, Priority};
+use campanile::model::{Audience, Clause, Draft, Place, PlaceKind};
 use campanile::state::command::{Change, Key, Publish};
 use campanile::state::{Command, State};
 
@@ -35,12 +34,11 @@ fn wedding(number: u32) -> Wedding {
 
 fn user(number: u32) -> User {
     User {
-        id: format!("user-{number:07}"),
-        role: ["guest", "family", "dj"][number as usize % 3].into(),
-        tier: "starter".into(),
-        locale: "en".into(),
         timezone: "Europe/Berlin".into(),
-        attributes: Vec::new(),
+        ..User::bare(
+            format!("user-{number:07}"),
+            ["guest", "family", "dj"][number as usize % 3],
+        )
     }
 }
 
@@ -50,24 +48,11 @@ fn publish(number: u32) -> Command {
         ..Clause::default()
     };
     let draft = Draft {
-        kind: "venue.notice".into(),
-        priority: Priority::Normal,
         audience: Audience {
             clauses: vec![clause],
             exclude: Vec::new(),
         },
-        title: "Gates".into(),
-        body: "x".repeat(400),
-        texts: Vec::new(),
-        data: None,
-        action: None,
-        deliver_at: None,
-        deliver_at_local: None,
-        expires_at: None,
-        supersedes: None,
-        drill: false,
-        on_missed: OnMissed::Send,
-        acknowledge: None,
+        ..Draft::bare("venue.notice", "Gates", "x".repeat(400))
     };
     let mut fingerprint = [0; 16];
     fingerprint[..4].copy_from_slice(&number.to_be_bytes());
@@ -82,6 +67,7 @@ fn publish(number: u32) -> Command {
         sender: "bench".into(),
         key,
         expires_after_ms: 86_400_000,
+        superseded: None,
     }))
 }
 

@@ -9,9 +9,7 @@
 use campanile::base::clock;
 use campanile::base::size::Span;
 use campanile::gateway::{Backlog, Config, From, Gateway, Socket, Subscriber, Transport, backlog};
-use campanile::model::{
-    Audience, Broadcast, BroadcastId, Draft, PerPriority, Position, Priority, UserNumber, broadcast::OnMissed,
-};
+use campanile::model::{Broadcast, BroadcastId, Draft, PerPriority, Position, Priority, UserNumber};
 use campanile::state::{Release, ReleaseKind};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -47,23 +45,7 @@ impl Backlog for Nothing {
 
 fn release(position: Position, recipients: &Arc<roaring::RoaringBitmap>) -> Arc<Release> {
     let at = clock::wall();
-    let draft = Draft {
-        kind: "guest.guidance".into(),
-        priority: Priority::Normal,
-        audience: Audience::default(),
-        title: "Dinner is served".into(),
-        body: "x".repeat(100),
-        texts: Vec::new(),
-        data: None,
-        action: None,
-        deliver_at: None,
-        deliver_at_local: None,
-        expires_at: None,
-        supersedes: None,
-        drill: false,
-        on_missed: OnMissed::Send,
-        acknowledge: None,
-    };
+    let draft = Draft::bare("guest.guidance", "Dinner is served", "x".repeat(100));
     Arc::new(Release {
         position,
         priority: Priority::Normal,

@@ -6,9 +6,8 @@
 
 use campanile::base::clock;
 use campanile::consensus::{self, Applied, Config, Handle, Peer, Running};
-use campanile::model::broadcast::OnMissed;
 use campanile::model::directory::{Wedding, WeddingStatus};
-use campanile::model::{Audience, Clause, Draft, Priority};
+use campanile::model::{Audience, Clause, Draft};
 use campanile::state::command::{Change, Found, Key, Publish};
 use campanile::state::{Command, Effect, Outcome};
 use campanile::storage;
@@ -74,24 +73,11 @@ fn publish(number: u64) -> Command {
         ..Clause::default()
     };
     let draft = Draft {
-        kind: "venue.notice".into(),
-        priority: Priority::Normal,
         audience: Audience {
             clauses: vec![clause],
             exclude: Vec::new(),
         },
-        title: "Gates".into(),
-        body: "x".repeat(400),
-        texts: Vec::new(),
-        data: None,
-        action: None,
-        deliver_at: None,
-        deliver_at_local: None,
-        expires_at: None,
-        supersedes: None,
-        drill: false,
-        on_missed: OnMissed::Send,
-        acknowledge: None,
+        ..Draft::bare("venue.notice", "Gates", "x".repeat(400))
     };
     let mut fingerprint = [0; 16];
     fingerprint[..8].copy_from_slice(&number.to_le_bytes());

@@ -4,6 +4,7 @@
 use campanile::base::clock;
 use serde_json::Value;
 use std::fmt::Write as _;
+use std::io::{Read, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -71,6 +72,27 @@ fn wrong_words_are_usage() {
         assert!(out(&output).is_empty(), "{words:?}");
     }
     assert!(err(&campanile(&["pubish"])).contains("publish"), "it names the nearest");
+}
+
+#[test]
+fn wrong_words_are_one_line_of_json_for_programs() {
+    for (words, part) in [
+        (&["pubish", "--json"][..], "pubish"),
+        (&["publish", "--json", "--priority", "urgent"], "urgent"),
+        (&["subscribe", "--json", "--user", "u", "--count", "0"], "--count"),
+        (&["rehearse", "./nowhere", "--json"], "nowhere"),
+        (&["rehearse", "--speed", "0", "--json"], "--speed"),
+        (&["dev", "--auth", "--json"], "--auth"),
+        (&["--json"], "requires a subcommand"),
+    ] {
+        let output = campanile(words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {}", err(&output));
+        assert!(out(&output).is_empty(), "{words:?}");
+        let told = json(&err(&output));
+        assert_eq!(told["exit"], 2, "{words:?}: {told}");
+        let what = told["error"].as_str().unwrap();
+        assert!(what.contains(part) && !what.starts_with("error"), "{words:?}: {told}");
+    }
 }
 
 #[test]
@@ -187,11 +209,59 @@ fn nobody_there_has_an_exit_code_of_its_own() {
     assert_eq!(json(&err(&output))["exit"], 2);
 }
 
+/// A node that says that it did not publish is believed, however little time was left; silence is not.
+#[test]
+fn only_an_unknown_outcome_is_called_unknown() {
+    let check = |answer: &str, expected: i32| {
+        let (url, asked) = answering(answer.to_owned());
+        let publish = [
+            "publish", "--json", "--to", "everyone", "--type", "a.b", "--title", "T", "--body", "B", "--within", "1ms",
+        ];
+        let output = run(&publish, &[("CAMPANILE_URL", &url)]);
+        asked.join().unwrap();
+        assert_eq!(output.status.code(), Some(expected), "{answer}: {}", err(&output));
+        assert_eq!(json(&err(&output))["exit"], expected, "{}", err(&output));
+    };
+    let problem = |outcome: &str| {
+        let body = format!("{{\"title\": \"no\", \"retryable\": true, \"outcome\": \"{outcome}\"}}");
+        format!("HTTP/1.1 503 Later\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    check(&problem("not_published"), 1);
+    check(&problem("unknown"), 75);
+    check("", 75);
+    check("HTTP/1.1 422 No\r\nContent-Length: 2\r\n\r\n{}", 1);
+}
+
+/// A server that reads one request, whole or not, gives this answer and closes.
+fn answering(answer: String) -> (String, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let builder = std::thread::Builder::new().name("answer".into());
+    let asked = builder.spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        let mut piece = [0; 4096];
+        // The body of a broadcast ends with the only brace at the end of a piece.
+        while !request.ends_with(b"}") {
+            let count = stream.read(&mut piece).unwrap();
+            assert!(count > 0, "the request broke off");
+            request.extend_from_slice(&piece[..count]);
+        }
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let asked = asked.unwrap();
+    (url, asked)
+}
+
 /// A node of its own, ended with the test.
 struct Node {
     child: Child,
     url: String,
     folder: tempfile::TempDir,
+}
+
+fn data_in(folder: &Path) -> String {
+    format!("node.data={}", folder.join("node").display())
 }
 
 impl Drop for Node {
@@ -208,7 +278,7 @@ impl Node {
         let listeners = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [api, peer] = listeners.map(|listener| listener.local_addr().unwrap());
         let settings = [
-            format!("node.data={}", folder.path().join("node").display()),
+            data_in(folder.path()),
             format!("api.listen={api}"),
             format!("cluster.listen={peer}"),
         ];
@@ -233,6 +303,11 @@ impl Node {
 
     fn run(&self, words: &[&str]) -> Output {
         run(words, &[("CAMPANILE_URL", &self.url)])
+    }
+
+    /// The setting of its data folder.
+    fn data(&self) -> String {
+        data_in(self.folder.path())
     }
 
     fn log(&self) -> String {
@@ -298,17 +373,28 @@ fn a_node_serves_the_commands_and_stops_when_it_is_told() {
             transport,
         ];
         let got = out(&node.run(&[&words[..], &["--json"]].concat()));
-        let last = json(got.lines().last().unwrap());
+        let got: Vec<Value> = got.lines().map(json).collect();
+        let (cursor, before) = got.split_last().unwrap();
+        let last = before.last().unwrap();
         assert_eq!(
-            (&last["event"], &last["id"]),
-            (&Value::from("broadcast"), &published["id"]),
+            (&last["event"], &last["id"], &cursor["event"]),
+            (&Value::from("broadcast"), &published["id"], &Value::from("cursor")),
             "{transport}"
         );
+        assert!(cursor["cursor"].is_string(), "{transport}: {cursor}");
         let people = out(&node.run(&words));
         assert!(people.contains("NORMAL    a.b  T: B"), "{transport}: {people}");
     }
     let status = json(&out(&node.run(&["status", "--json"])));
     assert_eq!(status["cluster"]["leader"], 1, "{status}");
+    assert_eq!(status["cluster"]["nodes"][0]["says"], "ready", "{status}");
+    let output = node.run(&["serve", "--set", &node.data()]);
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+    assert!(
+        err(&output).contains("is in use by another process"),
+        "{}",
+        err(&output)
+    );
 
     let pid = rustix::process::Pid::from_child(&node.child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -316,6 +402,84 @@ fn a_node_serves_the_commands_and_stops_when_it_is_told() {
     let log = node.log();
     assert!(log.lines().all(|line| json(line)["level"].is_string()), "{log}");
     assert!(log.contains("SIGTERM"), "{log}");
+}
+
+/// Whatever the number that is asked for at a time, all comes, once, in order: the cursor skips nothing and repeats nothing.
+#[test]
+fn a_subscription_goes_on_where_it_ended() {
+    let node = Node::start();
+    let people = node.folder.path().join("people.ndjson");
+    std::fs::write(&people, "{\"kind\": \"user\", \"id\": \"ana\", \"role\": \"guest\"}\n").unwrap();
+    assert_eq!(node.run(&["import", people.to_str().unwrap()]).status.code(), Some(0));
+    let titles = ["one", "two", "three", "four", "five"];
+    for title in titles {
+        let publish = [
+            "publish", "--to", "everyone", "--type", "a.b", "--title", title, "--body", "B",
+        ];
+        assert_eq!(node.run(&publish).status.code(), Some(0), "{title}");
+    }
+    for transport in ["ws", "sse", "ndjson"] {
+        let (mut cursor, mut seen) = (None::<String>, Vec::new());
+        while seen.len() < titles.len() {
+            let count = (titles.len() - seen.len()).min(2).to_string();
+            let mut words = vec![
+                "subscribe",
+                "--json",
+                "--user",
+                "ana",
+                "--transport",
+                transport,
+                "--count",
+                &count,
+            ];
+            match &cursor {
+                Some(cursor) => words.extend(["--cursor", cursor]),
+                None => words.extend(["--from", "earliest"]),
+            }
+            let got: Vec<Value> = out(&node.run(&words)).lines().map(json).collect();
+            let of = |event: &'static str| got.iter().filter(move |frame| frame["event"] == event);
+            seen.extend(of("broadcast").map(|frame| frame["title"].as_str().unwrap().to_owned()));
+            cursor = of("cursor")
+                .next_back()
+                .map(|frame| frame["cursor"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(seen, titles, "{transport}");
+    }
+}
+
+/// The first steps of the help, as typed and in order; only the node is one of the test's own.
+#[test]
+fn the_first_steps_work_as_typed() {
+    let node = Node::start();
+    let help = out(&campanile(&["--help"]));
+    let steps: Vec<&str> = help
+        .lines()
+        .skip_while(|line| !line.starts_with("First steps"))
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .map(str::trim)
+        .collect();
+    let [dev, import, subscribe, publish] = steps[..] else {
+        panic!("{steps:?}")
+    };
+    assert!(dev.starts_with("campanile dev"), "{dev}");
+    let folder = Path::new(env!("CARGO_BIN_EXE_campanile")).parent().unwrap();
+    let shell = |step: &str| {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", step]).env_clear().env("CAMPANILE_URL", &node.url);
+        command.env("PATH", format!("{}:/usr/bin:/bin", folder.display()));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let output = shell(import).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{import}: {}", err(&output));
+    let (subscribe, _) = subscribe.split_once('#').unwrap();
+    let hears = shell(&format!("exec {subscribe} --count 1")).spawn().unwrap();
+    let output = shell(publish).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{publish}: {}", err(&output));
+    assert!(out(&output).contains("targeted 1"), "{}", out(&output));
+    let heard = out(&hears.wait_with_output().unwrap());
+    assert!(heard.contains("Hello: Doors at five"), "{heard}");
 }
 
 #[test]
@@ -333,10 +497,43 @@ fn the_page_of_commands_is_up_to_date() {
     );
 }
 
+/// An example that the help had to wrap is two commands, neither of which works.
+fn assert_can_be_pasted(help: &[&str]) {
+    let examples = help.iter().skip_while(|line| !line.starts_with("Example"));
+    let examples: Vec<&str> = examples.skip(1).copied().collect();
+    let starts = ["campanile ", "CAMPANILE_", "generate ", "zstdcat "];
+    for (at, line) in examples.iter().enumerate() {
+        let goes_on = at > 0 && examples[at - 1].ends_with('\\');
+        assert!(
+            goes_on || starts.iter().any(|start| line.trim_start().starts_with(start)),
+            "{line:?} is wrapped"
+        );
+    }
+}
+
+const HEAD: &str = "\
+# Commands
+
+What `campanile COMMAND --help` prints, on one page; a test keeps it so.
+
+Every command has `--json`: what it prints is then JSON, one value a line, on stdout; what it says beside that (an error, a
+further attempt) is one line of JSON each on stderr. An error is
+`{\"error\": ..., \"exit\": 1, \"details\": [...], \"try\": ..., \"problem\": {...}}`, all but the first two only where there is
+something to say; `problem` is the node's whole answer ([API.md](API.md)).
+
+| exit code | meaning |
+|---|---|
+| 0 | done; for `serve`, `dev` and `subscribe` also Ctrl-C |
+| 1 | failed: the node said no (and did not publish), a check did not pass, a file of the input has faults, a port or data folder is in use |
+| 2 | wrong arguments or settings; nothing was sent and nothing has started |
+| 69 | no node could be reached, or none answered in time |
+| 74 | the disk of this machine failed or is full |
+| 75 | the outcome of a publish is unknown: it may have been published, or will be; repeat it with the same `--key` |
+";
+
 /// `docs/COMMANDS.md`: the help texts, one after the other.
 fn page() -> String {
-    let mut page =
-        "# Commands\n\nWhat `campanile COMMAND --help` prints, on one page; a test keeps it so.\n".to_owned();
+    let mut page = HEAD.to_owned();
     let all = [&["campanile"][..], &COMMANDS].concat();
     let verbs = ["config check", "config show", "config default"];
     for name in all.iter().flat_map(|name| {
@@ -358,6 +555,7 @@ fn page() -> String {
             format!("campanile {name}")
         };
         let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+        assert_can_be_pasted(&lines);
         let _ = write!(page, "\n## {title}\n\n```text\n{}\n```\n", lines.join("\n").trim_end());
     }
     page

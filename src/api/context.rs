@@ -89,6 +89,9 @@ impl Context {
     /// A new history gets its name from its first leader. Before that (and until the gateway knows it too) a cursor of this
     /// node would be worth nothing.
     pub fn named(&self) -> Result<(), Problem> {
+        if let Some(why) = self.handle.left_out() {
+            return Err(Problem::new(Code::NoData, why));
+        }
         let epoch = self.handle.read(State::epoch);
         if epoch != 0 && epoch == self.gateway.epoch() {
             return Ok(());

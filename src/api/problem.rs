@@ -66,6 +66,7 @@ codes! {
     HeadTooLarge "HEAD_TOO_LARGE" 431 false "The request's head is too large";
     Internal "INTERNAL" 500 true "Something broke inside the node";
     NoLeader "NO_LEADER" 503 true "This node has no leader";
+    NoData "NO_DATA" 503 true "This node has no data and takes no part in its cluster";
     Overloaded "OVERLOADED" 503 true "Too much waits already";
     KeysFull "KEYS_FULL" 503 true "The table of idempotency keys is full";
     ScheduleFull "SCHEDULE_FULL" 503 true "Too many broadcasts wait for their time";

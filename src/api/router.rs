@@ -20,46 +20,145 @@ use tower_service::Service;
 
 const PUBLISH: &str = "/v1/broadcasts";
 
-pub fn router(context: Arc<Context>) -> Router {
-    let routes = Router::new()
-        .route(PUBLISH, post(publish::publish).get(broadcasts::list))
-        .route("/v1/broadcasts/batch", post(batch::batch))
-        .route("/v1/broadcasts/{id}", get(broadcasts::get))
-        .route("/v1/broadcasts/{id}/recipients", get(broadcasts::recipients))
-        .route("/v1/broadcasts/{id}/acknowledge", post(receipts::acknowledge))
-        .route("/v1/acknowledgements", post(receipts::acknowledgements))
-        .route("/v1/receipts", post(receipts::receipts))
-        .route("/v1/inbox", get(inbox::inbox))
-        .route("/v1/subscribe", get(subscribe::subscribe))
-        .route("/v1/import", post(import::import))
-        .route("/v1/users", list_of(Noun::User))
-        .route("/v1/weddings", list_of(Noun::Wedding))
-        .route("/v1/venues", list_of(Noun::Venue))
-        .route("/v1/segments", list_of(Noun::Segment))
-        .route("/v1/users/{id}", one_of(Noun::User))
-        .route("/v1/weddings/{id}", one_of(Noun::Wedding))
-        .route("/v1/venues/{id}", one_of(Noun::Venue))
-        .route("/v1/segments/{id}", one_of(Noun::Segment))
-        .route("/v1/weddings/{id}/members", members_of(PlaceKind::Wedding))
-        .route("/v1/venues/{id}/members", members_of(PlaceKind::Venue))
-        .route("/v1/weddings/{id}/members/{user}", member_of(PlaceKind::Wedding))
-        .route("/v1/venues/{id}/members/{user}", member_of(PlaceKind::Venue))
-        .route(
+/// An address: what each of its methods does, in the words of `docs/API.md`, and what answers.
+pub struct Route {
+    pub path: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by the test that keeps docs/API.md"))]
+    pub about: &'static [(&'static str, &'static str)],
+    answers: Routes,
+}
+
+const fn route(path: &'static str, about: &'static [(&'static str, &'static str)], answers: Routes) -> Route {
+    Route { path, about, answers }
+}
+
+/// Every route, in the order in which `docs/API.md` lists them.
+pub fn routes() -> Vec<Route> {
+    const LIST: &[(&str, &str)] = &[("GET", "list, by id")];
+    const ONE: &[(&str, &str)] = &[("PUT", "create or replace"), ("GET", "one"), ("DELETE", "remove")];
+    const MEMBERS: &[(&str, &str)] = &[("PUT", "replace all members"), ("GET", "list members, by user")];
+    const MEMBER: &[(&str, &str)] = &[
+        ("PUT", "add a member, or change the role"),
+        ("GET", "the role"),
+        ("DELETE", "remove from the place"),
+    ];
+    vec![
+        route(
+            PUBLISH,
+            &[
+                ("POST", "publish a broadcast"),
+                ("GET", "list broadcasts, newest first"),
+            ],
+            post(publish::publish).get(broadcasts::list),
+        ),
+        route(
+            "/v1/broadcasts/batch",
+            &[("POST", "publish many, a line each")],
+            post(batch::batch),
+        ),
+        route(
+            "/v1/broadcasts/{id}",
+            &[("GET", "a broadcast, its status and counts")],
+            get(broadcasts::get),
+        ),
+        route(
+            "/v1/broadcasts/{id}/recipients",
+            &[("GET", "how far each recipient is, and why no further")],
+            get(broadcasts::recipients),
+        ),
+        route(
+            "/v1/broadcasts/{id}/acknowledge",
+            &[("POST", "a recipient confirms")],
+            post(receipts::acknowledge),
+        ),
+        route(
+            "/v1/broadcasts/{id}/cancel",
+            &[("POST", "call a broadcast off")],
+            post(cancel::cancel),
+        ),
+        route(
+            "/v1/acknowledgements",
+            &[("POST", "a recipient confirms several")],
+            post(receipts::acknowledgements),
+        ),
+        route(
+            "/v1/receipts",
+            &[("POST", "a recipient has received or read")],
+            post(receipts::receipts),
+        ),
+        route(
+            "/v1/inbox",
+            &[("GET", "a user's broadcasts, newest first")],
+            get(inbox::inbox),
+        ),
+        route(
+            "/v1/subscribe",
+            &[("GET", "a user's broadcasts as they come")],
+            get(subscribe::subscribe),
+        ),
+        route(
+            "/v1/import",
+            &[("POST", "load a directory, a line each")],
+            post(import::import),
+        ),
+        route("/v1/users", LIST, list_of(Noun::User)),
+        route("/v1/users/{id}", ONE, one_of(Noun::User)),
+        route(
             "/v1/users/{id}/preferences",
+            &[("PUT", "replace a user's preferences"), ("GET", "a user's preferences")],
             put(directory::put_preferences).get(directory::get_preferences),
-        )
-        .route("/v1/broadcasts/{id}/cancel", post(cancel::cancel))
-        .route("/v1/cluster", get(operate::cluster))
-        .route("/v1/queues", get(operate::queues))
-        .route("/v1/workers", get(operate::workers))
-        .route("/v1/config", get(operate::config))
-        .route("/livez", get(operate::livez))
-        .route("/healthz", get(operate::livez))
-        .route("/readyz", get(operate::readyz))
-        .route("/metrics", get(operate::metrics))
-        .route("/problems/{code}", get(operate::problem))
-        .route("/", get(operate::page));
-    routes
+        ),
+        route("/v1/weddings", LIST, list_of(Noun::Wedding)),
+        route("/v1/weddings/{id}", ONE, one_of(Noun::Wedding)),
+        route("/v1/weddings/{id}/members", MEMBERS, members_of(PlaceKind::Wedding)),
+        route(
+            "/v1/weddings/{id}/members/{user}",
+            MEMBER,
+            member_of(PlaceKind::Wedding),
+        ),
+        route("/v1/venues", LIST, list_of(Noun::Venue)),
+        route("/v1/venues/{id}", ONE, one_of(Noun::Venue)),
+        route("/v1/venues/{id}/members", MEMBERS, members_of(PlaceKind::Venue)),
+        route("/v1/venues/{id}/members/{user}", MEMBER, member_of(PlaceKind::Venue)),
+        route("/v1/segments", LIST, list_of(Noun::Segment)),
+        route("/v1/segments/{id}", ONE, one_of(Noun::Segment)),
+        route(
+            "/v1/cluster",
+            &[("GET", "who leads, and how far each node is")],
+            get(operate::cluster),
+        ),
+        route(
+            "/v1/queues",
+            &[("GET", "what waits on this node, by priority")],
+            get(operate::queues),
+        ),
+        route(
+            "/v1/workers",
+            &[("GET", "the threads that write to subscribers")],
+            get(operate::workers),
+        ),
+        route(
+            "/v1/config",
+            &[("GET", "this node's settings, secrets masked")],
+            get(operate::config),
+        ),
+        route("/livez", &[("GET", "the process answers")], get(operate::livez)),
+        route("/healthz", &[("GET", "the same as /livez")], get(operate::livez)),
+        route("/readyz", &[("GET", "the node takes requests")], get(operate::readyz)),
+        route("/metrics", &[("GET", "counters for Prometheus")], get(operate::metrics)),
+        route(
+            "/problems/{code}",
+            &[("GET", "what an error code means")],
+            get(operate::problem),
+        ),
+        route("/", &[("GET", "a small page for people")], get(operate::page)),
+    ]
+}
+
+pub fn router(context: Arc<Context>) -> Router {
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, route| router.route(route.path, route.answers))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(context.clone(), front))

@@ -20,13 +20,15 @@ const STYLES: Styles = Styles::styled()
     subcommand_required = true,
     disable_help_subcommand = false,
     after_help = "\
-First steps:
-  campanile dev                                       three nodes on this machine
-  campanile subscribe --user u-1                      what u-1 gets, as it comes
+First steps, the first and the third in terminals of their own:
+  campanile dev                                                        # three nodes on this machine
+  echo '{\"kind\": \"user\", \"id\": \"ana\", \"role\": \"guest\"}' | campanile import -   # somebody to tell
+  campanile subscribe --user ana                                       # what ana gets, as it comes
   campanile publish --to everyone --type venue.notice --title Hello --body \"Doors at five\"
 
-Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 69 no node could be reached,
-74 the disk failed, 75 the outcome is unknown (repeat with the same --key).
+Exit codes: 0 done, 1 failed or refused by the node, 2 wrong arguments or settings (nothing was
+sent), 69 no node could be reached, 74 the disk of this machine failed or is full, 75 the outcome
+is unknown (repeat with the same --key).
 
 Settings: defaults < TOML file < CAMPANILE_SECTION__KEY < --set section.key=value."
 )]
@@ -118,11 +120,20 @@ pub struct Rehearse {
     #[arg(default_value = "saturday")]
     pub scenario: String,
     /// How many times shorter the pauses between broadcasts are
-    #[arg(long, default_value_t = 1200.0)]
+    #[arg(long, default_value_t = 1200.0, value_parser = speed)]
     pub speed: f64,
     /// Also play the faults of the script that concern processes and connections
     #[arg(long)]
     pub faults: bool,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|_| "it must be a number".to_owned())?;
+    if speed.is_finite() && speed > 0.0 {
+        Ok(speed)
+    } else {
+        Err("it must be above 0".into())
+    }
 }
 
 /// Which settings a node runs with
@@ -159,7 +170,7 @@ pub struct Target {
 An audience is one or more clauses; whoever matches any of them gets the broadcast:
   everyone                       all users
   wedding:w-1                    all members of a wedding
-  wedding:w-1,w-2/staff          members with a role there (guests and staff stand for sets of roles)
+  wedding:w-1,w-2/staff          those with a role there (guests, staff: sets of roles)
   venue:larkfield/staff          a venue's own members
   on-site:larkfield              a venue's members and those of weddings under way there
   user:u-1,u-2   role:dj   tier:starter   segment:spring
@@ -169,9 +180,10 @@ The command retries with the same Idempotency-Key until --within: it cannot publ
 outcome stays unknown it exits 75; repeat it with the --key it printed.
 
 Examples:
-  campanile publish --to wedding:w-1/guests --type timeline.changed --title Cake --body \"In the barn at nine\"
+  campanile publish --to wedding:w-1/guests --type timeline.changed --title Cake --body \"At nine\"
   campanile publish --to on-site:larkfield --type weather.warning --priority critical \\
-      --title \"Go inside now\" --body \"Go inside the barn now.\" --ack-within 15s --answers ok,need_help
+      --title \"Go inside now\" --body \"Go inside the barn now.\" \\
+      --ack-within 15s --answers ok,need_help
   campanile publish --file broadcast.json --key storm-1
   generate | campanile publish --file - --to everyone --json")]
 pub struct Publish {
@@ -219,7 +231,7 @@ pub struct Publish {
     /// Idempotency-Key: the same key and broadcast are published once [default: made up, and printed]
     #[arg(long)]
     pub key: Option<String>,
-    /// Give up retrying after this long
+    /// Begin no further attempt after this long; the one under way is waited for
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     pub within: String,
 }
@@ -241,11 +253,12 @@ pub enum Priority {
 #[command(after_help = "\
 The stream survives nodes: when one goes, it goes on at another from the last cursor, and
 repeats nothing. Human output is one line per broadcast, coloured by priority; --json prints
-every frame as the server sent it. Ctrl-C ends it and prints the cursor to go on from.
+every frame as the server sent it, and {\"event\": \"cursor\", \"cursor\": ...} when the cursor has
+moved. Ctrl-C or --count ends it and prints the cursor to go on from: it skips nothing.
 
 Examples:
   campanile subscribe --user u-1
-  campanile subscribe --user u-1 --from earliest --json | jq .title
+  campanile subscribe --user u-1 --from earliest --json | jq --unbuffered 'select(.title).title'
   campanile subscribe --user u-1 --cursor 00abcdef.3.0.17.2 --transport sse")]
 pub struct Subscribe {
     #[command(flatten)]
@@ -261,8 +274,8 @@ pub struct Subscribe {
     pub from: Option<From>,
     #[arg(long, value_enum, default_value_t = Transport::Ws)]
     pub transport: Transport,
-    /// End after this many broadcasts
-    #[arg(long, value_name = "N")]
+    /// End after this many broadcasts, 1 or more
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 }
 
@@ -287,7 +300,8 @@ pub enum Transport {
 /// Show nodes, leader, sessions, and what waits in the queues
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exits 1 when the node it asks has no leader.
+What the cluster knows is told by the node that is asked; `says` is what each node answers itself
+to \"are you ready?\" within a second. Exits 1 when the node that is asked has no leader.
 
 Examples:
   campanile status

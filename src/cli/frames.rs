@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::output::{self, BAD, DIM, GOOD, WARN, plain, priority};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub struct Printer {
     as_json: bool,
     seen: HashSet<String>,
     order: VecDeque<String>,
+    /// The cursor that was said last.
+    cursor: String,
 }
 
 impl Printer {
@@ -37,7 +39,30 @@ impl Printer {
             as_json,
             seen: HashSet::new(),
             order: VecDeque::new(),
+            cursor: String::new(),
         }
+    }
+
+    /// For programs, a line when the cursor has moved: everything before it has been printed, or was not for this user.
+    pub fn cursor(&mut self, cursor: &str) -> Result<(), Failure> {
+        if self.as_json && self.cursor != cursor {
+            cursor.clone_into(&mut self.cursor);
+            output::say(&json!({"event": "cursor", "cursor": cursor}).to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The cursor at the end of the command.
+    pub fn last_cursor(&mut self, cursor: &str) -> Result<(), Failure> {
+        if !self.as_json {
+            output::complain(&format!("{DIM}to go on from here: --cursor {cursor}{DIM:#}"));
+        }
+        self.cursor(cursor)
+    }
+
+    /// What the command does by itself.
+    pub fn notice(&self, text: &str) {
+        output::notice(text, self.as_json);
     }
 
     /// Shows a frame (JSON text) unless it is a broadcast that was shown before.

@@ -29,9 +29,13 @@ use std::process::ExitCode;
 
 /// Runs what was typed; errors are told on stderr, and the exit code says of which kind they were.
 pub fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(words) {
+    let words: Vec<OsString> = words.collect();
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
-        // Help and version come this way too, and go to stdout with 0.
+        Err(error) if error.exit_code() != 0 && words.iter().any(|word| word == "--json") => {
+            return misunderstood(&error).tell(true);
+        }
+        // Help comes this way too, and goes to stdout with 0.
         Err(error) => {
             let _ = error.print();
             return ExitCode::from(error.exit_code() as u8);
@@ -42,6 +46,18 @@ pub fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(code) => code,
         Err(failure) => failure.tell(as_json),
     }
+}
+
+/// What the parser of arguments says in several lines, as a failure of ours.
+fn misunderstood(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let what = lines.next().unwrap_or_default();
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    let details = lines.filter(|line| !line.starts_with("For more information"));
+    Failure::usage(what)
+        .details(details.map(str::to_owned).collect())
+        .hint("--help")
 }
 
 fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {

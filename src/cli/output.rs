@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use anstyle::{AnsiColor, Style};
+use serde_json::json;
 use std::fmt::Display;
 use std::io::Write;
 
@@ -22,6 +23,15 @@ pub fn say(line: &str) -> Result<(), Failure> {
 /// A line on stderr; nobody to tell when that fails.
 pub fn complain(line: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{line}");
+}
+
+/// What a command does by itself (another attempt, another node), on stderr; with `--json` that holds only JSON.
+pub fn notice(text: &str, as_json: bool) {
+    if as_json {
+        complain(&json!({"notice": text}).to_string());
+    } else {
+        complain(&format!("{DIM}{text}{DIM:#}"));
+    }
 }
 
 /// The style of a priority, by name.

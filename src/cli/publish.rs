@@ -40,7 +40,8 @@ pub async fn run(options: &Publish, as_json: bool) -> Result<(), Failure> {
         .clone()
         .unwrap_or_else(|| format!("cli-{:032x}", rand::random::<u128>()));
     let nodes = Nodes::new(&options.target)?;
-    let answer = until_known(&nodes, &body, &key, within.0).await?;
+    let notice = |text: &str| output::notice(text, as_json);
+    let answer = until_known(&nodes, &body, &key, within.0, notice).await?;
     let published: Value = answer
         .json()
         .map_err(|error| Failure::failed(format!("the node's answer is not JSON: {error}")))?;
@@ -54,25 +55,34 @@ pub async fn run(options: &Publish, as_json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn until_known(nodes: &Nodes, body: &Value, key: &str, within: Duration) -> Result<Answer, Failure> {
+/// An attempt is never cut short by `within`, only by the client's own deadline: a node that is about to say that it did not
+/// publish would be left without a hearing.
+async fn until_known(
+    nodes: &Nodes,
+    body: &Value,
+    key: &str,
+    within: Duration,
+    notice: impl Fn(&str),
+) -> Result<Answer, Failure> {
     let end = clock::now() + within;
     let body = body.to_string();
     let mut may_be_published = false;
     for attempt in 0u32.. {
         let client = nodes.turn(attempt as usize);
         let headers = [("idempotency-key", key)];
-        let sent = client.post("/v1/broadcasts", body.clone(), &headers);
-        let sent = tokio::time::timeout(clock::left(end), sent).await;
-        let (failure, unknown, pause) = match sent.map(judge) {
-            Ok(Attempt::Done(answer)) => return Ok(answer),
-            Ok(Attempt::Refused(failure)) => return Err(failure),
-            Ok(Attempt::Again {
+        let sent = client.post("/v1/broadcasts", body.clone(), &headers).await;
+        let (mut failure, unknown, pause) = match judge(sent) {
+            Attempt::Done(answer) => return Ok(answer),
+            Attempt::Refused(failure) => return Err(failure),
+            Attempt::Again {
                 failure,
                 unknown,
                 pause,
-            }) => (failure, unknown, pause),
-            Err(_) => (Failure::failed("no answer in time"), true, None),
+            } => (failure, unknown, pause),
         };
+        if may_be_published && !unknown {
+            failure.what += ", but an attempt before may have published it";
+        }
         may_be_published |= unknown;
         // Other nodes first; then a pause, longer each time.
         let round = attempt / nodes.count() as u32;
@@ -86,10 +96,7 @@ async fn until_known(nodes: &Nodes, body: &Value, key: &str, within: Duration) -
             return Err(given_up(failure, may_be_published, key, within));
         }
         if attempt == 0 {
-            output::complain(&format!(
-                "{DIM}{}; trying again for {within:?} with key {key}{DIM:#}",
-                failure.what
-            ));
+            notice(&format!("{}; trying again for {within:?} with key {key}", failure.what));
         }
         tokio::time::sleep(pause).await;
     }

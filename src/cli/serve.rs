@@ -72,13 +72,17 @@ fn orphaned() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 pub fn dev(options: Dev, as_json: bool) -> Result<ExitCode, Failure> {
+    if options.auth {
+        return Err(Failure::usage(
+            "--auth is not there yet: this version knows no tokens, and its nodes listen on this machine only",
+        ));
+    }
     check(&options.set)?;
     let options = lab::dev::Options {
         port: options.port,
         data: options.data,
         json: as_json,
         respawn: options.respawn,
-        auth: options.auth,
         set: options.set,
     };
     Ok(lab::dev::run(options)?)
@@ -91,6 +95,13 @@ fn check(set: &[String]) -> Result<(), Failure> {
 }
 
 pub fn rehearse(options: Rehearse, as_json: bool) -> Result<ExitCode, Failure> {
+    // Read here once more, so that a wrong name is a wrong argument.
+    if let Err(error) = lab::scenario::open(&options.scenario) {
+        return Err(Failure::usage(format!(
+            "the scenario {:?} cannot be played: {error:#}",
+            options.scenario
+        )));
+    }
     let options = lab::rehearse::Options {
         scenario: options.scenario,
         speed: options.speed,

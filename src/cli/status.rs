@@ -1,16 +1,21 @@
 //! `campanile status`: who leads, how far each node is, and what waits.
 
-use super::arguments::Status;
+use super::arguments::{Status, Target};
 use super::failure::Failure;
-use super::nodes::Nodes;
+use super::nodes::{self, Nodes};
 use super::output::{self, BAD, DIM, GOOD, STRONG, Table};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
+use std::time::Duration;
 
+/// A node that does not answer within this is shown as one that does not.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const PRIORITIES: [&str; 4] = ["critical", "high", "normal", "low"];
 
 pub async fn run(options: &Status, as_json: bool) -> Result<(), Failure> {
     let nodes = Nodes::new(&options.target)?;
-    let cluster = answer(&nodes, "/v1/cluster").await?;
+    let mut cluster = answer(&nodes, "/v1/cluster").await?;
+    ask_each(&mut cluster, &options.target).await;
     let queues = answer(&nodes, "/v1/queues").await?;
     let leader = cluster.get("leader").and_then(Value::as_u64);
     if as_json {
@@ -37,6 +42,32 @@ async fn answer(nodes: &Nodes, path: &str) -> Result<Value, Failure> {
         .map_err(|error| Failure::failed(format!("the answer to {path} is not JSON: {error}")))
 }
 
+/// Notes for each node what it says itself when it is asked whether it is ready: `ready`, the code of why not, or `no answer`.
+async fn ask_each(cluster: &mut Value, target: &Target) {
+    let nodes = cluster.get_mut("nodes").and_then(Value::as_array_mut);
+    let asked = nodes.into_iter().flatten().map(|node| async {
+        let url = node.get("url").and_then(Value::as_str).unwrap_or_default();
+        let says = is_ready(url, target).await;
+        node["says"] = json!(says);
+    });
+    join_all(asked).await;
+}
+
+async fn is_ready(url: &str, target: &Target) -> String {
+    let Ok(client) = nodes::client(url, target) else {
+        return "no address".into();
+    };
+    match client.with_deadline(ANSWER_WITHIN).get("/readyz").await {
+        Ok(answer) if answer.is_success() => "ready".into(),
+        Ok(answer) => {
+            let problem: Value = answer.json().unwrap_or_default();
+            let code = problem.get("code").and_then(Value::as_str);
+            code.map_or_else(|| answer.status.to_string(), str::to_owned)
+        }
+        Err(_) => "no answer".into(),
+    }
+}
+
 fn lines(cluster: &Value, queues: &Value) -> Vec<String> {
     let mut lines = vec![match cluster.get("leader").and_then(Value::as_u64) {
         Some(leader) => format!(
@@ -46,10 +77,13 @@ fn lines(cluster: &Value, queues: &Value) -> Vec<String> {
         None => format!("{BAD}no leader{BAD:#}: nothing can be published through this node"),
     }];
     lines.push(String::new());
-    let mut table = Table::new(&["node", "role", "address", "applied", "lag", "sessions", "version"]);
+    let mut table = Table::new(&[
+        "node", "says", "role", "address", "applied", "lag", "sessions", "version",
+    ]);
     for node in cluster.get("nodes").and_then(Value::as_array).into_iter().flatten() {
         table.row(&[
             &cell(node, "node"),
+            &cell(node, "says"),
             &cell(node, "role"),
             &cell(node, "url"),
             &cell(node, "applied"),
@@ -96,8 +130,9 @@ mod tests {
     #[test]
     fn a_cluster_is_seen_at_a_glance() {
         let cluster = json!({"leader": 2, "term": 7, "nodes": [
-            {"node": 1, "role": "follower", "url": "http://a:8205", "applied": 98123, "lag": null, "version": "0.1.0", "sessions": 12},
-            {"node": 2, "role": "leader", "url": "http://b:8205", "applied": 98123, "lag": 0, "version": "0.1.0", "sessions": 9}]});
+            {"node": 1, "says": "no answer", "role": "follower", "url": "http://a:8205", "applied": 98123, "lag": null,
+             "version": "0.1.0", "sessions": 12},
+            {"node": 2, "says": "ready", "role": "leader", "url": "http://b:8205", "applied": 98123, "lag": 0, "version": "0.1.0", "sessions": 9}]});
         let queues = json!({"critical":
             {"waiting": 3, "oldest_seconds": 0.25, "rate": 1999.6, "in_flight": 1, "retries": 0}});
         let told: Vec<String> = lines(&cluster, &queues)
@@ -107,7 +142,7 @@ mod tests {
         assert_eq!(told[0], "node 2 leads (term 7)");
         assert_eq!(
             told[3],
-            "   1  follower  http://a:8205   98,123  -          12    0.1.0"
+            "   1  no answer  follower  http://a:8205   98,123  -          12    0.1.0"
         );
         assert_eq!(
             told[told.len() - 1],

@@ -4,9 +4,8 @@ use super::arguments::{From, Subscribe, Transport};
 use super::failure::Failure;
 use super::frames::{Printer, Shown};
 use super::nodes::{self, encoded};
-use super::output::{self, DIM, WARN};
+use super::output::{DIM, WARN};
 use crate::base::backoff::Backoff;
-use crate::base::clock;
 use crate::net::{self, ClientError, Subscription};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -16,7 +15,7 @@ const BACKOFF: Backoff = Backoff {
     factor: 2.0,
     max: Duration::from_secs(10),
 };
-/// Signs of life are not shown to us, so a quiet stream may be a dead one: after this long it is opened anew, at its cursor.
+/// A stream without even a heartbeat (every 15 s) for this long is taken for dead and opened anew, at its cursor.
 const QUIET_MAX: Duration = Duration::from_secs(120);
 /// How often the cursor is taken over while no frame comes: it moves on behind what is not ours, too.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -32,6 +31,14 @@ struct Course {
     /// Attempts in a row that brought nothing.
     failures: u32,
     left: Option<u64>,
+}
+
+impl Course {
+    fn moved_to(&mut self, cursor: Option<&str>) {
+        if let Some(cursor) = cursor {
+            self.cursor = Some(cursor.to_owned());
+        }
+    }
 }
 
 /// How a connection ended.
@@ -60,8 +67,8 @@ pub async fn run(options: &Subscribe, as_json: bool) -> Result<(), Failure> {
         ended = streaming => ended,
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
-    if let Some(cursor) = course.cursor.filter(|_| !as_json) {
-        output::complain(&format!("{DIM}to go on from here: --cursor {cursor}{DIM:#}"));
+    if let Some(cursor) = &course.cursor {
+        printer.last_cursor(cursor)?;
     }
     ended
 }
@@ -74,11 +81,9 @@ async fn stream(options: &Subscribe, course: &mut Course, printer: &mut Printer)
         let opened = Subscription::open(&client, wire(options.transport), &query, course.cursor.as_deref()).await;
         let ended = match opened {
             Ok(mut subscription) => {
-                let ended = follow(&mut subscription, options.transport, course, printer).await;
-                if let Some(cursor) = subscription.cursor() {
-                    course.cursor = Some(cursor.to_owned());
-                }
-                ended?
+                let ended = follow(&mut subscription, options.transport, course, printer).await?;
+                course.moved_to(subscription.cursor());
+                ended
             }
             Err(error) => refused(error)?,
         };
@@ -96,7 +101,7 @@ async fn stream(options: &Subscribe, course: &mut Course, printer: &mut Printer)
                 };
                 course.failures += 1;
                 let next = &course.urls[course.at % course.urls.len()];
-                output::complain(&format!("{DIM}{why}; going on at {next}{DIM:#}"));
+                printer.notice(&format!("{why}; going on at {next}"));
                 sleep(pause).await;
             }
         }
@@ -115,12 +120,14 @@ async fn follow(
         return Ok(cut(error.to_string()));
     }
     let mut pause = None;
-    let mut heard_at = clock::now();
     loop {
         let frame = match timeout(LOOK_EVERY, subscription.next()).await {
-            Err(_) if heard_at.elapsed() > QUIET_MAX => return Ok(Ended::Quiet),
+            Err(_) if subscription.heard().elapsed() > QUIET_MAX => return Ok(Ended::Quiet),
             Err(_) => {
-                course.cursor = subscription.cursor().map(str::to_owned).or(course.cursor.take());
+                course.moved_to(subscription.cursor());
+                if let Some(cursor) = &course.cursor {
+                    printer.cursor(cursor)?;
+                }
                 continue;
             }
             Ok(Err(error)) => return Ok(cut(error.to_string())),
@@ -133,10 +140,10 @@ async fn follow(
             Ok(Ok(Some(frame))) => frame,
         };
         course.failures = 0;
-        heard_at = clock::now();
-        // What is printed is behind us, even if the next frame never comes.
-        course.cursor = subscription.cursor().map(str::to_owned).or(course.cursor.take());
-        match printer.show(&frame.data)? {
+        let shown = printer.show(&frame.data)?;
+        // What is printed is behind us, even if the next frame never comes; what is not printed never is.
+        course.moved_to(subscription.cursor());
+        match shown {
             Shown::Broadcast(id) => {
                 if confirms {
                     let receipt = serde_json::json!({"receipt": {"received": [id]}}).to_string();

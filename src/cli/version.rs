@@ -2,12 +2,11 @@
 
 use super::failure::Failure;
 use super::output;
+use crate::lab::machine::COMMIT;
 use crate::storage::identity::FORMAT;
 use serde_json::json;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Named by whoever builds a release; a plain build does not know.
-pub const COMMIT: Option<&str> = option_env!("CAMPANILE_COMMIT");
 
 pub fn run(as_json: bool) -> Result<(), Failure> {
     if as_json {

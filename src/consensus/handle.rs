@@ -4,6 +4,7 @@ use super::network::Peers;
 use super::packer::{Item, Progress, Waiting};
 use super::room::{Room, grows};
 use super::rpc;
+use super::server::LEFT_OUT;
 use super::state_machine::Shared;
 use super::types::Raft;
 use crate::base::clock;
@@ -126,6 +127,13 @@ impl Handle {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(self.not_answered(&progress)),
         }
+    }
+
+    /// Why this node takes no part in its cluster although it runs.
+    pub fn left_out(&self) -> Option<String> {
+        self.peers
+            .is_left_out()
+            .then(|| format!("node {} {LEFT_OUT}", self.node))
     }
 
     /// A new history gets its name from its first leader; ids of broadcasts carry it.

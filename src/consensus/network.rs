@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Requests with entries that one peer has not answered.
@@ -49,6 +50,8 @@ pub struct Ways {
 pub struct Peers {
     /// As the identity file has it; kept here because that file is locked while it is synced.
     cluster: RwLock<u128>,
+    /// A peer asked in the name of a cluster while this node had none: see [`Peers::leave_out`].
+    left_out: AtomicBool,
     ways: BTreeMap<NodeId, Arc<Ways>>,
 }
 
@@ -62,6 +65,7 @@ impl Peers {
         };
         Self {
             cluster: RwLock::new(cluster),
+            left_out: AtomicBool::new(false),
             ways: addresses
                 .map(|(node, address)| (node, Arc::new(way(address))))
                 .collect(),
@@ -75,6 +79,16 @@ impl Peers {
     /// A node without a cluster gets one at its first start.
     pub fn join(&self, cluster: u128) {
         *self.cluster.write() = cluster;
+        self.left_out.store(false, Ordering::Relaxed);
+    }
+
+    /// This node has no data although its cluster exists: it takes no part.
+    pub fn leave_out(&self) {
+        self.left_out.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_left_out(&self) -> bool {
+        self.left_out.load(Ordering::Relaxed)
     }
 
     pub fn get(&self, node: NodeId) -> Option<&Arc<Ways>> {

@@ -36,6 +36,10 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// A read index is confirmed within this.
 const READ_INDEX_WITHIN: Duration = Duration::from_secs(2);
 
+/// What is wrong with a node without data in a cluster that has some, and what to do.
+pub const LEFT_OUT: &str = "has no data, but its cluster has: it lost its disk, node.data names another folder, or it was given \
+                            another node's number. Give it its own folder back and start it again; it takes no part until then";
+
 /// What answers peers.
 pub struct Server {
     pub node: NodeId,
@@ -198,12 +202,11 @@ impl Server {
         if own != 0 && own == told {
             return Ok(());
         }
-        if own == 0 && self.may_complain() {
-            tracing::error!(
-                "node {} has no data, but a cluster exists: it lost its disk or was given another node's number; \
-                 it takes no part until it is removed and added with a new number",
-                self.node
-            );
+        if own == 0 && told != 0 {
+            self.handle.peers.leave_out();
+            if self.may_complain() {
+                tracing::error!("node {} {LEFT_OUT}", self.node);
+            }
         }
         Err(Refusal::OtherCluster(format!(
             "node {} belongs to cluster {own:032x}, not to {told:032x}",

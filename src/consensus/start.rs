@@ -7,7 +7,7 @@ use super::network::{Network, Peers};
 use super::packer::{Item, Packer};
 use super::room::{Look, Room};
 use super::rpc::{self, Connection, Hello};
-use super::server::Server;
+use super::server::{LEFT_OUT, Server};
 use super::snapshot::SnapshotFile;
 use super::state_machine::{Machine, Replica, Shared};
 use super::types::Raft;
@@ -308,11 +308,8 @@ async fn first_start(server: Arc<Server>, raft: Raft, peers: Vec<Peer>) {
             let alive = hellos.iter().find(|hello| !hello.empty);
             if let Some(alive) = alive {
                 if !warned {
-                    tracing::error!(
-                        "this node is empty, but node {} has data: a cluster is not started again. \
-                         If this node lost its disk, add it with a new number",
-                        alive.node
-                    );
+                    server.handle.peers.leave_out();
+                    tracing::error!("node {} (as node {} shows) {LEFT_OUT}", server.node, alive.node);
                 }
                 warned = true;
             } else if begin(&server, &raft, &peers, &others, &hellos).await {

@@ -1,7 +1,7 @@
 //! `campanile dev`: three nodes on this machine until somebody says stop.
 
 use super::cluster::{Cluster, NODES, Settings};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,7 +18,6 @@ pub struct Options {
     pub json: bool,
     /// Start a node again that was killed from outside.
     pub respawn: bool,
-    pub auth: bool,
     /// Settings for every node, as `section.key=value`.
     pub set: Vec<String>,
 }
@@ -30,7 +29,6 @@ impl Default for Options {
             data: None,
             json: false,
             respawn: false,
-            auth: false,
             set: Vec::new(),
         }
     }
@@ -38,9 +36,6 @@ impl Default for Options {
 
 /// Runs until SIGINT or SIGTERM.
 pub fn run(options: Options) -> Result<ExitCode> {
-    if options.auth {
-        bail!("--auth is not there yet: this version knows no tokens, and its nodes listen on this machine only");
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(live(options))?;
     Ok(ExitCode::SUCCESS)
@@ -105,7 +100,7 @@ fn greet(cluster: &Cluster, options: &Options) {
             "is removed at the end"
         };
         println!("\n  data and logs: {folder} ({fate})");
-        println!("  try: campanile publish --url {url} --to everyone --type venue.notice --title Hello --body World");
+        println!("  try: campanile status --url {url}     (`campanile --help` has the first steps)");
         println!("  Ctrl-C stops them.");
     }
 }
@@ -119,19 +114,4 @@ fn announce(cluster: &Cluster, number: u64, options: &Options) {
     };
     // Whoever started this may have stopped reading; the nodes go on.
     let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Options, run};
-
-    #[test]
-    fn what_is_not_there_yet_is_refused_in_words() {
-        let error = run(Options {
-            auth: true,
-            ..Options::default()
-        })
-        .unwrap_err();
-        assert!(error.to_string().starts_with("--auth is not there yet"), "{error}");
-    }
 }

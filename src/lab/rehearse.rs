@@ -163,7 +163,7 @@ async fn play(scenario: &Scenario, options: &Options) -> Result<Report> {
         not_played,
         not_enforced: not_enforced(scenario),
         machine: machine::machine(),
-        commit: machine::commit(),
+        commit: machine::COMMIT.unwrap_or_default().to_owned(),
     })
 }
 

@@ -32,6 +32,7 @@ pub struct Report {
     /// By reference, with the code that a rule will refuse each with.
     pub not_enforced: Vec<(String, String)>,
     pub machine: Machine,
+    /// Empty when the build does not know it.
     pub commit: String,
 }
 
@@ -99,7 +100,11 @@ impl Report {
         let _ = writeln!(
             text,
             "\n{cores} cores ({processor}), {memory_mib} MiB, {system}, commit {}",
-            self.commit
+            if self.commit.is_empty() {
+                "unknown"
+            } else {
+                &self.commit
+            }
         );
         for finding in &self.judgement.findings {
             let _ = writeln!(text, "{} {finding}", paint("✗", AnsiColor::Red));

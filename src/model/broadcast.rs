@@ -65,6 +65,27 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// What must be there, of normal priority, to nobody yet; everything that may be left out is.
+    pub fn bare(kind: &str, title: &str, body: impl Into<String>) -> Self {
+        Self {
+            kind: kind.into(),
+            priority: Priority::default(),
+            audience: Audience::default(),
+            title: title.into(),
+            body: body.into(),
+            texts: Vec::new(),
+            data: None,
+            action: None,
+            deliver_at: None,
+            deliver_at_local: None,
+            expires_at: None,
+            supersedes: None,
+            drill: false,
+            on_missed: OnMissed::default(),
+            acknowledge: None,
+        }
+    }
+
     /// The only wedding that the audience names, if it names just one: the frame's context.
     pub fn wedding(&self) -> Option<&str> {
         only(self.audience.clauses.iter().flat_map(|clause| &clause.weddings))

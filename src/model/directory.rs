@@ -30,6 +30,20 @@ pub struct User {
     pub attributes: Vec<(String, String)>,
 }
 
+impl User {
+    /// On the smallest plan, in English, at UTC.
+    pub fn bare(id: impl Into<String>, role: &str) -> Self {
+        Self {
+            id: id.into(),
+            role: role.into(),
+            tier: "starter".into(),
+            locale: "en".into(),
+            timezone: "UTC".into(),
+            attributes: Vec::new(),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WeddingStatus {

@@ -3,12 +3,15 @@
 use super::client::{Client, ClientError, Lines, no_body};
 use super::websocket::{Kind, Message};
 use super::{sse, websocket};
+use crate::base::clock;
+use crate::model::{Cursor, Priority};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use http::{Method, StatusCode};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use std::collections::VecDeque;
+use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,9 +44,16 @@ const READ_BYTES: usize = 4 << 10;
 pub struct Subscription<'a> {
     client: &'a Client,
     wire: Wire<'a>,
-    frames: VecDeque<Frame>,
+    came: VecDeque<Came>,
     cursor: Option<String>,
     closed: Option<Closed>,
+    heard: Instant,
+}
+
+/// What has come and was not given out yet, in its order: a cursor counts only once all that stood before it was taken.
+enum Came {
+    Frame(Frame),
+    Cursor(String),
 }
 
 enum Wire<'a> {
@@ -58,6 +68,8 @@ struct Peek {
     #[serde(default)]
     event: String,
     cursor: Option<String>,
+    position: Option<u64>,
+    priority: Option<Priority>,
 }
 
 impl<'a> Subscription<'a> {
@@ -90,15 +102,22 @@ impl<'a> Subscription<'a> {
         Ok(Self {
             client,
             wire,
-            frames: VecDeque::new(),
+            came: VecDeque::new(),
             cursor: cursor.map(str::to_owned),
             closed: None,
+            heard: clock::now(),
         })
     }
 
-    /// Where to resume: sent with the next [`Subscription::open`].
+    /// Where to resume: sent with the next [`Subscription::open`]. Nothing lies before it that [`Subscription::next`] has not
+    /// given out, although more may have been read from the wire.
     pub fn cursor(&self) -> Option<&str> {
         self.cursor.as_deref()
+    }
+
+    /// When anything came last, a heartbeat too.
+    pub fn heard(&self) -> Instant {
+        self.heard
     }
 
     /// The close frame of a WebSocket, once it has come.
@@ -110,12 +129,39 @@ impl<'a> Subscription<'a> {
     /// Waits without a bound of its own; safe to drop while it waits.
     pub async fn next(&mut self) -> Result<Option<Frame>, ClientError> {
         loop {
-            if let Some(frame) = self.frames.pop_front() {
+            self.pass_cursors();
+            if let Some(Came::Frame(frame)) = self.came.pop_front() {
+                self.advance(&frame);
+                self.pass_cursors();
                 return Ok(Some(frame));
             }
             if self.closed.is_some() || !self.read().await? {
                 return Ok(None);
             }
+        }
+    }
+
+    /// Takes over the cursors that stand first: all before them was given out.
+    fn pass_cursors(&mut self) {
+        while let Some(Came::Cursor(_)) = self.came.front() {
+            if let Some(Came::Cursor(cursor)) = self.came.pop_front() {
+                self.cursor = Some(cursor);
+            }
+        }
+    }
+
+    /// A release in the middle of a write: its own place is known before the cursor that ends the write has come.
+    fn advance(&mut self, frame: &Frame) {
+        if !matches!(frame.event.as_str(), "broadcast" | "retracted") {
+            return;
+        }
+        let peek = serde_json::from_str::<Peek>(&frame.data).ok();
+        let place = peek.and_then(|peek| Some((peek.priority?, peek.position?)));
+        let cursor = self.cursor.as_deref().and_then(Cursor::parse);
+        if let (Some((priority, position)), Some(mut cursor)) = (place, cursor) {
+            let scanned = &mut cursor.positions[priority.index()];
+            *scanned = position.max(*scanned);
+            self.cursor = Some(cursor.to_string());
         }
     }
 
@@ -130,6 +176,12 @@ impl<'a> Subscription<'a> {
 
     /// Reads once; `false` at the end.
     async fn read(&mut self) -> Result<bool, ClientError> {
+        let more = self.read_wire().await?;
+        self.heard = clock::now();
+        Ok(more)
+    }
+
+    async fn read_wire(&mut self) -> Result<bool, ClientError> {
         match &mut self.wire {
             Wire::WebSocket(io, decoder) => {
                 let mut buffer = [0; READ_BYTES];
@@ -142,14 +194,16 @@ impl<'a> Subscription<'a> {
                 let Some(chunk) = lines.chunk().await? else {
                     return Ok(false);
                 };
-                let mut events = Vec::new();
-                let parsed = parser.push(&chunk, &mut events);
-                parsed.map_err(|error| self.client.protocol(error.to_string()))?;
-                if let Some(id) = parser.last_id() {
-                    self.cursor = Some(id.to_owned());
+                // Line by line, so that each cursor keeps its place among the events.
+                for line in chunk.split_inclusive(|byte| *byte == b'\n') {
+                    let (mut events, before) = (Vec::new(), parser.last_id().map(str::to_owned));
+                    let parsed = parser.push(line, &mut events);
+                    parsed.map_err(|error| self.client.protocol(error.to_string()))?;
+                    let frame = |sse::Event { event, data }| Came::Frame(Frame { event, data });
+                    self.came.extend(events.into_iter().map(frame));
+                    let moved = parser.last_id().filter(|id| Some(*id) != before.as_deref());
+                    self.came.extend(moved.map(|id| Came::Cursor(id.to_owned())));
                 }
-                let frame = |sse::Event { event, data }| Frame { event, data };
-                self.frames.extend(events.into_iter().map(frame));
                 Ok(true)
             }
             Wire::Lines(lines) => {
@@ -192,21 +246,15 @@ impl<'a> Subscription<'a> {
             return Ok(());
         }
         let peek: Peek = serde_json::from_str(&data).map_err(|error| self.client.protocol(error.to_string()))?;
-        match (peek.event.as_str(), peek.cursor) {
-            ("cursor", Some(cursor)) => self.cursor = Some(cursor),
-            ("ping", _) => {}
-            ("hello", Some(cursor)) => {
-                self.cursor = Some(cursor);
-                self.frames.push_back(Frame {
-                    event: peek.event,
-                    data,
-                });
-            }
-            _ => self.frames.push_back(Frame {
-                event: peek.event,
-                data,
-            }),
-        }
+        let is_frame = !matches!(peek.event.as_str(), "cursor" | "ping");
+        let cursor = peek
+            .cursor
+            .filter(|_| matches!(peek.event.as_str(), "cursor" | "hello"));
+        self.came.extend(is_frame.then_some(Came::Frame(Frame {
+            event: peek.event,
+            data,
+        })));
+        self.came.extend(cursor.map(Came::Cursor));
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 /// A server that answers subscribers by hand and everything else through hyper, as the node does.
@@ -210,6 +210,75 @@ async fn one_road_for_all_transports() {
         };
         assert_eq!(answer.status, 403);
     }
+}
+
+/// What a server writes in one piece is given out frame by frame, and the cursor never stands behind a frame that was not.
+#[tokio::test]
+async fn a_cursor_never_passes_what_was_not_given_out() {
+    let frame = |priority: &str, position: u64| {
+        format!("{{\"event\":\"broadcast\",\"priority\":\"{priority}\",\"position\":{position}}}")
+    };
+    let (first, second) = (frame("low", 7), frame("high", 8));
+    let (start, end) = ("000000aa.0.1.0.2", "000000aa.5.8.0.9");
+    let event = |data: &str| format!("event: broadcast\ndata: {data}\n\n");
+    let sse = format!(
+        "event: hello\ndata: {{}}\nid: {start}\n\n{}{}id: {end}\n\n",
+        event(&first),
+        event(&second)
+    );
+    let cursor = format!("{{\"event\":\"cursor\",\"cursor\":\"{end}\"}}");
+    let lines = format!("{{\"event\":\"hello\",\"cursor\":\"{start}\"}}\n{first}\n{second}\n{cursor}\n");
+    // What follows the last frame in one piece is taken over at once; lines are read one by one.
+    for (transport, body, last) in [
+        (Transport::Sse, sse, end),
+        (Transport::Lines, lines, "000000aa.0.8.0.7"),
+    ] {
+        let (url, stay) = one_answer(body).await;
+        let client = Client::new(&url, None).unwrap();
+        let mut stream = Subscription::open(&client, transport, "", None).await.unwrap();
+        let mut cursors = Vec::new();
+        for _ in 0..3 {
+            assert!(stream.next().await.unwrap().is_some());
+            cursors.push(stream.cursor().unwrap_or_default().to_owned());
+        }
+        assert_eq!(cursors, [start, "000000aa.0.1.0.7", last], "{transport:?}");
+        drop(stay);
+    }
+}
+
+/// A heartbeat is a sign of life, although it is no frame.
+#[tokio::test]
+async fn a_heartbeat_is_heard() {
+    let (url, stay) = one_answer("event: hello\ndata: {}\n\n".to_owned()).await;
+    let client = Client::new(&url, None).unwrap();
+    let mut stream = Subscription::open(&client, Transport::Sse, "", None).await.unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap().event, "hello");
+    let before = stream.heard();
+    stay.send(": beat\n\n").await.unwrap();
+    let (deadline, look) = (clock::now() + Duration::from_secs(10), Duration::from_millis(10));
+    while stream.heard() == before {
+        assert!(clock::now() < deadline, "the heartbeat was not heard");
+        assert!(tokio::time::timeout(look, stream.next()).await.is_err());
+    }
+}
+
+/// A server that answers one request with a stream: `body` at once, then what is sent, and it ends when the sender is dropped.
+async fn one_answer(body: String) -> (String, mpsc::Sender<&'static str>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (stay, mut more) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let deadline = clock::now() + Duration::from_secs(5);
+        let _ = head::read(&mut stream, deadline).await;
+        let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{body}");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        while let Some(text) = more.recv().await {
+            let text: &str = text;
+            stream.write_all(text.as_bytes()).await.unwrap();
+        }
+    });
+    (url, stay)
 }
 
 #[tokio::test]

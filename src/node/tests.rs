@@ -4,7 +4,6 @@ use super::history::History;
 use crate::base::clock;
 use crate::consensus::{self, Applied, Handle, Running};
 use crate::gateway::Backlog;
-use crate::model::broadcast::OnMissed;
 use crate::model::directory::User;
 use crate::model::{Audience, Clause, Draft, Number, Position, Priority, Step};
 use crate::state::command::{Change, Found, Key, Publish, Receipts, Tick};
@@ -59,16 +58,7 @@ impl Bench {
     async fn start(folder: &Path) -> Self {
         let bench = Self::open(folder).await;
         bench.run(Command::Found(Found { epoch: 7, salt: 9 })).await;
-        let user = |id: &str| {
-            Change::PutUser(User {
-                id: id.into(),
-                role: "guest".into(),
-                tier: "starter".into(),
-                locale: "en".into(),
-                timezone: "UTC".into(),
-                attributes: Vec::new(),
-            })
-        };
+        let user = |id: &str| Change::PutUser(User::bare(id, "guest"));
         bench.run(Command::Directory(vec![user("ann"), user("bob")])).await;
         bench
     }
@@ -182,7 +172,6 @@ fn publish(number: Number, expires_after_ms: u64) -> Command {
         &["ann"]
     };
     let draft = Draft {
-        kind: "venue.notice".into(),
         priority: Priority::ALL[number as usize % 4],
         audience: Audience {
             clauses: vec![Clause {
@@ -191,18 +180,8 @@ fn publish(number: Number, expires_after_ms: u64) -> Command {
             }],
             exclude: Vec::new(),
         },
-        title: "Gates".into(),
-        body: "The north gate is open.".into(),
-        texts: Vec::new(),
         data: Some(format!("\"{}\"", "x".repeat(DATA_BYTES))),
-        action: None,
-        deliver_at: None,
-        deliver_at_local: None,
-        expires_at: None,
-        supersedes: None,
-        drill: false,
-        on_missed: OnMissed::Send,
-        acknowledge: None,
+        ..Draft::bare("venue.notice", "Gates", "The north gate is open.")
     };
     let mut fingerprint = [0; 16];
     fingerprint[..8].copy_from_slice(&number.to_le_bytes());

@@ -148,7 +148,9 @@ fn lock(folder: &Path) -> Result<File, StorageError> {
         .map_err(StorageError::io(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(StorageError::damaged(folder, "another process uses this folder")),
+        Err(fs::TryLockError::WouldBlock) => Err(StorageError::InUse {
+            path: folder.display().to_string(),
+        }),
         Err(fs::TryLockError::Error(error)) => Err(StorageError::io(&path)(error)),
     }
 }

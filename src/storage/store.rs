@@ -20,6 +20,8 @@ pub enum StorageError {
     Io { path: String, source: io::Error },
     #[error("the store in {path} is damaged: {detail}")]
     Damaged { path: String, detail: String },
+    #[error("the data folder {path} is in use by another process: is this node running already?")]
+    InUse { path: String },
     #[error("{0}")]
     Sled(#[from] sled::Error),
     /// Nothing is wrong with what is stored; it can be tried again later.

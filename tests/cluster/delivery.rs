@@ -4,7 +4,7 @@ use super::harness::load::{Fate, Publish, draft, publish};
 use super::harness::oracle::{has_all, judge, on_every_node};
 use super::harness::{Cluster, PRIORITIES, Start, Subscriber, Transport, cluster, directory, until};
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -98,14 +98,7 @@ fn publish_to_subsets(cluster: &Cluster, users: &[String]) -> Vec<Publish> {
             format!("/v1/broadcasts/{}", said["id"].as_str().unwrap())
         );
         assert!(answer.header("campanile-node").is_some() && answer.header("campanile-applied").is_some());
-        history.push(Publish {
-            key: body.clone(),
-            priority: priority.into(),
-            body,
-            users: chosen,
-            fate,
-            at: Instant::now(),
-        });
+        history.push(Publish::done(body, priority, chosen, fate));
     }
     history
 }

@@ -79,6 +79,33 @@ fn a_dead_peer_costs_the_leader_nothing() {
     assert!(took < Duration::from_secs(1), "{took:?} of processor time in 3 s");
 }
 
+/// It says why, and what to do, to whoever asks; a good folder makes it good again.
+#[test]
+fn a_wiped_node_says_why_it_is_not_ready() {
+    let mut own = cluster::own(3);
+    let cluster = &mut own.cluster;
+    let follower = cluster.follower();
+    cluster.kill(follower);
+    let (data, aside) = (cluster.nodes[follower].data.clone(), cluster.folder().join("aside"));
+    std::fs::rename(&data, &aside).unwrap();
+    cluster.launch(follower);
+    let answer = until("it knows that it is left out", SOON, || {
+        let answer = Client::new(cluster.nodes[follower].address).send("GET", "/readyz", &[], b"");
+        let answer = answer.ok()?;
+        (answer.status == 503 && answer.json()["code"] == "NO_DATA").then_some(answer)
+    });
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(
+        detail.contains("node.data") && detail.contains("start it again"),
+        "{detail}"
+    );
+    cluster.kill(follower);
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&aside, &data).unwrap();
+    cluster.launch(follower);
+    cluster.wait_writable(START_WITHIN);
+}
+
 /// Of a process: in user space and in the kernel.
 fn processor_time(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();

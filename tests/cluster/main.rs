@@ -22,6 +22,7 @@ mod kills;
 mod resume;
 mod retention;
 mod schedule;
+mod urgent;
 
 /// How often random checks are repeated: `CAMPANILE_CHECKS=N`, or what an ordinary run can afford.
 fn checks(ordinary: usize) -> usize {

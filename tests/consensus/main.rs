@@ -54,6 +54,9 @@ async fn a_wiped_node_takes_no_part() {
     let asked = nodes.at(0).handle.propose(user("eve"), deadline).await;
     assert!(asked.is_err(), "{asked:?}");
     assert_eq!(nodes.at(0).users(), 0);
+    let wiped = &nodes.at(0).handle;
+    until("knowing that it is left out", || wiped.left_out().is_some()).await;
+    assert_eq!(nodes.at(1).handle.left_out(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

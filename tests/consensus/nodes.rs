@@ -175,15 +175,7 @@ pub fn soon() -> Instant {
 }
 
 pub fn user(id: &str) -> Command {
-    let user = User {
-        id: id.into(),
-        role: "guest".into(),
-        tier: "starter".into(),
-        locale: "en".into(),
-        timezone: "UTC".into(),
-        attributes: Vec::new(),
-    };
-    Command::Directory(vec![Change::PutUser(user)])
+    Command::Directory(vec![Change::PutUser(User::bare(id, "guest"))])
 }
 
 pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {

@@ -123,19 +123,8 @@ impl Venue {
             // It says so itself: then it must never appear.
             fate = Fate::Failed(answer.status);
         }
-        self.remember(body, "high", self.users.clone(), fate);
+        self.history.push(Publish::done(body, "high", self.users.clone(), fate));
         answer
-    }
-
-    fn remember(&mut self, body: String, priority: &str, users: Vec<String>, fate: Fate) {
-        self.history.push(Publish {
-            key: body.clone(),
-            priority: priority.into(),
-            body,
-            users,
-            fate,
-            at: Instant::now(),
-        });
     }
 
     fn accepted(&mut self, at: usize) {
@@ -309,7 +298,7 @@ impl Venue {
             for (body, line) in bodies.into_iter().zip(lines) {
                 let fate = fate_of(&line);
                 accepted += usize::from(fate != Fate::Failed(507));
-                self.remember(body, "low", users.clone(), fate);
+                self.history.push(Publish::done(body, "low", users.clone(), fate));
             }
             if accepted == before {
                 break;

@@ -72,9 +72,14 @@ pub fn alone() -> RwLockWriteGuard<'static, ()> {
 
 /// A cluster of one's own beside other tests.
 pub fn beside(count: u64) -> SharedCluster {
+    beside_with(count, &[])
+}
+
+/// The same with `section.key=value` settings.
+pub fn beside_with(count: u64, settings: &[&str]) -> SharedCluster {
     let noisy = QUIET.read().unwrap_or_else(std::sync::PoisonError::into_inner);
     SharedCluster {
-        cluster: Arc::new(Cluster::start(count)),
+        cluster: Arc::new(Cluster::start_with(count, settings)),
         _noisy: noisy,
     }
 }
@@ -82,9 +87,13 @@ pub fn beside(count: u64) -> SharedCluster {
 impl Cluster {
     /// `count` nodes on empty folders, taking writes.
     pub fn start(count: u64) -> Self {
+        Self::start_with(count, &[])
+    }
+
+    pub fn start_with(count: u64, settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let folders = (1..=count).map(|id| folder.path().join(format!("node-{id}"))).collect();
-        Self::start_in(folder, folders, &[])
+        Self::start_in(folder, folders, settings)
     }
 
     /// Nodes on the given folders (which may be mount points), with `section.key=value` settings.

@@ -36,6 +36,20 @@ pub struct Publish {
     pub at: Instant,
 }
 
+impl Publish {
+    /// Answered just now; its text names it, and is its key.
+    pub fn done(body: String, priority: &str, users: Vec<String>, fate: Fate) -> Self {
+        Self {
+            key: body.clone(),
+            priority: priority.into(),
+            body,
+            users,
+            fate,
+            at: Instant::now(),
+        }
+    }
+}
+
 /// One broadcast to people named by id.
 pub fn draft(priority: &str, body: &str, users: &[String]) -> Value {
     json!({
@@ -121,14 +135,7 @@ fn run(nodes: &[SocketAddr], number: usize, plan: &Plan, stop: &AtomicBool) -> V
         let body = format!("{}-{count}", plan.name);
         let draft = draft(priority, &body, &users);
         let fate = insist(&mut clients, &mut turn, &draft, &body);
-        done.push(Publish {
-            key: body.clone(),
-            priority: priority.into(),
-            body,
-            users,
-            fate,
-            at: Instant::now(),
-        });
+        done.push(Publish::done(body, priority, users, fate));
         let rest = plan.every.saturating_sub(begun.elapsed());
         maybe(rest, || stop.load(Ordering::Acquire).then_some(()));
     }

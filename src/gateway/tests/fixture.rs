@@ -4,7 +4,7 @@ use crate::base::clock;
 use crate::base::size::Span;
 use crate::gateway::backlog::{Backlog, Read, Start};
 use crate::gateway::{Config, From, Gateway, Request, Socket, Subscriber, Transport};
-use crate::model::{Audience, Broadcast, BroadcastId, Cursor, Draft, PerPriority, Position, Priority};
+use crate::model::{Broadcast, BroadcastId, Cursor, Draft, PerPriority, Position, Priority};
 use crate::state::{Release, ReleaseKind};
 use crate::workers;
 use bytes::Bytes;
@@ -21,21 +21,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn draft(priority: Priority, body: &str) -> Draft {
     Draft {
-        kind: "system.test".into(),
         priority,
-        audience: Audience::default(),
-        title: "title".into(),
-        body: body.into(),
-        texts: Vec::new(),
-        data: None,
-        action: None,
-        deliver_at: None,
-        deliver_at_local: None,
-        expires_at: None,
-        supersedes: None,
-        drill: false,
-        on_missed: crate::model::broadcast::OnMissed::Send,
-        acknowledge: None,
+        ..Draft::bare("system.test", "title", body)
     }
 }
 

@@ -289,7 +289,7 @@ fn action(fields: &mut Fields<'_, '_, '_>) -> Option<Action> {
                 action.fault(
                     "url",
                     Code::InvalidValue,
-                    "must be a path, or begin with https:, http:, tel: or mailto:",
+                    "must be a path of one slash, or begin with https://, http://, tel: or mailto:",
                 );
                 None
             }
@@ -305,14 +305,15 @@ fn action(fields: &mut Fields<'_, '_, '_>) -> Option<Action> {
     })
 }
 
-/// Nothing that a client would run.
+/// Nothing that a client would run, and no path that leads to another host: browsers take two slashes for one, either way round.
 fn is_url(url: &str) -> bool {
     let schemes = ["https://", "http://", "tel:", "mailto:"];
     let known = schemes.iter().any(|scheme| {
         url.get(..scheme.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     });
-    (known || url.starts_with('/')) && !url.contains(char::is_whitespace)
+    let path = url.starts_with('/') && !url.starts_with("//") && !url.starts_with("/\\");
+    (known || path) && !url.contains(char::is_whitespace)
 }
 
 fn schedule(fields: &mut Fields<'_, '_, '_>) {
@@ -595,6 +596,23 @@ mod tests {
         ] {
             assert!(!is_kind(kind), "{kind}");
         }
-        assert!(is_url("HTTPS://x.example/a") && !is_url("data:text/html,x") && !is_url("/a b"));
+    }
+
+    #[test]
+    fn a_url_leads_to_a_known_kind_of_place() {
+        for url in ["HTTPS://x.example/a", "http://x.example", "/", "/map", "/a//b", "tel:+1"] {
+            assert!(is_url(url), "{url}");
+        }
+        for url in [
+            "data:text/html,x",
+            "javascript:x",
+            "/a b",
+            "map",
+            "//evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+        ] {
+            assert!(!is_url(url), "{url}");
+        }
     }
 }

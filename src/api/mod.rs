@@ -18,6 +18,7 @@ mod json;
 mod lines;
 mod nouns;
 mod operate;
+mod pointer;
 mod problem;
 mod publish;
 mod receipts;

@@ -1,6 +1,6 @@
 //! The state and its one door: [`State::apply`].
 
-use super::audiences::{Remembered, Resolved, resolve};
+use super::audiences::{Remembered, Resolved, check_known, resolve};
 use super::broadcasts::{Answer, Broadcasts, Hot, JournalEntry, Ledger};
 use super::cluster::{NodeRecord, Nodes};
 use super::command::{Acknowledged, Change, NodeStarted, Publish, Receipts, Tick};
@@ -11,7 +11,7 @@ use super::presence::Presence;
 use super::retention::Kept;
 use super::rows::Counters;
 use super::{Command, Effect, Outcome, Refused, ReleaseKind, RowKey};
-use crate::model::{Audience, Broadcast, BroadcastId, Millis, Number, Position, Step};
+use crate::model::{Broadcast, BroadcastId, Draft, Millis, Number, Position, Step};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -119,6 +119,7 @@ impl State {
             return Err(Refused::ExpiresBeforeRelease);
         }
         let resolved = self.remembered.resolve(&self.directory, &draft.audience, at)?;
+        check_escalations(&self.directory, &draft)?;
         let number = self.counters.next;
         self.counters.next += 1;
         self.keys.take(&key, number, at);
@@ -362,10 +363,18 @@ impl State {
         self.broadcasts.get(number).map(|hot| hot.broadcast.clone())
     }
 
-    /// Whom an audience would reach now.
-    pub fn resolve(&self, audience: &Audience) -> Result<Resolved, Refused> {
-        resolve(&self.directory, audience, self.counters.log_time)
+    /// Whom a draft would reach now.
+    pub fn resolve(&self, draft: &Draft) -> Result<Resolved, Refused> {
+        let resolved = resolve(&self.directory, &draft.audience, self.counters.log_time)?;
+        check_escalations(&self.directory, draft)?;
+        Ok(resolved)
     }
+}
+
+/// Whom a step of an escalation reaches is found when it is due; that its places exist is the sender's to hear now.
+fn check_escalations(directory: &Directory, draft: &Draft) -> Result<(), Refused> {
+    let steps = draft.acknowledge.iter().flat_map(|asked| &asked.escalate);
+    steps.into_iter().try_for_each(|step| check_known(directory, &step.to))
 }
 
 fn acknowledge_hot(hot: &mut Hot, user: u32, mut answer: Answer) -> Result<Acknowledgement, Refused> {

@@ -41,6 +41,7 @@ mod wire;
 
 pub use backlog::Backlog;
 pub use gateway::{From, Gateway, Report, Request, SessionRef, Socket, Subscriber, Transport};
+pub use hear::NoReceipt;
 
 use crate::base::size::{Size, Span};
 use serde::{Deserialize, Serialize};

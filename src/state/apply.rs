@@ -241,6 +241,10 @@ impl State {
                 self.late.push((number, late));
                 continue;
             };
+            let is_over = at >= hot.broadcast.expires_at;
+            if is_over && step > Step::Sent {
+                continue; // what was written before may be told after; nobody confirms what has expired
+            }
             let users = users & &*hot.recipients;
             let detailed = Hot::detailed(&hot.broadcast);
             if Arc::make_mut(&mut hot.ledger).advance(step, &users, at, receipts.node, detailed) {
@@ -378,14 +382,8 @@ fn check_escalations(directory: &Directory, draft: &Draft) -> Result<(), Refused
 }
 
 fn acknowledge_hot(hot: &mut Hot, user: u32, mut answer: Answer) -> Result<Acknowledgement, Refused> {
-    if !hot.recipients.contains(user) {
-        return Err(Refused::NotARecipient);
-    }
-    if let Some(asked) = &hot.broadcast.draft.acknowledge
-        && !asked.answers.is_empty()
-        && !asked.answers.contains(&answer.answer)
-    {
-        return Err(Refused::UnknownAnswer(asked.answers.join(", ")));
+    if let Some(refused) = hot.refuses(user, &answer.answer) {
+        return Err(refused);
     }
     if let Some(first) = hot.ledger.answers.get(&user) {
         return Ok(Acknowledgement {

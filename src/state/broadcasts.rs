@@ -4,6 +4,7 @@
 //! at most [`HOT_BYTES`]), so that every node decides alike.
 
 use super::effect::{Release, ReleaseKind};
+use super::outcome::Refused;
 use super::rows::Broken;
 use crate::model::broadcast::Status;
 use crate::model::{Broadcast, Millis, NodeId, Number, Position, Priority, Step, UserNumber};
@@ -148,6 +149,16 @@ impl Hot {
             broadcast: broadcast.clone(),
             recipients: self.recipients.clone(),
         })
+    }
+
+    /// Why this answer of this user is not taken.
+    pub fn refuses(&self, user: UserNumber, answer: &str) -> Option<Refused> {
+        if !self.recipients.contains(user) {
+            return Some(Refused::NotARecipient);
+        }
+        let asked = self.broadcast.draft.acknowledge.as_ref()?;
+        let is_known = asked.answers.is_empty() || asked.answers.iter().any(|known| known == answer);
+        (!is_known).then(|| Refused::UnknownAnswer(asked.answers.join(", ")))
     }
 
     /// Done: acknowledged where that was asked for, else received.

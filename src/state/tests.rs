@@ -624,6 +624,20 @@ fn a_ledger_that_leaves_memory_before_its_row_is_written_is_not_lost() {
 }
 
 #[test]
+fn what_has_expired_is_confirmed_by_nobody() {
+    let mut bench = Bench::new(two_places());
+    let number = bench.number(bulky(1, 1_000));
+    let counts = |bench: &Bench| Step::ALL.map(|step| bench.state.broadcasts().get(number).unwrap().ledger.count(step));
+    bench.at = NOON + 999;
+    bench.run(receipts(number, Step::Received, &[0]));
+    bench.at = NOON + 1_000;
+    for (step, user) in [(Step::Sent, 1), (Step::Received, 2), (Step::Read, 0)] {
+        bench.run(receipts(number, step, &[user]));
+    }
+    assert_eq!(counts(&bench), [2, 1, 0, 0]);
+}
+
+#[test]
 fn what_is_forgotten_takes_no_receipts_and_leaves_no_block() {
     let (mut bench, mut disk) = (Bench::new(two_places()), Disk::default());
     let numbers: Vec<u64> = (0..3).map(|key| bench.number(bulky(key, 1_000))).collect();

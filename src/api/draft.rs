@@ -600,7 +600,14 @@ mod tests {
 
     #[test]
     fn a_url_leads_to_a_known_kind_of_place() {
-        for url in ["HTTPS://x.example/a", "http://x.example", "/", "/map", "/a//b", "tel:+1"] {
+        for url in [
+            "HTTPS://x.example/a",
+            "http://x.example",
+            "/",
+            "/map",
+            "/a//b",
+            "tel:+1",
+        ] {
             assert!(is_url(url), "{url}");
         }
         for url in [

@@ -4,7 +4,7 @@ use super::broadcasts::matches;
 use super::context::Context;
 use super::problem::Problem;
 use super::request::Query;
-use super::wire::{self, AskedView, ActionView, At, Text26, raw};
+use super::wire::{self, ActionView, AskedView, At, Text26, raw};
 use crate::base::clock::Millis;
 use crate::model::{BroadcastId, Number, Priority, Step, UserNumber};
 use crate::state::broadcasts::Hot;

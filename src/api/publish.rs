@@ -287,7 +287,10 @@ mod tests {
         let mut twice = HeaderMap::new();
         twice.append("idempotency-key", HeaderValue::from_static("a"));
         twice.append("idempotency-key", HeaderValue::from_static("a"));
-        assert_eq!(idempotency_key(&twice).unwrap_err().code().text(), "INVALID_IDEMPOTENCY_KEY");
+        assert_eq!(
+            idempotency_key(&twice).unwrap_err().code().text(),
+            "INVALID_IDEMPOTENCY_KEY"
+        );
     }
 
     #[test]

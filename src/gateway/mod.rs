@@ -19,6 +19,7 @@ mod batch;
 mod cell;
 mod cells;
 mod collect;
+mod confirm;
 pub mod frame;
 #[allow(clippy::module_inception)] // the part has one main noun
 pub mod gateway;

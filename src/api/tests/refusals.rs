@@ -37,7 +37,9 @@ async fn unknown_places_are_pointed_to_where_they_were_written() {
         ),
     ] {
         for path in ["/v1/broadcasts", "/v1/broadcasts?dry_run"] {
-            node.post(path, &broadcast(&with)).await.expect_problem(422, code, pointer);
+            node.post(path, &broadcast(&with))
+                .await
+                .expect_problem(422, code, pointer);
         }
     }
     node.stop().await;
@@ -56,9 +58,14 @@ async fn packed_bodies_two_keys_and_foreign_paths_are_refused() {
     node.call("PUT", "/v1/users/ann", &[("content-encoding", "br")], "{}")
         .await
         .expect_problem(415, "UNSUPPORTED_CONTENT_ENCODING", "");
-    node.call("POST", "/v1/broadcasts", &[("content-encoding", "identity")], body.clone())
-        .await
-        .expect(201);
+    node.call(
+        "POST",
+        "/v1/broadcasts",
+        &[("content-encoding", "identity")],
+        body.clone(),
+    )
+    .await
+    .expect(201);
     let twice = [("idempotency-key", "a"), ("idempotency-key", "b")];
     for path in ["/v1/broadcasts", "/v1/broadcasts/batch"] {
         node.call("POST", path, &twice, body.clone())
@@ -66,9 +73,12 @@ async fn packed_bodies_two_keys_and_foreign_paths_are_refused() {
             .expect_problem(422, "INVALID_IDEMPOTENCY_KEY", "");
     }
     for url in ["//evil.example", "/\\evil.example"] {
-        node.post("/v1/broadcasts", &broadcast(&json!({"action": {"label": "Map", "url": url}})))
-            .await
-            .expect_problem(422, "INVALID_VALUE", "/action/url");
+        node.post(
+            "/v1/broadcasts",
+            &broadcast(&json!({"action": {"label": "Map", "url": url}})),
+        )
+        .await
+        .expect_problem(422, "INVALID_VALUE", "/action/url");
     }
     node.stop().await;
 }
@@ -77,19 +87,35 @@ async fn packed_bodies_two_keys_and_foreign_paths_are_refused() {
 async fn lists_take_every_state_and_the_beginning_of_a_type() {
     let node = Node::start().await;
     node.furnish().await;
-    let sent = node.post("/v1/broadcasts", &broadcast(&json!({}))).await.expect(201).json();
+    let sent = node
+        .post("/v1/broadcasts", &broadcast(&json!({})))
+        .await
+        .expect(201)
+        .json();
     let recipients = format!("/v1/broadcasts/{}/recipients", sent["id"].as_str().unwrap());
     for state in ["held", "skipped", "failed", "sent"] {
-        let found = node.get(&format!("{recipients}?state={state}")).await.expect(200).json();
+        let found = node
+            .get(&format!("{recipients}?state={state}"))
+            .await
+            .expect(200)
+            .json();
         assert_eq!(found["items"], json!([]), "{state}");
     }
-    let found = node.get(&format!("{recipients}?state=targeted")).await.expect(200).json();
+    let found = node
+        .get(&format!("{recipients}?state=targeted"))
+        .await
+        .expect(200)
+        .json();
     assert_eq!(found["items"].as_array().unwrap().len(), 2);
     node.get(&format!("{recipients}?state=lost"))
         .await
         .expect_problem(422, "INVALID_VALUE", "?state");
     for (kind, count) in [("cue.*", 1), ("cue.call", 1), ("cue", 0), ("weather.*", 0)] {
-        let inbox = node.get(&format!("/v1/inbox?user=ann&type={kind}")).await.expect(200).json();
+        let inbox = node
+            .get(&format!("/v1/inbox?user=ann&type={kind}"))
+            .await
+            .expect(200)
+            .json();
         assert_eq!(inbox["items"].as_array().unwrap().len(), count, "{kind}");
     }
     node.stop().await;
@@ -108,7 +134,9 @@ async fn who_is_erased_is_named_no_more() {
     let inbox = node.get("/v1/inbox?user=bob").await.expect(200).json();
     assert_eq!(inbox["items"][0]["acknowledge"], json!({"within": "1m", "answers": []}));
     node.call("DELETE", "/v1/users/ann", &[], "").await.expect(204);
-    let one = node.get(&format!("/v1/broadcasts/{}", sent["id"].as_str().unwrap())).await;
+    let one = node
+        .get(&format!("/v1/broadcasts/{}", sent["id"].as_str().unwrap()))
+        .await;
     let list = node.get("/v1/broadcasts").await.expect(200).json();
     for shown in [&one.expect(200).json(), &list["items"][0]] {
         assert_eq!(
@@ -144,7 +172,12 @@ async fn looking_at_a_subscription_makes_none() {
     assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(refused.headers["allow"], "GET");
     let unknown = node
-        .call("HEAD", "/v1/subscribe?user=ghost", &[("accept", "text/event-stream")], "")
+        .call(
+            "HEAD",
+            "/v1/subscribe?user=ghost",
+            &[("accept", "text/event-stream")],
+            "",
+        )
         .await;
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     assert_eq!(node.context.gateway.sessions(), 0);

@@ -1,12 +1,13 @@
 //! From a request's JSON to a `Draft`: every limit that needs no state is checked here, and every fault is named.
 
 use super::Config;
-use super::fields::{Faults, Fields, ID_BYTES_MAX, Path, WORD_MAX, check_text};
+use super::audience::{audience, clauses};
+use super::fields::{Faults, Fields, Path, WORD_MAX, check_text};
 use super::json::Json;
 use super::problem::{Code, Problem};
 use crate::base::clock::Millis;
 use crate::model::broadcast::{Escalate, OnMissed};
-use crate::model::{Acknowledge, Action, Audience, BroadcastId, Clause, Draft, Priority, Text};
+use crate::model::{Acknowledge, Action, Audience, BroadcastId, Draft, Priority, Text};
 
 pub const TITLE_MAX: usize = 200;
 pub const BODY_MAX: usize = 1000;
@@ -17,9 +18,6 @@ pub const URL_MAX: usize = 2000;
 pub const TYPE_MAX: usize = 64;
 pub const DATA_BYTES_MAX: usize = 16 << 10;
 pub const TEXTS_MAX: usize = 50;
-pub const CLAUSES_MAX: usize = 100;
-/// Values of one key of a clause; the body's own limit binds earlier for long ids.
-pub const VALUES_MAX: usize = 20_000;
 pub const ANSWERS_MAX: usize = 20;
 pub const NEEDS_MAX: usize = 50;
 pub const ESCALATIONS_MAX: usize = 10;
@@ -144,89 +142,6 @@ fn kind(fields: &mut Fields<'_, '_, '_>) -> Option<String> {
         );
     }
     None
-}
-
-fn audience(fields: &mut Fields<'_, '_, '_>) -> Option<Audience> {
-    let path = fields.path.name("audience");
-    let clauses = match fields.take("audience") {
-        Some(value) => clauses(value, &path, fields.faults)?,
-        None => Vec::new(),
-    };
-    if clauses.is_empty() {
-        fields.fault(
-            "audience",
-            Code::EmptyAudience,
-            "must name somebody: a clause, or a list of clauses",
-        );
-        return None;
-    }
-    let path = fields.path.name("exclude");
-    let exclude = match fields.take("exclude") {
-        Some(value) => self::clauses(value, &path, fields.faults)?,
-        None => Vec::new(),
-    };
-    Some(Audience { clauses, exclude })
-}
-
-/// A clause or a list of them. A clause with an empty list of values names nobody, so it is left out.
-fn clauses(value: Json<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Vec<Clause>> {
-    let values = match value {
-        Json::List(values) => values,
-        other => return Some(clause(other, path, faults)?.into_iter().collect()),
-    };
-    if values.len() > CLAUSES_MAX {
-        faults.add(
-            path,
-            Code::TooLong,
-            format!("has {} clauses; {CLAUSES_MAX} are allowed", values.len()),
-        );
-        return None;
-    }
-    // every clause is looked at, so that all their faults are named
-    let each: Vec<_> = values
-        .into_iter()
-        .enumerate()
-        .map(|(index, value)| clause(value, &path.index(index), faults))
-        .collect();
-    let each: Option<Vec<_>> = each.into_iter().collect();
-    Some(each?.into_iter().flatten().collect())
-}
-
-/// `None` where it is faulty; `Some(None)` where it names nobody.
-#[allow(clippy::option_option)] // two different ways of not being a clause
-fn clause(value: Json<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Option<Clause>> {
-    const KEYS: [&str; 8] = [
-        "everyone", "users", "weddings", "venues", "on_site", "roles", "tiers", "segments",
-    ];
-    let before = faults.count();
-    let mut fields = Fields::open(value, path, &KEYS, faults)?;
-    let mut names_nobody = false;
-    let mut words = |fields: &mut Fields<'_, '_, '_>, name: &str, max: usize| {
-        let given = fields.words(name, VALUES_MAX, max);
-        names_nobody |= given.as_ref().is_some_and(Vec::is_empty);
-        given.unwrap_or_default()
-    };
-    let clause = Clause {
-        users: words(&mut fields, "users", ID_BYTES_MAX),
-        weddings: words(&mut fields, "weddings", ID_BYTES_MAX),
-        venues: words(&mut fields, "venues", ID_BYTES_MAX),
-        on_site: words(&mut fields, "on_site", ID_BYTES_MAX),
-        roles: words(&mut fields, "roles", WORD_MAX),
-        tiers: words(&mut fields, "tiers", WORD_MAX),
-        segments: words(&mut fields, "segments", ID_BYTES_MAX),
-        everyone: fields.flag("everyone").unwrap_or_default(),
-    };
-    if faults.count() > before {
-        return None;
-    }
-    if names_nobody {
-        return Some(None);
-    }
-    if clause.is_empty() {
-        faults.add(path, Code::EmptyAudience, "this clause names nobody");
-        return None;
-    }
-    Some(Some(clause))
 }
 
 fn texts(fields: &mut Fields<'_, '_, '_>, body_max: usize) -> Vec<(String, Text)> {

@@ -268,10 +268,11 @@ async fn a_socket_confirms_what_left_memory_where_it_is_the_users() {
     let (requests, _) = mpsc::channel(1);
     let workers = crate::workers::Config {
         threads: 1,
-        ..Default::default()
+        ..crate::workers::Config::default()
     };
+    let config = crate::gateway::Config::default();
     let backlog = Arc::new(bench.history.clone());
-    let gateway = Gateway::start(&Default::default(), &workers, 1, 7, backlog, requests).unwrap();
+    let gateway = Gateway::start(&config, &workers, 1, 7, backlog, requests).unwrap();
     let (ask, asked) = mpsc::channel(1);
     let (_stop, stopping) = watch::channel(false);
     let kept = bench.history.clone();

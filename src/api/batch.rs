@@ -4,7 +4,7 @@
 //! anything is served too, as long as its answers fit [`ANSWER_BYTES_MAX`].
 
 use super::context::Context;
-use super::lines::{Line, Lines};
+use super::lines::{Line, Lines, PATIENCE};
 use super::problem::{Code, Problem};
 use super::publish::{self, accept};
 use super::request::{self, Query};
@@ -16,7 +16,6 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, FuturesOrdered};
 use http::{HeaderValue, header};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Lines proposed and not yet answered.
@@ -27,8 +26,6 @@ const BYTES_IN_FLIGHT_MAX: usize = 4 << 20;
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Pieces of answer between this and the connection.
 const PIECES_MAX: usize = 4;
-/// A body that stands still for this long is given up.
-pub const IDLE_MAX: Duration = Duration::from_secs(10);
 
 pub async fn batch(State(context): State<Arc<Context>>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
@@ -38,7 +35,7 @@ pub async fn batch(State(context): State<Arc<Context>>, request: Request) -> Res
     if context.is_draining() {
         return Err(Problem::new(Code::Stopping, "this node is stopping"));
     }
-    let lines = Lines::new(body, context.config.body_bytes_max.bytes(), IDLE_MAX);
+    let lines = Lines::new(body, context.config.body_bytes_max.bytes(), PATIENCE);
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
     tokio::spawn(run(context, key, lines, sender));
     let pieces = stream::unfold(receiver, |mut receiver| async {

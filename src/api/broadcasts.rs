@@ -14,6 +14,7 @@ use axum::response::Response;
 use http::{StatusCode, Uri};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Broadcasts looked at for one page, from disk where they have left memory; a filter that finds few goes on with `next`.
@@ -22,6 +23,7 @@ const LOOKED_AT_MAX: usize = 5_000;
 /// One broadcast: what was sent, the status, the ladder, first and last times.
 struct Shown<'a> {
     hot: &'a Hot,
+    erased: BTreeSet<String>,
     now: Millis,
 }
 
@@ -44,7 +46,12 @@ struct Times {
     last: At,
 }
 
-impl Shown<'_> {
+impl<'a> Shown<'a> {
+    fn new(context: &Context, hot: &'a Hot, now: Millis) -> Self {
+        let erased = context.handle.read(|state| erased(state, hot));
+        Self { hot, erased, now }
+    }
+
     fn counts(&self) -> Counts {
         let Hot {
             broadcast,
@@ -85,8 +92,8 @@ impl Shown<'_> {
     }
 
     /// How often each answer was given.
-    fn answers(&self) -> std::collections::BTreeMap<&str, u64> {
-        let mut answers = std::collections::BTreeMap::new();
+    fn answers(&self) -> BTreeMap<&str, u64> {
+        let mut answers = BTreeMap::new();
         for answer in self.hot.ledger.answers.values() {
             *answers.entry(answer.answer.as_str()).or_default() += 1;
         }
@@ -101,7 +108,7 @@ impl Serialize for Shown<'_> {
         map.serialize_entry("id", &Text26(broadcast.id))?;
         map.serialize_entry("position", &broadcast.position)?;
         map.serialize_entry("status", self.hot.status(self.now).name())?;
-        DraftView(broadcast).members(&mut map)?;
+        DraftView(broadcast, &self.erased).members(&mut map)?;
         map.serialize_entry("wedding", &broadcast.draft.wedding())?;
         map.serialize_entry("venue", &broadcast.draft.venue())?;
         map.serialize_entry("sender", &broadcast.sender)?;
@@ -147,7 +154,19 @@ pub async fn get(State(context): State<Arc<Context>>, Path(id): Path<String>, ur
 /// A broadcast as `GET` shows it.
 pub fn shown(context: &Context, hot: &Hot) -> Response {
     let now = context.handle.log_time();
-    wire::json(StatusCode::OK, &Shown { hot, now })
+    wire::json(StatusCode::OK, &Shown::new(context, hot, now))
+}
+
+/// A broadcast never changes, and nobody is named who was erased: the ids in its audiences that no user has are not shown.
+fn erased(state: &Applied, hot: &Hot) -> BTreeSet<String> {
+    let draft = &hot.broadcast.draft;
+    let steps = draft.acknowledge.iter().flat_map(|asked| &asked.escalate);
+    let audiences = std::iter::once(&draft.audience).chain(steps.map(|step| &step.to));
+    let clauses = audiences.flat_map(|audience| audience.clauses.iter().chain(&audience.exclude));
+    let ids = clauses.flat_map(|clause| &clause.users);
+    ids.filter(|id| state.directory().user_number(id).is_none())
+        .cloned()
+        .collect()
 }
 
 /// What a list is narrowed to.
@@ -210,7 +229,7 @@ impl Filter {
 }
 
 /// A type, or with a star at its end the beginning of one: `weather.*`.
-fn matches(wanted: &str, kind: &str) -> bool {
+pub fn matches(wanted: &str, kind: &str) -> bool {
     match wanted.strip_suffix('*') {
         Some(start) => kind.starts_with(start),
         None => wanted == kind,
@@ -236,7 +255,7 @@ pub async fn list(State(context): State<Arc<Context>>, uri: Uri) -> Result<Respo
         })
         .await
         .ok_or_else(|| Problem::new(Code::Internal, "the list cannot be read"))?;
-    let items = found.items.iter().map(|hot| Shown { hot, now }).collect();
+    let items = found.items.iter().map(|hot| Shown::new(&context, hot, now)).collect();
     Ok(wire::json(
         StatusCode::OK,
         &Page {
@@ -291,13 +310,17 @@ struct Recipient {
     since: Option<At>,
 }
 
-const STATES: [&str; 7] = [
+/// The ladder and what stands beside it; nobody is held, skipped or failed yet.
+const STATES: [&str; 10] = [
     "targeted",
     "sent",
     "received",
     "read",
     "acknowledged",
+    "held",
+    "skipped",
     "expired",
+    "failed",
     "excluded",
 ];
 
@@ -310,11 +333,7 @@ pub async fn recipients(
     context.fresh(&query, deadline).await?;
     let limit = query.limit()?;
     let known = |text: &str| STATES.into_iter().find(|state| *state == text);
-    let wanted = query.parse(
-        "state",
-        "one of targeted, sent, received, read, acknowledged, expired, excluded",
-        known,
-    )?;
+    let wanted = query.parse("state", &format!("one of {}", STATES.join(", ")), known)?;
     let after = query.parse("after", "a number that a page ended with", |text| {
         text.parse::<UserNumber>().ok()
     })?;

@@ -1,12 +1,13 @@
 //! From a request's JSON to a `Draft`: every limit that needs no state is checked here, and every fault is named.
 
 use super::Config;
-use super::fields::{Faults, Fields, ID_BYTES_MAX, Path, WORD_MAX, check_text};
+use super::audience::{audience, clauses};
+use super::fields::{Faults, Fields, Path, WORD_MAX, check_text};
 use super::json::Json;
 use super::problem::{Code, Problem};
 use crate::base::clock::Millis;
 use crate::model::broadcast::{Escalate, OnMissed};
-use crate::model::{Acknowledge, Action, Audience, BroadcastId, Clause, Draft, Priority, Text};
+use crate::model::{Acknowledge, Action, Audience, BroadcastId, Draft, Priority, Text};
 
 pub const TITLE_MAX: usize = 200;
 pub const BODY_MAX: usize = 1000;
@@ -17,9 +18,6 @@ pub const URL_MAX: usize = 2000;
 pub const TYPE_MAX: usize = 64;
 pub const DATA_BYTES_MAX: usize = 16 << 10;
 pub const TEXTS_MAX: usize = 50;
-pub const CLAUSES_MAX: usize = 100;
-/// Values of one key of a clause; the body's own limit binds earlier for long ids.
-pub const VALUES_MAX: usize = 20_000;
 pub const ANSWERS_MAX: usize = 20;
 pub const NEEDS_MAX: usize = 50;
 pub const ESCALATIONS_MAX: usize = 10;
@@ -147,89 +145,6 @@ fn kind(fields: &mut Fields<'_, '_, '_>) -> Option<String> {
     None
 }
 
-fn audience(fields: &mut Fields<'_, '_, '_>) -> Option<Audience> {
-    let path = fields.path.name("audience");
-    let clauses = match fields.take("audience") {
-        Some(value) => clauses(value, &path, fields.faults)?,
-        None => Vec::new(),
-    };
-    if clauses.is_empty() {
-        fields.fault(
-            "audience",
-            Code::EmptyAudience,
-            "must name somebody: a clause, or a list of clauses",
-        );
-        return None;
-    }
-    let path = fields.path.name("exclude");
-    let exclude = match fields.take("exclude") {
-        Some(value) => self::clauses(value, &path, fields.faults)?,
-        None => Vec::new(),
-    };
-    Some(Audience { clauses, exclude })
-}
-
-/// A clause or a list of them. A clause with an empty list of values names nobody, so it is left out.
-fn clauses(value: Json<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Vec<Clause>> {
-    let values = match value {
-        Json::List(values) => values,
-        other => return Some(clause(other, path, faults)?.into_iter().collect()),
-    };
-    if values.len() > CLAUSES_MAX {
-        faults.add(
-            path,
-            Code::TooLong,
-            format!("has {} clauses; {CLAUSES_MAX} are allowed", values.len()),
-        );
-        return None;
-    }
-    // every clause is looked at, so that all their faults are named
-    let each: Vec<_> = values
-        .into_iter()
-        .enumerate()
-        .map(|(index, value)| clause(value, &path.index(index), faults))
-        .collect();
-    let each: Option<Vec<_>> = each.into_iter().collect();
-    Some(each?.into_iter().flatten().collect())
-}
-
-/// `None` where it is faulty; `Some(None)` where it names nobody.
-#[allow(clippy::option_option)] // two different ways of not being a clause
-fn clause(value: Json<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Option<Clause>> {
-    const KEYS: [&str; 8] = [
-        "everyone", "users", "weddings", "venues", "on_site", "roles", "tiers", "segments",
-    ];
-    let before = faults.count();
-    let mut fields = Fields::open(value, path, &KEYS, faults)?;
-    let mut names_nobody = false;
-    let mut words = |fields: &mut Fields<'_, '_, '_>, name: &str, max: usize| {
-        let given = fields.words(name, VALUES_MAX, max);
-        names_nobody |= given.as_ref().is_some_and(Vec::is_empty);
-        given.unwrap_or_default()
-    };
-    let clause = Clause {
-        users: words(&mut fields, "users", ID_BYTES_MAX),
-        weddings: words(&mut fields, "weddings", ID_BYTES_MAX),
-        venues: words(&mut fields, "venues", ID_BYTES_MAX),
-        on_site: words(&mut fields, "on_site", ID_BYTES_MAX),
-        roles: words(&mut fields, "roles", WORD_MAX),
-        tiers: words(&mut fields, "tiers", WORD_MAX),
-        segments: words(&mut fields, "segments", ID_BYTES_MAX),
-        everyone: fields.flag("everyone").unwrap_or_default(),
-    };
-    if faults.count() > before {
-        return None;
-    }
-    if names_nobody {
-        return Some(None);
-    }
-    if clause.is_empty() {
-        faults.add(path, Code::EmptyAudience, "this clause names nobody");
-        return None;
-    }
-    Some(Some(clause))
-}
-
 fn texts(fields: &mut Fields<'_, '_, '_>, body_max: usize) -> Vec<(String, Text)> {
     let path = fields.path.name("texts");
     let locales = fields.map("texts", TEXTS_MAX).unwrap_or_default();
@@ -290,7 +205,7 @@ fn action(fields: &mut Fields<'_, '_, '_>) -> Option<Action> {
                 action.fault(
                     "url",
                     Code::InvalidValue,
-                    "must be a path, or begin with https:, http:, tel: or mailto:",
+                    "must be a path of one slash, or begin with https://, http://, tel: or mailto:",
                 );
                 None
             }
@@ -306,14 +221,15 @@ fn action(fields: &mut Fields<'_, '_, '_>) -> Option<Action> {
     })
 }
 
-/// Nothing that a client would run.
+/// Nothing that a client would run, and no path that leads to another host: browsers take two slashes for one, either way round.
 fn is_url(url: &str) -> bool {
     let schemes = ["https://", "http://", "tel:", "mailto:"];
     let known = schemes.iter().any(|scheme| {
         url.get(..scheme.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     });
-    (known || url.starts_with('/')) && !url.contains(char::is_whitespace)
+    let path = url.starts_with('/') && !url.starts_with("//") && !url.starts_with("/\\");
+    (known || path) && !url.contains(char::is_whitespace)
 }
 
 /// A time that has come already means now: a sender who asks again under the same key must not be refused.
@@ -605,6 +521,30 @@ mod tests {
         ] {
             assert!(!is_kind(kind), "{kind}");
         }
-        assert!(is_url("HTTPS://x.example/a") && !is_url("data:text/html,x") && !is_url("/a b"));
+    }
+
+    #[test]
+    fn a_url_leads_to_a_known_kind_of_place() {
+        for url in [
+            "HTTPS://x.example/a",
+            "http://x.example",
+            "/",
+            "/map",
+            "/a//b",
+            "tel:+1",
+        ] {
+            assert!(is_url(url), "{url}");
+        }
+        for url in [
+            "data:text/html,x",
+            "javascript:x",
+            "/a b",
+            "map",
+            "//evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+        ] {
+            assert!(!is_url(url), "{url}");
+        }
     }
 }

@@ -3,12 +3,11 @@
 //! While one block is on its way through the log the next one is read; more than that would let a member overtake the
 //! user it names. Sending a file again is safe: lines say how things are, not what to change.
 
-use super::batch::IDLE_MAX;
 use super::context::Context;
 use super::directory::{self, Noun};
 use super::fields::{Faults, Fields, ID_BYTES_MAX, Path};
 use super::json::{self, Json};
-use super::lines::{Line, Lines};
+use super::lines::{Line, Lines, PATIENCE};
 use super::nouns;
 use super::problem::{Code, Fault, Problem, code_of};
 use super::request::{self, Query};
@@ -83,7 +82,7 @@ pub async fn import(State(context): State<Arc<Context>>, request: Request) -> Re
     let (parts, body) = request.into_parts();
     Query::read(&parts.uri, &[])?;
     request::media_type(&parts.headers, request::NDJSON)?;
-    let mut lines = Lines::new(body, context.config.import_line_bytes_max.bytes(), IDLE_MAX);
+    let mut lines = Lines::new(body, context.config.import_line_bytes_max.bytes(), PATIENCE);
     let mut report = Report::default();
     let mut block = read_block(&mut lines, &mut report).await?;
     let mut applied = 0;

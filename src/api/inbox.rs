@@ -1,9 +1,10 @@
 //! `GET /v1/inbox`: a user's broadcasts, newest first, each with the user's own step, and how many are unread.
 
+use super::broadcasts::matches;
 use super::context::Context;
 use super::problem::Problem;
 use super::request::Query;
-use super::wire::{self, AcknowledgeView, ActionView, At, Text26, raw};
+use super::wire::{self, ActionView, AskedView, At, Text26, raw};
 use crate::base::clock::Millis;
 use crate::model::{BroadcastId, Number, Priority, Step, UserNumber};
 use crate::state::broadcasts::Hot;
@@ -35,7 +36,7 @@ impl Filter {
         hot.broadcast.number < self.below
             && (!self.unread || is_unread(hot, self.user))
             && self.priority.is_none_or(|priority| draft.priority == priority)
-            && self.kind.as_ref().is_none_or(|kind| *kind == draft.kind)
+            && self.kind.as_ref().is_none_or(|kind| matches(kind, &draft.kind))
             && self
                 .category
                 .as_ref()
@@ -79,7 +80,7 @@ impl Serialize for Item {
         map.serialize_entry("expired", &(self.now >= broadcast.expires_at))?;
         map.serialize_entry("supersedes", &draft.supersedes.map(Text26))?;
         map.serialize_entry("drill", &draft.drill)?;
-        map.serialize_entry("acknowledge", &draft.acknowledge.as_ref().map(AcknowledgeView))?;
+        map.serialize_entry("acknowledge", &draft.acknowledge.as_ref().map(AskedView))?;
         map.serialize_entry("state", self.hot.ledger.step(self.user).map_or("targeted", Step::name))?;
         map.serialize_entry(
             "answer",

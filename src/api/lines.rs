@@ -1,6 +1,7 @@
 //! Bodies of lines, read as they come: however long a body is, one chunk and one unfinished line are in memory.
 
 use super::problem::{Code, Problem};
+use crate::base::clock;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -13,6 +14,24 @@ pub struct Line {
     pub text: Result<Bytes, Problem>,
 }
 
+/// How slowly a body may come.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Without a byte for this long it is given up.
+    pub idle_max: Duration,
+    /// Each time that it has been waited for so long in all, ...
+    pub waited_max: Duration,
+    /// ... it has brought so many bytes: a connection is not held open with one byte now and then.
+    pub bytes_min: usize,
+}
+
+/// A sender who has one small line every ten seconds still passes.
+pub const PATIENCE: Patience = Patience {
+    idle_max: Duration::from_secs(10),
+    waited_max: Duration::from_secs(60),
+    bytes_min: 1 << 10,
+};
+
 pub struct Lines {
     body: Body,
     chunk: Bytes,
@@ -23,12 +42,14 @@ pub struct Lines {
     number: u64,
     ended: bool,
     line_bytes_max: usize,
-    /// A body without a byte for this long is given up.
-    idle_max: Duration,
+    patience: Patience,
+    /// Since the last look at how fast it comes.
+    waited: Duration,
+    brought: usize,
 }
 
 impl Lines {
-    pub fn new(body: Body, line_bytes_max: usize, idle_max: Duration) -> Self {
+    pub fn new(body: Body, line_bytes_max: usize, patience: Patience) -> Self {
         Self {
             body,
             chunk: Bytes::new(),
@@ -37,7 +58,9 @@ impl Lines {
             number: 0,
             ended: false,
             line_bytes_max,
-            idle_max,
+            patience,
+            waited: Duration::ZERO,
+            brought: 0,
         }
     }
 
@@ -53,15 +76,39 @@ impl Lines {
             if self.ended {
                 return Ok(None);
             }
-            let frame = tokio::time::timeout(self.idle_max, self.body.frame()).await;
+            let began = clock::now();
+            let frame = tokio::time::timeout(self.patience.idle_max, self.body.frame()).await;
             match frame.map_err(|_| Problem::new(Code::BodyTimeout, "the body stands still").closing())? {
-                Some(Ok(frame)) => self.chunk = frame.into_data().unwrap_or_default(),
+                Some(Ok(frame)) => {
+                    self.chunk = frame.into_data().unwrap_or_default();
+                    self.check_pace(began.elapsed())?;
+                }
                 Some(Err(error)) => {
                     return Err(Problem::new(Code::MalformedRequest, format!("the body broke off: {error}")).closing());
                 }
                 None => self.ended = true,
             }
         }
+    }
+
+    /// Only time spent waiting for the sender counts.
+    fn check_pace(&mut self, waited: Duration) -> Result<(), Problem> {
+        self.waited += waited;
+        self.brought += self.chunk.len();
+        if self.waited < self.patience.waited_max {
+            return Ok(());
+        }
+        let brought = std::mem::take(&mut self.brought);
+        self.waited = Duration::ZERO;
+        if brought >= self.patience.bytes_min {
+            return Ok(());
+        }
+        let detail = format!(
+            "the body comes too slowly: {brought} bytes, and at least {} are expected in {} s",
+            self.patience.bytes_min,
+            self.patience.waited_max.as_secs()
+        );
+        Err(Problem::new(Code::BodyTimeout, detail).closing())
     }
 
     /// One line from what is at hand.
@@ -113,14 +160,14 @@ fn memchr(bytes: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::Lines;
+    use super::{Lines, PATIENCE, Patience};
     use axum::body::Body;
     use futures_util::stream;
     use std::time::Duration;
 
     async fn check(chunks: &'static [&'static str], expected: &[(u64, &str)]) {
         let stream = stream::iter(chunks.iter().copied().map(Ok::<_, std::io::Error>));
-        let mut lines = Lines::new(Body::from_stream(stream), 8, Duration::from_secs(5));
+        let mut lines = Lines::new(Body::from_stream(stream), 8, PATIENCE);
         let mut found = Vec::new();
         while let Some(line) = lines.next().await.unwrap() {
             let text = line.text.map_or_else(
@@ -151,5 +198,23 @@ mod tests {
         check(&["123456789\nb\n"], &[(1, "TOO_LARGE"), (2, "b")]).await;
         check(&["1234", "56789", "0123456789", "0\nb"], &[(1, "TOO_LARGE"), (2, "b")]).await;
         check(&["a\n", "123456789"], &[(1, "a"), (2, "TOO_LARGE")]).await;
+    }
+
+    /// A byte now and then, for ever.
+    #[tokio::test]
+    async fn a_body_that_dribbles_is_given_up() {
+        let dribble = stream::unfold((), |()| async {
+            tokio::task::yield_now().await;
+            Some((Ok::<_, std::io::Error>("\n"), ()))
+        });
+        let patience = Patience {
+            waited_max: Duration::from_millis(1),
+            bytes_min: usize::MAX,
+            ..PATIENCE
+        };
+        let mut lines = Lines::new(Body::from_stream(dribble), 8, patience);
+        let problem = lines.next().await.unwrap_err();
+        assert_eq!(problem.code().text(), "BODY_TIMEOUT");
+        assert!(problem.detail().contains("too slowly"), "{}", problem.detail());
     }
 }

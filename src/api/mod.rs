@@ -5,6 +5,7 @@
 //! Never: a decision of the domain; a row or a term.
 //! Start: [`router`] has every route on one page, [`problem`] every way to say no, [`serve`] the way in.
 
+mod audience;
 mod batch;
 mod broadcasts;
 mod cancel;
@@ -19,6 +20,7 @@ mod json;
 mod lines;
 mod nouns;
 mod operate;
+mod pointer;
 mod problem;
 mod publish;
 mod receipts;

@@ -6,6 +6,7 @@ use super::request::{Path, Query};
 use super::wire;
 use crate::base::clock;
 use crate::base::size::Span;
+use crate::consensus::Role;
 use crate::gateway::gateway::QueueStatus;
 use crate::metrics::METRICS;
 use crate::model::{NodeId, PerPriority, Priority};
@@ -67,7 +68,8 @@ struct Node {
     node: NodeId,
     role: &'static str,
     url: Option<String>,
-    applied: u64,
+    /// Not there for a node that nobody hears of.
+    applied: Option<u64>,
     lag: Option<u64>,
     version: Option<String>,
     /// Users with a session there.
@@ -80,7 +82,8 @@ pub async fn cluster(State(context): State<Arc<Context>>, uri: Uri) -> Result<Re
     let leadership = context.handle.leadership();
     let statuses: BTreeMap<NodeId, _> = context
         .handle
-        .nodes()
+        .nodes_of_leader()
+        .await
         .into_iter()
         .map(|status| (status.node, status))
         .collect();
@@ -101,9 +104,9 @@ pub async fn cluster(State(context): State<Arc<Context>>, uri: Uri) -> Result<Re
             .map(|(_, url)| url.clone());
         Node {
             node,
-            role: status.map_or("unknown", |status| status.role),
+            role: status.map_or(Role::Unknown, |status| status.role).name(),
             url: record.as_ref().map(|record| record.url.clone()).or(configured),
-            applied: status.map_or(0, |status| status.applied),
+            applied: status.and_then(|status| status.applied),
             lag: status.and_then(|status| status.lag),
             version: record.map(|record| record.version),
             sessions: if node == context.node {

@@ -43,6 +43,7 @@ codes! {
     Expired "EXPIRED" 410 false "The broadcast has expired";
     TooLarge "TOO_LARGE" 413 false "The body is too large";
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" 415 false "The body has another media type than this address takes";
+    UnsupportedEncoding "UNSUPPORTED_CONTENT_ENCODING" 415 false "The body is packed in a way that this address does not take";
     InvalidRequest "INVALID_REQUEST" 422 false "Several things in the request are wrong";
     UnknownField "UNKNOWN_FIELD" 422 false "A field is not known";
     UnknownParameter "UNKNOWN_PARAMETER" 422 false "A query parameter is not known";

@@ -4,10 +4,10 @@ use super::cancel::cold;
 use super::context::Context;
 use super::problem::{Code, Problem, Published, code_of};
 use super::request::{self, Query};
-use super::{draft, json, wire};
+use super::{draft, json, pointer, wire};
 use crate::base::clock;
 use crate::metrics::METRICS;
-use crate::model::{Audience, Clause, Draft};
+use crate::model::Draft;
 use crate::state::command::{Cold, Key, Publish};
 use crate::state::{Command, Outcome, Refused, State as Applied};
 use axum::extract::{Request, State};
@@ -95,8 +95,6 @@ pub async fn accept(
         key,
         expires_after_ms: context.config.expires_default.0.as_millis() as u64,
     };
-    // what the state refuses points into the audience, which it does not give back
-    let audience = publish.draft.audience.clone();
     let command = Command::Publish(Box::new(publish));
     let proposed = context
         .handle
@@ -105,7 +103,7 @@ pub async fn accept(
         .map_err(|error| Problem::of_publish(&error))?;
     match proposed.outcome {
         Outcome::Published { number, replayed } => answer(context, number, replayed, proposed.index).await,
-        Outcome::Refused(refused) => Err(refusal(&refused, &audience)),
+        Outcome::Refused(refused) => Err(refusal(&refused, body)),
         other => Err(Problem::new(Code::Internal, format!("a publish came to {other:?}"))),
     }
 }
@@ -139,11 +137,18 @@ async fn answer(context: &Arc<Context>, number: u64, replayed: bool, applied: u6
     })
 }
 
-/// The client's key: 1 to 255 printable ASCII characters.
+/// The client's one key: 1 to 255 printable ASCII characters.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else {
         return Ok(None);
     };
+    if values.next().is_some() {
+        return Err(Problem::new(
+            Code::InvalidKey,
+            "Idempotency-Key is given more than once",
+        ));
+    }
     let key = value.to_str().unwrap_or_default();
     if (1..=KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
         return Ok(Some(key));
@@ -189,25 +194,12 @@ fn body_hash(body: &[u8]) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// What the state refused, with a pointer to where the request says it.
-fn refusal(refused: &Refused, audience: &Audience) -> Problem {
+/// What the state refused, with a pointer to where the body says it.
+fn refusal(refused: &Refused, body: &[u8]) -> Problem {
     let pointer = match refused {
-        Refused::UnknownWedding(id) => pointer_to(audience, id, |clause| [("weddings", &clause.weddings)]),
-        Refused::UnknownSegment(id) => pointer_to(audience, id, |clause| [("segments", &clause.segments)]),
-        Refused::UnknownVenue(id) => pointer_to(audience, id, |clause| {
-            [("venues", &clause.venues), ("on_site", &clause.on_site)]
-        }),
         Refused::ExpiresBeforeRelease | Refused::ExpiresBeforeDelivery => Some("/expires_at".to_owned()),
         Refused::UnknownBroadcast => Some("/supersedes".to_owned()),
-        Refused::UnknownUser(_)
-        | Refused::ScheduleFull(_)
-        | Refused::Expired
-        | Refused::LeftMemory
-        | Refused::NotARecipient
-        | Refused::UnknownAnswer(_)
-        | Refused::KeyReused
-        | Refused::KeysFull(_)
-        | Refused::VenueInUse(_) => None,
+        other => pointer::to_unknown(other, body),
     };
     let problem = match pointer {
         Some(pointer) => Problem::fault(&pointer, code_of(refused), refused.to_string()),
@@ -218,31 +210,6 @@ fn refusal(refused: &Refused, audience: &Audience) -> Problem {
     } else {
         problem
     }
-}
-
-fn pointer_to<'a, const N: usize>(
-    audience: &'a Audience,
-    id: &str,
-    lists: impl Fn(&'a Clause) -> [(&'static str, &'a Vec<String>); N],
-) -> Option<String> {
-    let clauses = audience
-        .clauses
-        .iter()
-        .enumerate()
-        .map(|(index, clause)| ("audience", index, clause));
-    let exclude = audience
-        .exclude
-        .iter()
-        .enumerate()
-        .map(|(index, clause)| ("exclude", index, clause));
-    for (field, index, clause) in clauses.chain(exclude) {
-        for (key, values) in lists(clause) {
-            if let Some(at) = values.iter().position(|value| value == id) {
-                return Some(format!("/{field}/{index}/{key}/{at}"));
-            }
-        }
-    }
-    None
 }
 
 /// What a publish would come to, with nothing stored.
@@ -270,14 +237,14 @@ fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
             let known = state.is_kept(old.number()) && old.salt() == state.salt();
             known.then_some(()).ok_or(Refused::UnknownBroadcast)?;
         }
-        let resolved = state.resolve(&draft.audience)?;
+        let resolved = state.resolve(&draft)?;
         let connected = state.presence().connected_among(&resolved.recipients);
         Ok((resolved, connected))
     };
     let (resolved, connected) = context
         .handle
         .read(look)
-        .map_err(|refused: Refused| refusal(&refused, &draft.audience))?;
+        .map_err(|refused: Refused| refusal(&refused, body))?;
     let targeted = resolved.recipients.len();
     Ok(wire::json(
         StatusCode::OK,
@@ -299,7 +266,6 @@ fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
 #[cfg(test)]
 mod tests {
     use super::{fingerprint, idempotency_key, refusal};
-    use crate::model::{Audience, Clause};
     use crate::state::Refused;
     use http::{HeaderMap, HeaderValue};
 
@@ -331,20 +297,19 @@ mod tests {
         check_key(b"a\tb", false);
         check_key("é".as_bytes(), false);
         assert!(idempotency_key(&HeaderMap::new()).unwrap().is_none());
+        let mut twice = HeaderMap::new();
+        twice.append("idempotency-key", HeaderValue::from_static("a"));
+        twice.append("idempotency-key", HeaderValue::from_static("a"));
+        assert_eq!(
+            idempotency_key(&twice).unwrap_err().code().text(),
+            "INVALID_IDEMPOTENCY_KEY"
+        );
     }
 
     #[test]
     fn a_refused_id_is_pointed_to() {
-        let clause = |venues: &[&str], on_site: &[&str]| Clause {
-            venues: venues.iter().map(ToString::to_string).collect(),
-            on_site: on_site.iter().map(ToString::to_string).collect(),
-            ..Clause::default()
-        };
-        let audience = Audience {
-            clauses: vec![clause(&["a"], &[])],
-            exclude: vec![clause(&["a"], &["a", "b"])],
-        };
-        let problem = refusal(&Refused::UnknownVenue("b".into()), &audience);
+        let body = br#"{"audience": {"venues": ["a"]}, "exclude": [{"venues": ["a"], "on_site": ["a", "b"]}]}"#;
+        let problem = refusal(&Refused::UnknownVenue("b".into()), body);
         assert_eq!(problem.errors()[0].pointer, "/exclude/0/on_site/1");
         assert_eq!(
             (problem.code().text(), problem.status().as_u16()),

@@ -35,8 +35,15 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> FromRequestParts<S> 
     }
 }
 
-/// Refuses a body of another kind than `accepted`; one that does not say its kind passes.
+/// Refuses a body of another kind than `accepted`, and one that is packed; one that does not say its kind passes.
 pub fn media_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem> {
+    for coding in headers.get_all(header::CONTENT_ENCODING) {
+        let coding = coding.to_str().unwrap_or_default().trim();
+        if !coding.eq_ignore_ascii_case("identity") {
+            let detail = format!("the body is {:?}; this takes bodies as they are", shorten(coding));
+            return Err(Problem::new(Code::UnsupportedEncoding, detail).closing());
+        }
+    }
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Ok(());
     };
@@ -236,6 +243,25 @@ mod tests {
         check("application/x-www-form-urlencoded", false);
         check("", false);
         assert!(media_type(&http::HeaderMap::new(), JSON).is_ok());
+    }
+
+    #[test]
+    fn a_packed_body_is_refused() {
+        let check = |values: &[&str], passes: bool| {
+            let mut headers = http::HeaderMap::new();
+            for value in values {
+                headers.append("content-encoding", value.parse().unwrap());
+            }
+            let code = media_type(&headers, JSON).map_err(|problem| problem.code());
+            let expected = if passes { Ok(()) } else { Err(Code::UnsupportedEncoding) };
+            assert_eq!(code, expected, "{values:?}");
+        };
+        check(&[], true);
+        check(&["Identity"], true);
+        check(&["gzip"], false);
+        check(&["identity, gzip"], false);
+        check(&["identity", "br"], false);
+        check(&[""], false);
     }
 
     #[test]

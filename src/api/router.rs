@@ -7,6 +7,7 @@ use super::{batch, broadcasts, cancel, import, inbox, operate, publish, receipts
 use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::model::PlaceKind;
+use crate::net::head;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -224,7 +225,10 @@ async fn pass<F: Future<Output = Response>>(
     handle: impl FnOnce(Request) -> F,
 ) -> Response {
     let started = clock::now();
-    let (mut response, origin) = match context.hosts.check(request.uri(), request.headers()) {
+    let checked = head::check_parsed(request.headers())
+        .map_err(|error| Problem::new(Code::MalformedRequest, error.to_string()).closing())
+        .and_then(|()| context.hosts.check(request.uri(), request.headers()));
+    let (mut response, origin) = match checked {
         Err(problem) => (problem.into_response(), None),
         Ok(Some(origin)) if is_preflight(&request) => (StatusCode::NO_CONTENT.into_response(), Some(origin)),
         Ok(origin) => {

@@ -27,7 +27,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// A head and what comes with it, on kept connections.
+/// Bytes read ahead on kept connections.
 const BUFFER_MAX: usize = 64 << 10;
 /// After an answer by hand: what the client still sends is thrown away for a moment, so that no reset overtakes the answer.
 const LINGER: Duration = Duration::from_secs(1);
@@ -208,6 +208,7 @@ impl Server {
                 .timer(TokioTimer::new())
                 .header_read_timeout(self.context.config.head_deadline.0)
                 .max_headers(head::HEADERS_MAX)
+                .max_header_size(head::HEAD_BYTES_MAX)
                 .max_buf_size(BUFFER_MAX)
                 .serve_connection(TokioIo::new(Rewind::new(stream, read)), service)
                 .with_upgrades()

@@ -17,7 +17,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -185,18 +185,35 @@ fn full() -> Problem {
 pub async fn subscribe(State(context): State<Arc<Context>>, mut request: Request) -> Result<Response, Problem> {
     let head = head_of(&request);
     let Plan { wanted, user, from } = plan(&context, &head).await?;
+    if request.method() == Method::HEAD {
+        return looked_at(&wanted);
+    }
     match wanted {
         Wanted::WebSocket(_) => Ok(upgrade(context, &head, &mut request, user, from)),
         Wanted::Sse | Wanted::Lines => {
             let transport = transport(&wanted);
             let ours = pair(&context, transport, user, from)?;
-            let mut response = Response::new(Body::from_stream(pieces(ours)));
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(transport)));
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            Ok(response)
+            Ok(stream_of(Body::from_stream(pieces(ours)), transport))
         }
         Wanted::Poll(wait) => poll(pair(&context, Transport::Lines, user, from)?, clock::now() + wait).await,
+    }
+}
+
+fn stream_of(body: Body, transport: Transport) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(transport)));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A HEAD is told what a GET would be, and makes no session: nothing counts as sent. Only a GET can be upgraded.
+fn looked_at(wanted: &Wanted) -> Result<Response, Problem> {
+    match wanted {
+        Wanted::WebSocket(_) => Err(Problem::new(Code::MethodNotAllowed, "a WebSocket begins with a GET")
+            .with_allow(Some(HeaderValue::from_static("GET")))),
+        Wanted::Sse | Wanted::Lines => Ok(stream_of(Body::empty(), transport(wanted))),
+        Wanted::Poll(_) => Ok(wire::json_bytes(StatusCode::OK, Bytes::new())),
     }
 }
 

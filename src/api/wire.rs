@@ -12,6 +12,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A page of a list.
@@ -127,8 +128,11 @@ impl<'a> Accepted<'a> {
     }
 }
 
-/// What the sender wrote, as the sender wrote it.
-pub struct DraftView<'a>(pub &'a Broadcast);
+/// Ids of users that are not shown.
+pub type Erased = BTreeSet<String>;
+
+/// What the sender wrote, as the sender wrote it, but for who was erased since.
+pub struct DraftView<'a>(pub &'a Broadcast, pub &'a Erased);
 
 impl DraftView<'_> {
     /// Writes its members into an open object.
@@ -136,9 +140,9 @@ impl DraftView<'_> {
         let draft = &self.0.draft;
         map.serialize_entry("type", &draft.kind)?;
         map.serialize_entry("priority", &draft.priority)?;
-        map.serialize_entry("audience", &clauses(&draft.audience.clauses))?;
+        map.serialize_entry("audience", &clauses(&draft.audience.clauses, self.1))?;
         if !draft.audience.exclude.is_empty() {
-            map.serialize_entry("exclude", &clauses(&draft.audience.exclude))?;
+            map.serialize_entry("exclude", &clauses(&draft.audience.exclude, self.1))?;
         }
         map.serialize_entry("title", &draft.title)?;
         map.serialize_entry("body", &draft.body)?;
@@ -153,7 +157,8 @@ impl DraftView<'_> {
         if draft.on_missed != OnMissed::Send {
             map.serialize_entry("on_missed", &draft.on_missed)?;
         }
-        map.serialize_entry("acknowledge", &draft.acknowledge.as_ref().map(AcknowledgeView))
+        let acknowledge = draft.acknowledge.as_ref();
+        map.serialize_entry("acknowledge", &acknowledge.map(|asked| AcknowledgeView(asked, self.1)))
     }
 }
 
@@ -191,7 +196,19 @@ impl Serialize for ActionView<'_> {
     }
 }
 
-pub struct AcknowledgeView<'a>(pub &'a Acknowledge);
+/// What a recipient is asked: whom else it would go to is not theirs to know.
+pub struct AskedView<'a>(pub &'a Acknowledge);
+
+impl Serialize for AskedView<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("within", &span(self.0.within_ms))?;
+        map.serialize_entry("answers", &self.0.answers)?;
+        map.end()
+    }
+}
+
+struct AcknowledgeView<'a>(&'a Acknowledge, &'a Erased);
 
 impl Serialize for AcknowledgeView<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -216,20 +233,20 @@ impl Serialize for AcknowledgeView<'_> {
             map.serialize_entry("need", &need)?;
         }
         if !escalate.is_empty() {
-            let steps: Vec<EscalateView<'_>> = escalate.iter().map(EscalateView).collect();
+            let steps: Vec<EscalateView<'_>> = escalate.iter().map(|step| EscalateView(step, self.1)).collect();
             map.serialize_entry("escalate", &steps)?;
         }
         map.end()
     }
 }
 
-struct EscalateView<'a>(&'a Escalate);
+struct EscalateView<'a>(&'a Escalate, &'a Erased);
 
 impl Serialize for EscalateView<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("after", &span(self.0.after_ms))?;
-        map.serialize_entry("to", &clauses(&self.0.to.clauses))?;
+        map.serialize_entry("to", &clauses(&self.0.to.clauses, self.1))?;
         if let Some(priority) = self.0.priority {
             map.serialize_entry("priority", &priority)?;
         }
@@ -244,21 +261,25 @@ fn span(millis: u64) -> Span {
     Span(Duration::from_millis(millis))
 }
 
-fn clauses(clauses: &[Clause]) -> Vec<ClauseView<'_>> {
-    clauses.iter().map(ClauseView).collect()
+fn clauses<'a>(clauses: &'a [Clause], erased: &'a Erased) -> Vec<ClauseView<'a>> {
+    clauses.iter().map(|clause| ClauseView(clause, erased)).collect()
 }
 
-struct ClauseView<'a>(&'a Clause);
+struct ClauseView<'a>(&'a Clause, &'a Erased);
 
 impl Serialize for ClauseView<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let clause = self.0;
+        let Self(clause, erased) = self;
         let mut map = serializer.serialize_map(None)?;
         if clause.everyone {
             map.serialize_entry("everyone", &true)?;
         }
+        if !clause.users.is_empty() {
+            // the key stays when nobody is left: without it the clause would seem to name more people than it did
+            let shown: Vec<&String> = clause.users.iter().filter(|id| !erased.contains(*id)).collect();
+            map.serialize_entry("users", &shown)?;
+        }
         let keys = [
-            ("users", &clause.users),
             ("weddings", &clause.weddings),
             ("venues", &clause.venues),
             ("on_site", &clause.on_site),

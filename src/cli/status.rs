@@ -132,7 +132,8 @@ mod tests {
         let cluster = json!({"leader": 2, "term": 7, "nodes": [
             {"node": 1, "says": "no answer", "role": "follower", "url": "http://a:8205", "applied": 98123, "lag": null,
              "version": "0.1.0", "sessions": 12},
-            {"node": 2, "says": "ready", "role": "leader", "url": "http://b:8205", "applied": 98123, "lag": 0, "version": "0.1.0", "sessions": 9}]});
+            {"node": 2, "says": "ready", "role": "leader", "url": "http://b:8205", "applied": 98123, "lag": 0, "version": "0.1.0", "sessions": 9},
+            {"node": 3, "says": "no answer", "role": "unreachable", "url": "http://c:8205", "applied": null, "lag": null, "version": "0.1.0", "sessions": 0}]});
         let queues = json!({"critical":
             {"waiting": 3, "oldest_seconds": 0.25, "rate": 1999.6, "in_flight": 1, "retries": 0}});
         let told: Vec<String> = lines(&cluster, &queues)
@@ -142,7 +143,11 @@ mod tests {
         assert_eq!(told[0], "node 2 leads (term 7)");
         assert_eq!(
             told[3],
-            "   1  no answer  follower  http://a:8205   98,123  -          12    0.1.0"
+            "   1  no answer  follower     http://a:8205   98,123  -          12    0.1.0"
+        );
+        assert_eq!(
+            told[5],
+            "   3  no answer  unreachable  http://c:8205  -        -           0    0.1.0"
         );
         assert_eq!(
             told[told.len() - 1],

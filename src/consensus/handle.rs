@@ -15,6 +15,7 @@ use bytes::Bytes;
 use openraft::Instant as _;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -63,18 +64,42 @@ pub struct Leadership {
     pub is_leader: bool,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a node is to the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    Leader,
+    Follower,
+    /// It does not answer.
+    Unreachable,
+    /// Only a leader knows of the others.
+    Unknown,
+}
+
+impl Role {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+            Self::Unreachable => "unreachable",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
     pub node: NodeId,
-    /// "leader", "follower", "candidate" or "learner"; for other nodes as far as is known.
-    pub role: &'static str,
-    pub applied: u64,
-    /// Entries behind the leader's log; `None` where this node cannot know, or has not heard for a while.
+    pub role: Role,
+    /// `None` where it is not known, or has not been heard of for a while.
+    pub applied: Option<u64>,
+    /// Entries behind the leader's log; `None` like `applied`.
     pub lag: Option<u64>,
 }
 
 /// A peer that has not answered the leader for this long is not counted as heard.
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
+/// The leader says within this how the others are.
+const ASKED_WITHIN: Duration = Duration::from_secs(1);
 /// What a refused caller may wait before trying again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -240,41 +265,65 @@ impl Handle {
         self.leadership.clone()
     }
 
-    /// All voters as this node sees them.
+    /// All voters as the leader sees them; where it cannot be asked, as far as this node knows.
+    pub async fn nodes_of_leader(&self) -> Vec<NodeStatus> {
+        let leadership = self.leadership();
+        let mut own = self.nodes();
+        let Some(leader) = leadership.leader.filter(|_| !leadership.is_leader) else {
+            return own;
+        };
+        let Some(mut told) = self.ask_nodes(leader).await else {
+            let leaders = own.iter_mut().filter(|status| status.node == leader);
+            leaders.for_each(|status| status.role = Role::Unreachable);
+            return own;
+        };
+        // the leader knows what this node holds, not what it has applied
+        let mine = told.iter_mut().filter(|status| status.node == self.node);
+        mine.for_each(|status| status.applied = Some(self.applied()));
+        told
+    }
+
+    async fn ask_nodes(&self, leader: NodeId) -> Option<Vec<NodeStatus>> {
+        let ways = self.peers.get(leader)?;
+        let (cluster, deadline) = (self.peers.cluster(), clock::now() + ASKED_WITHIN);
+        let asked = ways
+            .forward
+            .call::<(), Option<Vec<NodeStatus>>>(rpc::NODES, cluster, &(), deadline);
+        asked.await.ok()?
+    }
+
+    /// All voters as this node sees them: of the others only a leader knows.
     pub fn nodes(&self) -> Vec<NodeStatus> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let leader = self.leadership.borrow().leader;
+        let Leadership { leader, is_leader, .. } = self.leadership();
         let last = metrics.last_log_index.unwrap_or(0);
         let of = |node: NodeId| {
-            let role = if leader == Some(node) { "leader" } else { "follower" };
+            let leads = leader == Some(node);
             if node == self.node {
                 return NodeStatus {
                     node,
-                    role,
-                    applied: self.applied(),
+                    role: if leads { Role::Leader } else { Role::Follower },
+                    applied: Some(self.applied()),
                     lag: leader.map(|_| last.saturating_sub(self.applied())),
                 };
             }
-            let replicated = metrics
-                .replication
-                .as_ref()
-                .and_then(|all| all.get(&node))
-                .copied()
-                .flatten();
-            let heard = metrics
-                .heartbeat
-                .as_ref()
-                .and_then(|all| all.get(&node))
-                .copied()
-                .flatten();
+            let replicated = metrics.replication.as_ref();
+            let replicated = replicated.and_then(|all| all.get(&node)).copied().flatten();
+            let heard = metrics.heartbeat.as_ref();
+            let heard = heard.and_then(|all| all.get(&node)).copied().flatten();
             let heard = heard.is_some_and(|at| at.elapsed() < HEARD_WITHIN);
-            let matched = replicated.map_or(0, |id| id.index);
+            let matched = heard.then(|| replicated.map_or(0, |id| id.index));
             NodeStatus {
                 node,
-                role,
+                role: match (leads, is_leader) {
+                    (true, _) => Role::Leader,
+                    (false, true) if heard => Role::Follower,
+                    (false, true) => Role::Unreachable,
+                    (false, false) => Role::Unknown,
+                },
                 applied: matched,
-                lag: heard.then(|| last.saturating_sub(matched)),
+                lag: matched.map(|matched| last.saturating_sub(matched)),
             }
         };
         let mut nodes: Vec<NodeId> = self.peers.iter().map(|(node, _)| node).collect();

@@ -25,7 +25,7 @@ mod suite;
 mod types;
 mod upkeep;
 
-pub use handle::{Applied, Handle, Leadership, NodeStatus, ProposeError, Proposed};
+pub use handle::{Applied, Handle, Leadership, NodeStatus, ProposeError, Proposed, Role};
 pub use start::{ConsensusError, Running, start};
 
 use crate::base::size::{Size, Span};

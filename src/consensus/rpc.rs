@@ -45,6 +45,8 @@ pub const INSTALL: &str = "/raft/snapshot/install";
 /// Commands that a follower passes on: see [`super::road`].
 pub const PROPOSE: &str = "/propose";
 pub const READ_INDEX: &str = "/read-index";
+/// How the others are, if the node that is asked leads.
+pub const NODES: &str = "/nodes";
 pub const HELLO: &str = "/hello";
 pub const FOUND: &str = "/found";
 

@@ -293,6 +293,10 @@ impl Server {
                 };
                 rpc::encode(&index)
             }
+            rpc::NODES => {
+                let leads = self.handle.leadership().is_leader;
+                rpc::encode(&leads.then(|| self.handle.nodes()))
+            }
             _ => return Err(Refusal::NotFound),
         };
         Ok(answer?)

@@ -2,6 +2,7 @@
 //! worker at a time and moves between workers with everything in it.
 
 use super::batch::{Batch, Kind};
+use super::confirm::Returned;
 use super::goodbye::{self, Goodbye};
 use super::reader::{Ask, Question};
 use super::session::{Behind, NONE, Session, Stage, Stream};
@@ -44,6 +45,8 @@ pub struct Cell {
     /// Sessions with more to be read.
     pub reads: VecDeque<u32>,
     pub leaving: Vec<(SessionRef, Instant)>,
+    /// Cursors that clients came back with.
+    pub returned: VecDeque<Returned>,
     /// The tick at which the positions last changed.
     pub moved: u32,
     /// The last tick that this cell has had.
@@ -119,6 +122,7 @@ impl Cell {
             ahead: Vec::new(),
             reads: VecDeque::new(),
             leaving: Vec::new(),
+            returned: VecDeque::new(),
             moved: 0,
             ticked: 0,
             degraded: false,
@@ -384,7 +388,7 @@ impl Cell {
                 );
             }
             From::Cursor(cursor) if cursor.epoch == self.epoch && shared.window.reaches(cursor.positions) => {
-                self.confirm(slot, cursor, context);
+                self.came_back(slot, cursor, context);
                 return self.begin(
                     slot,
                     super::reader::Started {
@@ -397,7 +401,7 @@ impl Cell {
             }
             From::Cursor(cursor) => {
                 if cursor.epoch == self.epoch {
-                    self.confirm(slot, cursor, context);
+                    self.came_back(slot, cursor, context);
                 }
                 Question::Cursor(cursor)
             }
@@ -405,18 +409,6 @@ impl Cell {
             From::Earliest => Question::Earliest,
         };
         self.ask(slot, question, context);
-    }
-
-    /// Coming back with a cursor is a receipt; nobody waits for it, and a reader that is busy leaves it out.
-    fn confirm(&mut self, slot: u32, cursor: crate::model::Cursor, context: &Context) {
-        if let (Some(session), Some(user)) = (self.key(slot), self.get(slot).map(|session| session.user)) {
-            let question = Question::Confirm(cursor);
-            context.shared.asks.ask(Ask {
-                session,
-                user,
-                question,
-            });
-        }
     }
 
     pub fn ask(&mut self, slot: u32, question: Question, context: &mut Context) {

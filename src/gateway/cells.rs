@@ -327,9 +327,8 @@ impl Job for Cells {
     }
 
     fn has_sessions(&self) -> bool {
-        self.mine
-            .iter()
-            .any(|index| self.homes[*index].as_ref().is_some_and(|cell| cell.len() > 0))
+        let mut here = self.mine.iter().filter_map(|index| self.homes[*index].as_ref());
+        here.any(|cell| cell.len() > 0 || !cell.returned.is_empty()) // a tick is waited for by both
     }
 
     fn rest(&mut self) {

@@ -65,13 +65,15 @@ pub struct Subscriber {
     pub from: From,
 }
 
-/// A client's message that needs the log; answered through [`Gateway::answer`].
+/// A client's message that needs the log, or what has left the window; answered through [`Gateway::answer`].
 #[derive(Clone, Debug)]
 pub struct Request {
     pub session: SessionRef,
     pub user: UserNumber,
     /// The client's own reference, a string or a number, if it wants an answer.
     pub reference: Option<serde_json::Value>,
+    /// Of broadcasts that the window does not know: to be looked at, then given to [`Gateway::receipt`].
+    pub receipts: Vec<(BroadcastId, Step)>,
     pub acknowledge: Vec<(BroadcastId, String)>,
 }
 
@@ -271,6 +273,11 @@ impl Gateway {
                 METRICS.limits_hit.with_label_values(&["workers.notes"]).inc();
             }
         }
+    }
+
+    /// A receipt that was found to be good.
+    pub fn receipt(&self, number: Number, step: Step, user: UserNumber) {
+        self.shared.collector.step(number, step, user);
     }
 
     /// The user is gone: their sessions end with 4003.

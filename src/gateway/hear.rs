@@ -7,14 +7,14 @@ use super::message::{self, Message};
 use super::shared::{Context, NO_SALT};
 use super::websocket::{self, Said};
 use super::{Request, SessionRef, Transport};
-use crate::model::{BroadcastId, Step};
+use crate::model::{BroadcastId, Step, UserNumber};
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Reads of one session before the others have their turn.
 const READS_AT_ONCE: usize = 4;
-/// Messages and pings of one session in a second.
-const MESSAGES_MAX: u16 = 500;
+/// Frames of one session in a second: messages, their parts, and pings.
+const FRAMES_MAX: u16 = 500;
 
 impl Cell {
     pub fn read(&mut self, slot: u32, context: &mut Context) {
@@ -65,7 +65,7 @@ impl Cell {
             session.decoder = Some(decoder);
         }
         session.spoke = session.spoke.saturating_add(said.len().try_into().unwrap_or(u16::MAX));
-        let flood = session.spoke > MESSAGES_MAX;
+        let flood = session.spoke > FRAMES_MAX;
         for what in said {
             self.obey(slot, what, context);
         }
@@ -77,7 +77,7 @@ impl Cell {
 
     fn obey(&mut self, slot: u32, what: Said, context: &mut Context) {
         match what {
-            Said::Pong => {}
+            Said::Pong | Said::Part => {}
             Said::Ping(text) => {
                 let mut pong = Vec::new();
                 websocket::control(&mut pong, websocket::PONG, &text);
@@ -108,22 +108,31 @@ impl Cell {
         if let Some(promises) = message.promises_receipts {
             session.promises = promises;
         }
-        for (ids, step) in [(message.received, Step::Received), (message.read, Step::Read)] {
-            for id in ids {
-                if is_ours(id, context) {
-                    context.tally.step(id.number(), step).push(user);
-                }
-            }
+        let Message {
+            received,
+            read,
+            acknowledge,
+            mut reference,
+            ..
+        } = message;
+        let received = received.into_iter().map(|id| (id, Step::Received));
+        let all = received.chain(read.into_iter().map(|id| (id, Step::Read)));
+        let Sorted { unknown, refused } = sort(all, user, context);
+        if let Some(why) = refused.filter(|_| reference.is_some()) {
+            // the message has one answer: what else is in it has its effect without another
+            let problem = frame::problem(reference.take().as_ref(), why.code(), &why.to_string(), false);
+            self.answer(slot, &problem, context);
         }
-        if !message.acknowledge.is_empty() {
+        if !unknown.is_empty() || !acknowledge.is_empty() {
             let request = Request {
                 session: key,
                 user,
-                reference: message.reference,
-                acknowledge: message.acknowledge,
+                reference,
+                receipts: unknown,
+                acknowledge,
             };
             self.pass_on(slot, request, context);
-        } else if let Some(reference) = message.reference {
+        } else if let Some(reference) = reference {
             self.answer(slot, &frame::ok(&reference), context);
         }
     }
@@ -138,7 +147,7 @@ impl Cell {
                 .limits_hit
                 .with_label_values(&["gateway.requests"])
                 .inc();
-            let detail = "too many acknowledgements wait; try again in a second";
+            let detail = "too many messages wait; try again in a second";
             let problem = frame::problem(request.reference.as_ref(), "TRY_AGAIN", detail, true);
             self.answer(slot, &problem, context);
         }
@@ -159,8 +168,59 @@ impl Cell {
     }
 }
 
-/// The id is of this cluster, and of something that was released here.
-fn is_ours(id: BroadcastId, context: &Context) -> bool {
-    let salt = context.shared.salt.load(Relaxed);
-    (salt == NO_SALT || salt == u32::from(id.salt())) && id.number() <= context.shared.window.head()
+/// Why a receipt is refused, in the words that the API has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoReceipt {
+    /// Others' broadcasts are not there at all.
+    #[error("no broadcast of this user has one of these ids")]
+    NotFound,
+    #[error("one of these broadcasts has expired")]
+    Expired,
+}
+
+impl NoReceipt {
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NotFound => "NOT_FOUND",
+            Self::Expired => "EXPIRED",
+        }
+    }
+}
+
+#[derive(Default)]
+struct Sorted {
+    /// Not in the window, or not yet: somebody else must look.
+    unknown: Vec<(BroadcastId, Step)>,
+    /// The first reason against one of them.
+    refused: Option<NoReceipt>,
+}
+
+/// Counts the receipts that the window knows to be good, and gives back the rest.
+fn sort(receipts: impl Iterator<Item = (BroadcastId, Step)>, user: UserNumber, context: &mut Context) -> Sorted {
+    let mut sorted = Sorted::default();
+    for (id, step) in receipts {
+        match look(id, user, context) {
+            Some(Ok(())) => context.tally.step(id.number(), step).push(user),
+            Some(Err(why)) => sorted.refused = sorted.refused.or(Some(why)),
+            None => sorted.unknown.push((id, step)),
+        }
+    }
+    sorted
+}
+
+/// Whether the user may confirm this; `None` when the window does not say.
+fn look(id: BroadcastId, user: UserNumber, context: &Context) -> Option<Result<(), NoReceipt>> {
+    let shared = &context.shared;
+    let salt = shared.salt.load(Relaxed);
+    if salt != NO_SALT && salt != u32::from(id.salt()) {
+        return Some(Err(NoReceipt::NotFound));
+    }
+    let entry = shared.window.find_any(id.number())?;
+    let broadcast = &entry.release.broadcast;
+    let is_mine = broadcast.id == id && entry.release.recipients.contains(user);
+    Some(match is_mine {
+        true if broadcast.expires_at <= shared.log_time() => Err(NoReceipt::Expired),
+        true => Ok(()),
+        false => Err(NoReceipt::NotFound),
+    })
 }

@@ -64,7 +64,7 @@ const ANSWER_MAX: usize = 64;
 pub fn parse(text: &str) -> Result<Message, Refused> {
     let wire: Wire = serde_json::from_str(text).map_err(|error| Refused {
         detail: format!("the message was not understood: {error}"),
-        reference: None,
+        reference: reference_of(text),
     })?;
     let reference = wire.r#ref;
     let refused = |detail: String| Refused {
@@ -96,6 +96,16 @@ pub fn parse(text: &str) -> Result<Message, Refused> {
         acknowledge: acknowledge.collect::<Result<_, _>>().map_err(refused)?,
         reference: reference.clone(),
     })
+}
+
+/// What the client calls its message, where it is an object at least.
+fn reference_of(text: &str) -> Option<Value> {
+    #[derive(Deserialize)]
+    struct Only {
+        r#ref: Option<Value>,
+    }
+    let only: Only = serde_json::from_str(text).ok()?;
+    only.r#ref.filter(is_reference)
 }
 
 fn is_reference(reference: &Value) -> bool {
@@ -153,6 +163,11 @@ mod tests {
             (r#"{"ref":{},"hello":{"receipts":true}}"#, None),
             (r#"{"receipt":{"received":["x"]},"ref":1}"#, Some(1.into())),
             (r#"{"receipt":{"recieved":[]}}"#, None),
+            (r#"{"receipt":{"recieved":[]},"ref":"b"}"#, Some("b".into())),
+            (r#"{"what":1,"ref":9}"#, Some(9.into())),
+            (r#"{"ref":9,"hello":{"receipts":"yes"}}"#, Some(9.into())),
+            (r#"{"ref":{},"hello":1}"#, None),
+            (r#"{"ref":9,"receipt":"#, None),
         ] {
             assert_eq!(parse(text).unwrap_err().reference, reference, "{text}");
         }

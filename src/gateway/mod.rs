@@ -19,6 +19,7 @@ mod batch;
 mod cell;
 mod cells;
 mod collect;
+mod confirm;
 pub mod frame;
 #[allow(clippy::module_inception)] // the part has one main noun
 pub mod gateway;
@@ -41,6 +42,7 @@ mod wire;
 
 pub use backlog::Backlog;
 pub use gateway::{From, Gateway, Report, Request, SessionRef, Socket, Subscriber, Transport};
+pub use hear::NoReceipt;
 
 use crate::base::size::{Size, Span};
 use serde::{Deserialize, Serialize};

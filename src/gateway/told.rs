@@ -18,6 +18,7 @@ impl Cell {
         self.heartbeats(tick, context);
         let look = tick / LOOK_EVERY != self.ticked / LOOK_EVERY;
         self.ticked = tick;
+        self.confirm_due(tick, context);
         if look {
             self.check_silent(tick, context);
             self.check_behind(context);
@@ -100,6 +101,7 @@ impl Cell {
             }
         }
         if let Some(goodbye) = bulletin.goodbye {
+            self.confirm_all(context);
             for slot in self.occupied() {
                 self.dismiss(slot, goodbye.spread(rand::random()), context);
             }

@@ -46,6 +46,8 @@ pub fn close(out: &mut Vec<u8>, code: u16, reason: &str) {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said {
     Text(String),
+    /// A part of a message that goes on: empty ones cost the client nothing, so they are counted like messages.
+    Part,
     Ping(Vec<u8>),
     Pong,
     /// With the code to send back.
@@ -75,7 +77,7 @@ impl Decoder {
         self.rest.is_empty() && !self.fragmented
     }
 
-    /// Takes bytes, gives each message that is complete to `each`; an error ends the session.
+    /// Takes bytes, gives what each whole frame says to `each`; an error ends the session.
     pub fn push(&mut self, bytes: &[u8], max: usize, mut each: impl FnMut(Said)) -> Result<(), Goodbye> {
         let mut owned = std::mem::take(&mut self.rest);
         let bytes = if owned.is_empty() {
@@ -88,19 +90,17 @@ impl Decoder {
         while let Some(head) = head(&bytes[at..], max)? {
             let payload = unmask(&bytes[at + head.from..at + head.to], head.mask);
             at += head.to;
-            if let Some(said) = self.frame(&head, payload, max)? {
-                each(said);
-            }
+            each(self.frame(&head, payload, max)?);
         }
         self.rest = bytes[at..].to_vec();
         Ok(())
     }
 
-    fn frame(&mut self, head: &Head, payload: Vec<u8>, max: usize) -> Result<Option<Said>, Goodbye> {
+    fn frame(&mut self, head: &Head, payload: Vec<u8>, max: usize) -> Result<Said, Goodbye> {
         match head.opcode {
-            CLOSE => Ok(Some(Said::Close(close_code(&payload)?))),
-            PING => Ok(Some(Said::Ping(payload))),
-            PONG => Ok(Some(Said::Pong)),
+            CLOSE => Ok(Said::Close(close_code(&payload)?)),
+            PING => Ok(Said::Ping(payload)),
+            PONG => Ok(Said::Pong),
             BINARY => Err(goodbye::NOT_TEXT),
             TEXT if !self.fragmented => self.part(head.final_, &payload, max),
             CONTINUATION if self.fragmented => self.part(head.final_, &payload, max),
@@ -108,18 +108,18 @@ impl Decoder {
         }
     }
 
-    fn part(&mut self, last: bool, payload: &[u8], max: usize) -> Result<Option<Said>, Goodbye> {
+    fn part(&mut self, last: bool, payload: &[u8], max: usize) -> Result<Said, Goodbye> {
         if self.message.len() + payload.len() > max {
             return Err(goodbye::TOO_BIG);
         }
         self.message.extend_from_slice(payload);
         self.fragmented = !last;
         if !last {
-            return Ok(None);
+            return Ok(Said::Part);
         }
         let message = std::mem::take(&mut self.message);
         let text = String::from_utf8(message).map_err(|_| goodbye::NOT_TEXT)?;
-        Ok(Some(Said::Text(text)))
+        Ok(Said::Text(text))
     }
 }
 
@@ -246,7 +246,15 @@ mod tests {
             client(0x80, b"c"),
         ]
         .concat();
-        check(&fragments, Ok(&[Said::Ping(b"p".to_vec()), Said::Text("abc".into())]));
+        check(
+            &fragments,
+            Ok(&[
+                Said::Part,
+                Said::Ping(b"p".to_vec()),
+                Said::Part,
+                Said::Text("abc".into()),
+            ]),
+        );
     }
 
     #[test]

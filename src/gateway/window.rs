@@ -285,6 +285,13 @@ impl Window {
         (entry.position() == position).then(|| entry.clone())
     }
 
+    /// A broadcast by its first release's position, in whichever priority it is.
+    pub fn find_any(&self, position: Position) -> Option<Arc<Entry>> {
+        Priority::ALL
+            .into_iter()
+            .find_map(|priority| self.find(priority, position))
+    }
+
     /// Nothing between these positions and now was forgotten.
     pub fn reaches(&self, positions: PerPriority<Position>) -> bool {
         let gone = self.gone.load(Acquire);

@@ -2,9 +2,12 @@
 //!
 //! A subscriber is answered by hand and its socket leaves HTTP; for every other request the bytes go to hyper through a
 //! [`super::Rewind`]. What two readers could understand differently (two lengths, an unknown coding, bare line feeds) is
-//! refused here: [`parse`] is strict where hyper is lenient.
+//! refused here: [`parse`] is strict where hyper is lenient. Later heads of a kept connection are hyper's: it takes bare line feeds,
+//! one length told twice, and of a length and a coding the coding; what of the rest can still be seen, [`check_parsed`] refuses.
 
 use bytes::{Bytes, BytesMut};
+use http::header::TRANSFER_ENCODING;
+use http::{HeaderMap, HeaderValue};
 use httparse::Status;
 use std::io;
 use std::time::Instant;
@@ -181,6 +184,17 @@ pub fn check(headers: &[(String, String)], is_http_1_1: bool) -> Result<bool, He
         return Err(HeadError::Malformed("the content length is not a number"));
     }
     Ok(length.bytes().any(|byte| byte != b'0'))
+}
+
+/// Of a head that hyper has read: it undoes the last coding and passes on the ones before, which nobody here would undo.
+pub fn check_parsed(headers: &HeaderMap) -> Result<(), HeadError> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let (coding, more) = (codings.next(), codings.next());
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if more.is_some() || coding.is_some_and(|coding| !is_chunked(coding)) {
+        return Err(HeadError::Malformed("the transfer coding must be chunked"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

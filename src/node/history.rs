@@ -259,6 +259,7 @@ impl Backlog for History {
     }
 
     fn unconfirmed(&self, user: UserNumber, up_to: PerPriority<Position>, max: usize) -> Vec<Number> {
+        let now = self.handle.log_time();
         let last = up_to.into_iter().max().unwrap_or(0);
         let blocks: Vec<Position> = self.handle.read(|state| {
             let blocks = state.broadcasts().blocks_with(user);
@@ -272,7 +273,7 @@ impl Backlog for History {
             let block = self.block(first, user).into_iter().rev();
             found.extend(
                 block
-                    .filter(|hot| is_unconfirmed(hot, user, &up_to))
+                    .filter(|hot| is_unconfirmed(hot, user, now, &up_to))
                     .map(|hot| hot.broadcast.number),
             );
             in_vain = if found.len() > before { 0 } else { in_vain + 1 };
@@ -293,10 +294,12 @@ fn is_owed(hot: &Hot, user: UserNumber, now: Millis, head: Position) -> bool {
         && !hot.ledger.steps[Step::Received.index()].contains(user)
 }
 
-/// Sent at or below the cursor, and not received as far as is known.
-fn is_unconfirmed(hot: &Hot, user: UserNumber, up_to: &PerPriority<Position>) -> bool {
+/// Sent at or below the cursor, and neither expired nor received as far as is known.
+fn is_unconfirmed(hot: &Hot, user: UserNumber, now: Millis, up_to: &PerPriority<Position>) -> bool {
     let cursor = up_to[hot.broadcast.draft.priority.index()];
-    hot.broadcast.position.is_some_and(|position| position <= cursor) && hot.ledger.step(user) == Some(Step::Sent)
+    hot.broadcast.expires_at > now
+        && hot.broadcast.position.is_some_and(|position| position <= cursor)
+        && hot.ledger.step(user) == Some(Step::Sent)
 }
 
 fn owe(start: &mut Start, hot: &Hot, newest_max: usize) {

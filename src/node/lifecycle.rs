@@ -81,10 +81,12 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         gateway.clone(),
         stopping.clone(),
     ));
+    let kept = history.clone();
     parts.spawn(delivery::answers::serve(
         node,
         handle.clone(),
         gateway.clone(),
+        Arc::new(move |number| kept.broadcast(number)),
         asked,
         stopping.clone(),
     ));

@@ -3,15 +3,17 @@
 use super::history::History;
 use crate::base::clock;
 use crate::consensus::{self, Applied, Handle, Running};
-use crate::gateway::Backlog;
+use crate::delivery::answers;
+use crate::gateway::{Backlog, Gateway, Request, SessionRef};
 use crate::model::directory::User;
-use crate::model::{Audience, Clause, Draft, Number, Position, Priority, Step};
+use crate::model::{Audience, BroadcastId, Clause, Draft, Number, Position, Priority, Step};
 use crate::state::command::{Change, Found, Key, Publish, Receipts, Tick};
 use crate::state::{Command, Effect, Outcome, RowKey, State};
 use crate::storage::layout::Layout;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
 
 const ANN: u32 = 0;
 const HOUR_MS: u64 = 3_600_000;
@@ -235,6 +237,66 @@ async fn what_has_left_memory_is_still_found_everywhere() {
             .iter()
             .all(Vec::is_empty)
     );
+    bench.stop().await;
+}
+
+/// What no worker can judge: the window does not reach so far back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_confirms_what_left_memory_where_it_is_the_users() {
+    const BOB: u32 = 1;
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::start(folder.path()).await;
+    bench.publish(140, HOUR_MS).await;
+    bench.stored().await;
+    assert!(bench.oldest_hot() > 9);
+    let (requests, _) = mpsc::channel(1);
+    let workers = crate::workers::Config {
+        threads: 1,
+        ..crate::workers::Config::default()
+    };
+    let config = crate::gateway::Config::default();
+    let backlog = Arc::new(bench.history.clone());
+    let gateway = Gateway::start(&config, &workers, 1, 7, backlog, requests).unwrap();
+    let (ask, asked) = mpsc::channel(1);
+    let (_stop, stopping) = watch::channel(false);
+    let kept = bench.history.clone();
+    let find: answers::Find = Arc::new(move |number| kept.broadcast(number));
+    let serving = tokio::spawn(answers::serve(
+        1,
+        bench.handle.clone(),
+        gateway.clone(),
+        find,
+        asked,
+        stopping,
+    ));
+    let id = |number| bench.history.broadcast(number).unwrap().broadcast.id;
+    let receipts = vec![
+        (id(4), Step::Received),                       // ann's alone
+        (BroadcastId::new(1, 9, 6), Step::Received),   // the number of one, at another time
+        (BroadcastId::new(1, 8, 9), Step::Received),   // of another cluster
+        (BroadcastId::new(1, 9, 999), Step::Received), // never sent
+        (id(139), Step::Read),                         // in memory, and not bob's either
+        (id(3), Step::Received),
+    ];
+    let request = Request {
+        session: SessionRef(0),
+        user: BOB,
+        reference: None,
+        receipts,
+        acknowledge: Vec::new(),
+    };
+    ask.send(request).await.unwrap();
+    let told = parking_lot::Mutex::new(Vec::new());
+    until("the good receipt, the last of them", || {
+        let mut told = told.lock();
+        told.extend(gateway.take_report().deltas);
+        !told.is_empty()
+    })
+    .await;
+    assert_eq!(told.into_inner(), [(3, Step::Received, [BOB].into_iter().collect())]);
+    drop(ask);
+    serving.await.unwrap();
+    gateway.drain(Duration::ZERO);
     bench.stop().await;
 }
 

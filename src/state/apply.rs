@@ -1,6 +1,6 @@
 //! The state and its one door: [`State::apply`].
 
-use super::audiences::{Remembered, Resolved, resolve};
+use super::audiences::{Remembered, Resolved, check_known, resolve};
 use super::broadcasts::Broadcasts;
 use super::cluster::{NodeRecord, Nodes};
 use super::command::{Change, NodeStarted, Tick};
@@ -11,7 +11,7 @@ use super::presence::Presence;
 use super::retention::Kept;
 use super::rows::Counters;
 use super::{Command, Effect, Outcome, Refused, RowKey};
-use crate::model::{Audience, Broadcast, Millis, Number, Position};
+use crate::model::{Broadcast, Draft, Millis, Number, Position};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -238,8 +238,18 @@ impl State {
         self.broadcasts.get(number).map(|hot| hot.broadcast.clone())
     }
 
-    /// Whom an audience would reach now.
-    pub fn resolve(&self, audience: &Audience) -> Result<Resolved, Refused> {
-        resolve(&self.directory, audience, self.counters.log_time)
+    /// Whom a draft would reach now.
+    pub fn resolve(&self, draft: &Draft) -> Result<Resolved, Refused> {
+        let resolved = resolve(&self.directory, &draft.audience, self.counters.log_time)?;
+        self.check_escalations(draft)?;
+        Ok(resolved)
+    }
+
+    /// Whom a step of an escalation reaches is found when it is due; that its places exist is the sender's to hear now.
+    pub(super) fn check_escalations(&self, draft: &Draft) -> Result<(), Refused> {
+        let steps = draft.acknowledge.iter().flat_map(|asked| &asked.escalate);
+        steps
+            .into_iter()
+            .try_for_each(|step| check_known(&self.directory, &step.to))
     }
 }

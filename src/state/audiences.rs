@@ -94,6 +94,25 @@ pub fn resolve(directory: &Directory, audience: &Audience, at: Millis) -> Result
     })
 }
 
+/// Every wedding, venue and segment that the audience names is known.
+pub fn check_known(directory: &Directory, audience: &Audience) -> Result<(), Refused> {
+    for clause in audience.clauses.iter().chain(&audience.exclude) {
+        let unknown = |id: &&String| !directory.weddings.contains_key(*id);
+        if let Some(id) = clause.weddings.iter().find(unknown) {
+            return Err(Refused::UnknownWedding(id.clone()));
+        }
+        let unknown = |id: &&String| !directory.venues.contains_key(*id);
+        if let Some(id) = clause.venues.iter().chain(&clause.on_site).find(unknown) {
+            return Err(Refused::UnknownVenue(id.clone()));
+        }
+        let unknown = |name: &&String| !directory.segments.contains_key(*name);
+        if let Some(name) = clause.segments.iter().find(unknown) {
+            return Err(Refused::UnknownSegment(name.clone()));
+        }
+    }
+    Ok(())
+}
+
 struct Look<'a> {
     directory: &'a Directory,
     at: Millis,

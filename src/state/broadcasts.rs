@@ -7,6 +7,7 @@
 use super::effect::{Release, ReleaseKind};
 use super::journal::{self, JournalEntry};
 use super::ledger::Ledger;
+use super::outcome::Refused;
 use crate::model::broadcast::Status;
 use crate::model::{Broadcast, Millis, Number, Position, Priority, Step, UserNumber};
 use roaring::RoaringBitmap;
@@ -93,6 +94,16 @@ impl Hot {
     /// Whether somebody is to get it now: meant, neither held nor skipped, and it is still on.
     pub fn is_for(&self, user: UserNumber) -> bool {
         self.recipients.contains(user) && !self.ledger.is_cancelled() && !self.ledger.is_aside(user)
+    }
+
+    /// Why this answer of this user is not taken.
+    pub fn refuses(&self, user: UserNumber, answer: &str) -> Option<Refused> {
+        if !self.recipients.contains(user) {
+            return Some(Refused::NotARecipient);
+        }
+        let asked = self.broadcast.draft.acknowledge.as_ref()?;
+        let is_known = asked.answers.is_empty() || asked.answers.iter().any(|known| known == answer);
+        (!is_known).then(|| Refused::UnknownAnswer(asked.answers.join(", ")))
     }
 
     /// Done: acknowledged where that was asked for, else received.

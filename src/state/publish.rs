@@ -26,6 +26,7 @@ impl State {
             self.check_schedule()?;
         }
         let resolved = self.remembered.resolve(&self.directory, &publish.draft.audience, at)?;
+        self.check_escalations(&publish.draft)?;
         let superseded = self.superseded(&publish)?;
         let number = self.counters.next;
         self.counters.next += 1;

@@ -84,6 +84,9 @@ impl State {
             self.late.push((position, late));
             return;
         };
+        if at >= hot.broadcast.expires_at && step > Step::Sent {
+            return; // what was written before may be told after; nobody confirms what has expired
+        }
         let users = users & &*hot.recipients;
         let detailed = Hot::detailed(&hot.broadcast);
         let ledger = Arc::make_mut(&mut hot.ledger);
@@ -100,14 +103,8 @@ impl State {
 }
 
 fn acknowledge_hot(hot: &mut Hot, user: UserNumber, mut answer: Answer) -> Result<Acknowledgement, Refused> {
-    if !hot.recipients.contains(user) {
-        return Err(Refused::NotARecipient);
-    }
-    if let Some(asked) = &hot.broadcast.draft.acknowledge
-        && !asked.answers.is_empty()
-        && !asked.answers.contains(&answer.answer)
-    {
-        return Err(Refused::UnknownAnswer(asked.answers.join(", ")));
+    if let Some(refused) = hot.refuses(user, &answer.answer) {
+        return Err(refused);
     }
     if let Some(first) = hot.ledger.answers.get(&user) {
         return Ok(Acknowledgement {

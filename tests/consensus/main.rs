@@ -6,7 +6,7 @@ mod nodes;
 mod snapshots;
 
 use campanile::base::clock;
-use campanile::consensus::{Config, ProposeError};
+use campanile::consensus::{Config, ProposeError, Role};
 use nodes::{Nodes, soon, until, user};
 use std::time::Duration;
 
@@ -40,6 +40,40 @@ async fn three_nodes_agree_survive_their_leader_and_come_back() {
     nodes.start_all().await;
     nodes.at(0).put("fourth").await;
     assert_eq!(nodes.at(0).users(), 6);
+}
+
+/// Whoever is asked: of the others only the leader knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_shows_how_the_others_are() {
+    let mut nodes = three().await;
+    nodes.at(0).put("ann").await;
+    let leader = nodes.leader();
+    let (gone, left) = ((leader + 1) % 3, (leader + 2) % 3);
+    let shown = async |nodes: &Nodes, at: usize| {
+        let told = nodes.at(at).handle.nodes_of_leader().await;
+        let each = told
+            .iter()
+            .map(|status| (status.role, status.applied.is_some(), status.lag.is_some()));
+        each.collect::<Vec<_>>()
+    };
+    let mut expected = vec![(Role::Follower, true, true); 3];
+    expected[leader] = (Role::Leader, true, true);
+    for at in 0..3 {
+        eventually("all are heard of", async || shown(&nodes, at).await == expected).await;
+    }
+    nodes.stop(gone).await;
+    expected[gone] = (Role::Unreachable, false, false);
+    for at in [leader, left] {
+        eventually("one is not", async || shown(&nodes, at).await == expected).await;
+    }
+}
+
+async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let deadline = soon();
+    while !holds().await {
+        assert!(clock::now() < deadline, "not in time: {what}");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

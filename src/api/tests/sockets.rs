@@ -155,6 +155,41 @@ async fn what_could_be_read_two_ways_ends_the_connection() {
     served.stop().await;
 }
 
+/// What hyper takes from later requests of a connection is no more than what the first may be, as far as it can be told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_is_as_strict_as_it_can_be() {
+    let served = Served::start().await;
+    let post = "POST /v1/broadcasts HTTP/1.1\r\nHost: localhost\r\n";
+    let large = format!(
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n",
+        "x".repeat(17 << 10)
+    );
+    for (head, status) in [
+        (format!("{post}Transfer-Encoding: gzip, chunked\r\n\r\n"), "400"),
+        (
+            format!("{post}Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            "400",
+        ),
+        (format!("{post}Host: localhost\r\n\r\n"), "400"),
+        (large, "431"),
+    ] {
+        let mut client = served.connect().await;
+        client.send(LIVEZ).await;
+        client.until("ok\n").await;
+        client.read.clear();
+        client.send(&format!("{head}0\r\n\r\n{LIVEZ}")).await;
+        let answer = client.rest().await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{head:.99}: {answer}"
+        );
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{head:.99}: {answer}");
+        let is_problem = answer.contains("MALFORMED_REQUEST");
+        assert_eq!(is_problem, status == "400", "{answer}");
+    }
+    served.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_too_large_is_refused_while_it_comes() {
     let served = Served::start().await;

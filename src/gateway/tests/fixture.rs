@@ -64,6 +64,8 @@ pub struct Kept {
     releases: Mutex<Vec<Arc<Release>>>,
     pub forgotten: Mutex<PerPriority<Position>>,
     pub panics: std::sync::atomic::AtomicBool,
+    /// What was sent has not come into the log yet.
+    pub unsettled: std::sync::atomic::AtomicBool,
 }
 
 impl Kept {
@@ -120,6 +122,9 @@ impl Backlog for Kept {
     }
 
     fn unconfirmed(&self, user: u32, up_to: PerPriority<Position>, max: usize) -> Vec<u64> {
+        if self.unsettled.load(std::sync::atomic::Ordering::Acquire) {
+            return Vec::new();
+        }
         let releases = self.releases.lock();
         let mine = releases
             .iter()

@@ -1,6 +1,6 @@
 //! What clients say: receipts, acknowledgements, pings, and messages that break the rules.
 
-use super::fixture::{Heard, SALT, bitmap, config, eventually, house, release};
+use super::fixture::{Heard, SALT, bitmap, config, draft, eventually, house, release, release_of};
 use crate::base::size::Span;
 use crate::gateway::{Config, From, Transport, frame};
 use crate::model::Priority::Normal;
@@ -14,11 +14,10 @@ fn receipts_and_acknowledgements_are_heard_and_answered() {
     client.until("hello");
     house.publish(release(1, Normal, &[3]));
     let id = client.until("broadcast")["id"].as_str().unwrap().to_owned();
-    let foreign = BroadcastId::new(1, SALT + 1, 1);
     client.send(r#"{"hello":{"receipts":true},"ref":1}"#);
     assert_eq!(client.until("ok")["ref"], 1);
     client.send(&format!(
-        r#"{{"receipt":{{"received":["{id}","{foreign}"],"read":["{id}"]}},"ref":"r"}}"#
+        r#"{{"receipt":{{"received":["{id}"],"read":["{id}"]}},"ref":"r"}}"#
     ));
     assert_eq!(client.until("ok")["ref"], "r");
     let mut deltas = Vec::new();
@@ -44,10 +43,61 @@ fn receipts_and_acknowledgements_are_heard_and_answered() {
         .answer(request.session, frame::ok(request.reference.as_ref().unwrap()));
     assert_eq!(client.until("ok")["ref"], "a");
 
-    client.send(r#"{"what":1,"ref":9}"#);
-    assert_eq!(client.until("problem")["code"], "MESSAGE_NOT_UNDERSTOOD");
+    client.send(r#"{"what":1,"ref":8}"#);
+    let problem = client.until("problem");
+    assert_eq!(
+        (&problem["code"], &problem["ref"]),
+        (&"MESSAGE_NOT_UNDERSTOOD".into(), &8.into())
+    );
     client.send(r#"{"receipt":{"received":["x"]},"ref":9}"#);
     assert_eq!(client.until("problem")["ref"], 9);
+}
+
+#[test]
+fn receipts_for_what_is_not_theirs_or_over_are_refused() {
+    let mut house = house(&config(), 1, 1);
+    house.publish(release(1, Normal, &[3]));
+    house.publish(release(2, Normal, &[4]));
+    house.publish(release_of(3, draft(Normal, "over"), 1, &[3]));
+    let mut client = house.connect(3, Transport::WebSocket, From::Now);
+    client.until("hello");
+    let id = |number| release(number, Normal, &[]).broadcast.id;
+    let receipt = |id, reference| format!(r#"{{"receipt":{{"received":["{id}"]}},"ref":{reference}}}"#);
+    for (id, code) in [
+        (id(2), "NOT_FOUND"),
+        (BroadcastId::new(1, SALT, 1), "NOT_FOUND"), // the number of one, at another time
+        (BroadcastId::new(1, SALT + 1, 1), "NOT_FOUND"),
+        (id(3), "EXPIRED"),
+    ] {
+        client.send(&receipt(id, 7));
+        let problem = client.until("problem");
+        assert_eq!((&problem["code"], &problem["ref"]), (&code.into(), &7.into()));
+    }
+    // Good ones count beside bad ones; without a reference nothing is answered.
+    client.send(&format!(
+        r#"{{"receipt":{{"received":["{}"],"read":["{}"]}}}}"#,
+        id(1),
+        id(2)
+    ));
+    client.send(&receipt(id(1), 8));
+    let answer = loop {
+        if let Heard::Event(answer) = client.next()
+            && ["ok", "problem"].contains(&answer["event"].as_str().unwrap())
+        {
+            break answer;
+        }
+    };
+    assert_eq!((&answer["event"], &answer["ref"]), (&"ok".into(), &8.into()));
+    // What the window does not know somebody else looks at.
+    client.send(&receipt(id(9), 9));
+    let request = house.requests.blocking_recv().unwrap();
+    assert_eq!(request.receipts, [(id(9), Step::Received)]);
+    eventually("the good receipt", || {
+        let deltas = house.gateway.take_report().deltas;
+        let steps: Vec<_> = deltas.iter().map(|(number, step, _)| (*number, *step)).collect();
+        assert!(steps.iter().all(|step| *step == (1, Step::Received)), "{steps:?}");
+        !steps.is_empty()
+    });
 }
 
 #[test]
@@ -90,11 +140,14 @@ fn faults_end_the_session_with_a_code() {
     check_closed(&[0x81, 0xFF, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], 1009);
     check_closed(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8], 1000);
     let pings = [0x89, 0x80, 0, 0, 0, 0].repeat(600);
-    let house = house(&config(), 1, 1);
-    let mut client = house.connect(1, Transport::WebSocket, From::Now);
-    client.until("hello");
-    client.socket.write_all(&pings).unwrap();
-    assert_eq!(client.until("goodbye")["code"], 1008);
+    let parts = [[0x01, 0x80, 0, 0, 0, 0].to_vec(), [0x00, 0x80, 0, 0, 0, 0].repeat(600)].concat();
+    for flood in [pings, parts] {
+        let house = house(&config(), 1, 1);
+        let mut client = house.connect(1, Transport::WebSocket, From::Now);
+        client.until("hello");
+        client.socket.write_all(&flood).unwrap();
+        assert_eq!(client.until("goodbye")["code"], 1008);
+    }
 }
 
 #[test]

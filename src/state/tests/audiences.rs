@@ -1,14 +1,18 @@
 //! Who is meant, by hand and against an oracle.
 
 use super::*;
+use crate::model::broadcast::Escalate;
 
 fn check(clause: Clause, exclude: Vec<Clause>, expected: &[&str]) {
     let bench = Bench::new(two_places());
     let resolved = bench
         .state
-        .resolve(&Audience {
-            clauses: vec![clause.clone()],
-            exclude,
+        .resolve(&Draft {
+            audience: Audience {
+                clauses: vec![clause.clone()],
+                exclude,
+            },
+            ..draft(everyone())
         })
         .unwrap();
     let found = resolved
@@ -161,6 +165,38 @@ fn unknown_places_are_refused_and_unknown_users_counted() {
     assert_eq!(bench.state.broadcast(number).unwrap().unknown, 1);
 }
 
+#[test]
+fn an_escalation_names_only_known_places() {
+    let mut bench = Bench::new(two_places());
+    let mut check = |to: Clause, expected: Refused| {
+        let mut draft = draft(everyone());
+        let step = Escalate {
+            after_ms: 1,
+            to: Audience {
+                clauses: vec![everyone(), to],
+                exclude: Vec::new(),
+            },
+            priority: None,
+            outputs: Vec::new(),
+        };
+        draft.acknowledge = Some(Acknowledge {
+            within_ms: 1,
+            answers: Vec::new(),
+            need: Vec::new(),
+            escalate: vec![step],
+        });
+        assert_eq!(bench.state.resolve(&draft).unwrap_err(), expected);
+        assert_eq!(bench.run(publish(draft, 1, 1)), Outcome::Refused(expected));
+    };
+    let some = Clause::default;
+    let (weddings, venues) = (strings(&["w-1", "w-9"]), strings(&["barn", "w-1"]));
+    check(Clause { weddings, ..some() }, Refused::UnknownWedding("w-9".into()));
+    let (on_site, segments) = (strings(&["mars"]), strings(&["nobody"]));
+    check(Clause { venues, ..some() }, Refused::UnknownVenue("w-1".into()));
+    check(Clause { on_site, ..some() }, Refused::UnknownVenue("mars".into()));
+    check(Clause { segments, ..some() }, Refused::UnknownSegment("nobody".into()));
+}
+
 /// One user of the oracle: profile role, tier, and the role in each of three weddings and two venues.
 #[derive(Clone, Debug)]
 struct Person {
@@ -279,7 +315,8 @@ proptest! {
         }
         let bench = Bench::new(changes);
         let audience = Audience { clauses: clauses.clone(), exclude: exclude.clone() };
-        let found: BTreeSet<u32> = bench.state.resolve(&audience).unwrap().recipients.iter().collect();
+        let draft = Draft { audience, ..draft(everyone()) };
+        let found: BTreeSet<u32> = bench.state.resolve(&draft).unwrap().recipients.iter().collect();
         let expected = people.iter().enumerate().filter(|(index, person)| {
             clauses.iter().any(|clause| oracle(*index, person, clause)) && !exclude.iter().any(|clause| oracle(*index, person, clause))
         });

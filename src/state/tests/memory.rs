@@ -178,3 +178,17 @@ proptest! {
         prop_assert_eq!(bench.state.broadcasts().block_below(u64::MAX), None);
     }
 }
+
+#[test]
+fn what_has_expired_is_confirmed_by_nobody() {
+    let mut bench = Bench::new(two_places());
+    let number = bench.number(bulky(1, 1_000));
+    let counts = |bench: &Bench| Step::ALL.map(|step| bench.state.broadcasts().get(number).unwrap().ledger.count(step));
+    bench.at = NOON + 999;
+    bench.run(receipts(number, Step::Received, &[0]));
+    bench.at = NOON + 1_000;
+    for (step, user) in [(Step::Sent, 1), (Step::Received, 2), (Step::Read, 0)] {
+        bench.run(receipts(number, step, &[user]));
+    }
+    assert_eq!(counts(&bench), [2, 1, 0, 0]);
+}

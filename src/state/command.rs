@@ -1,5 +1,6 @@
 //! Everything that can change the cluster. Time and ids travel in here; `apply` has neither clock nor dice.
 
+use super::zones::ZoneTable;
 use crate::model::directory::{Preferences, Segment, User, Venue, Wedding};
 use crate::model::{Draft, Millis, NodeId, Number, PerPriority, Place, Position, Step, UserNumber};
 use roaring::RoaringBitmap;
@@ -24,6 +25,8 @@ pub enum Command {
     },
     /// The leader's clock has moved on: what is due by log time happens (expiry, pruning).
     Tick(Tick),
+    /// The leader's word on what the clocks of some zones show; it replaces what was known of them.
+    Zones(Vec<ZoneTable>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +74,8 @@ pub enum Change {
     PutMember(Place, String, String),
     DeleteMember(Place, String),
     PutPreferences(String, Preferences),
+    /// The zones that the other changes of a command name, for those of which nothing is known yet. Stands last in a list.
+    KnowZones(Vec<ZoneTable>),
 }
 
 /// A person confirmed, up to 50 broadcasts at once.

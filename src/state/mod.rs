@@ -15,9 +15,12 @@ pub mod effect;
 pub mod keys;
 pub mod names;
 pub mod outcome;
+pub mod preferences;
 pub mod presence;
+pub mod quiet;
 mod retention;
 pub mod rows;
+pub mod zones;
 
 pub use apply::State;
 pub use command::Command;

@@ -38,6 +38,8 @@ pub enum RowKey {
     LedgerLate(Number, u64),
     /// Idempotency keys taken by the log entries up to this index since the last such row.
     Keys(u64),
+    /// What the clocks of a zone show.
+    Zone(String),
 }
 
 /// A changed row; no value removes it.
@@ -200,6 +202,7 @@ impl State {
                 .map(|role| encode(&role)),
             RowKey::Block(block) => self.broadcasts.blocks.get(block).map(encode),
             RowKey::Ledger(number) => self.broadcasts.get(*number).map(|hot| encode(&*hot.ledger)),
+            RowKey::Zone(name) => directory.zones().get(name).map(encode),
             // These are never changed in place; a mark means that they are gone.
             RowKey::Journal(..) | RowKey::LedgerLate(..) | RowKey::Keys(_) => None,
         }
@@ -228,7 +231,7 @@ impl State {
             RowKey::Wedding(_) => drop(directory.set_wedding(decode(key, value)?)),
             RowKey::Segment(name) => drop(directory.segments.insert(name.clone(), decode(key, value)?)),
             RowKey::User(number) => directory.set_user(*number, decode(key, value)?),
-            RowKey::Preferences(number) => directory.set_preferences(*number, decode(key, value)?),
+            RowKey::Preferences(number) => drop(directory.preferred.set(*number, decode(key, value)?)),
             RowKey::Member(kind, id, user) => {
                 let role: String = decode(key, value)?;
                 directory.set_member(
@@ -252,6 +255,7 @@ impl State {
             }
             RowKey::LedgerLate(..) => {}
             RowKey::Keys(index) => self.keys.load_row(*index, payload(key, value)?)?,
+            RowKey::Zone(_) => directory.zones.set(decode(key, value)?),
         }
         Ok(())
     }
@@ -280,6 +284,10 @@ impl State {
             .hash(&mut hasher);
         for user in self.directory.everyone.iter() {
             self.row(&RowKey::User(user)).hash(&mut hasher);
+            self.row(&RowKey::Preferences(user)).hash(&mut hasher);
+        }
+        for zone in self.directory.zones().iter() {
+            self.row(&RowKey::Zone(zone.name.clone())).hash(&mut hasher);
         }
         for (kind, id) in self.directory.places() {
             for (user, role) in self

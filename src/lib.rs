@@ -8,7 +8,7 @@
 //! | 8 | [`node`], [`lab`] |
 //! | 7 | [`config`] |
 //! | 6 | [`api`] |
-//! | 5 | [`delivery`] |
+//! | 5 | [`delivery`], [`control`] |
 //! | 4 | [`consensus`], [`gateway`] |
 //! | 3 | [`storage`], [`net`], [`workers`] |
 //! | 2 | [`state`], [`queue`] |
@@ -24,6 +24,7 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod consensus;
+pub mod control;
 pub mod delivery;
 pub mod gateway;
 pub mod lab;

@@ -7,6 +7,8 @@ use super::nouns::{self, View};
 use super::problem::{Code, Problem, code_of};
 use super::request::{self, Path, Query};
 use super::wire::{self, Page};
+use crate::base::clock;
+use crate::control::zones;
 use crate::model::{Place, PlaceKind, UserNumber};
 use crate::state::command::Change;
 use crate::state::outcome::Did;
@@ -435,10 +437,10 @@ async fn change_one(
     deadline: Instant,
     pointer: impl Fn(&Refused) -> Option<String>,
 ) -> Result<(Did, u64), Problem> {
-    let proposed = context
+    let changes = context
         .handle
-        .propose(Command::Directory(vec![change]), deadline)
-        .await?;
+        .read(|state| zones::completed(vec![change], state.directory(), clock::wall()));
+    let proposed = context.handle.propose(Command::Directory(changes), deadline).await?;
     match proposed.outcome {
         Outcome::Changed(did) => Ok((did.first().copied().unwrap_or(Did::Absent), proposed.index)),
         Outcome::NotChanged(faults) => match faults.first() {

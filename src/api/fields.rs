@@ -4,6 +4,7 @@ use super::json::Json;
 use super::problem::{Code, Fault, Problem};
 use crate::base::clock::{self, Millis};
 use crate::base::size::Span;
+use crate::control::zones;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -380,15 +381,12 @@ pub fn check_word(text: &str, max: usize) -> Result<(), Complaint> {
     Ok(())
 }
 
-/// An IANA zone that the bundled database knows.
-pub fn check_zone(name: &str) -> Result<(), Complaint> {
-    match jiff::tz::TimeZone::get(name) {
-        Ok(_) => Ok(()),
-        Err(_) => Err((
-            Code::InvalidValue,
-            format!("{:?} is not an IANA time zone like America/New_York", shorten(name)),
-        )),
-    }
+/// An IANA zone that the bundled database knows, as it is spelled there.
+pub fn read_zone(name: &str) -> Result<String, Complaint> {
+    zones::spelled(name).ok_or_else(|| {
+        let detail = format!("{:?} is not an IANA time zone like America/New_York", shorten(name));
+        (Code::InvalidValue, detail)
+    })
 }
 
 /// What is not known, and the nearest that is.
@@ -410,7 +408,7 @@ pub fn shorten(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Faults, Fields, Path, check_zone, unknown};
+    use super::{Faults, Fields, Path, read_zone, unknown};
     use crate::api::json;
     use crate::base::size::Span;
 
@@ -453,8 +451,11 @@ mod tests {
     #[test]
     fn zones_with_digits_and_hyphens_are_zones() {
         for zone in ["America/New_York", "Etc/GMT+5", "America/Port-au-Prince", "UTC"] {
-            assert_eq!(check_zone(zone), Ok(()), "{zone}");
+            assert_eq!(read_zone(zone), Ok(zone.to_owned()), "{zone}");
         }
-        assert!(check_zone("Mars/Olympus").is_err());
+        assert_eq!(read_zone("america/new_york"), Ok("America/New_York".to_owned()));
+        for name in ["Mars/Olympus", "Etc/Unknown", "", "+02:00", "../UTC"] {
+            assert!(read_zone(name).is_err(), "{name:?}");
+        }
     }
 }

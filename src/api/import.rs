@@ -14,6 +14,7 @@ use super::request::{self, Query};
 use super::wire;
 use crate::base::clock;
 use crate::consensus::{ProposeError, Proposed};
+use crate::control::zones;
 use crate::model::{Place, PlaceKind};
 use crate::state::command::Change;
 use crate::state::outcome::Did;
@@ -130,6 +131,9 @@ async fn propose(context: &Context, block: &mut Block) -> Option<Result<Proposed
         return None;
     }
     let changes = std::mem::take(&mut block.changes);
+    let changes = context
+        .handle
+        .read(|state| zones::completed(changes, state.directory(), clock::wall()));
     let until = clock::now() + OVERLOADED_MAX;
     loop {
         let command = Command::Directory(changes.clone());

@@ -1,11 +1,12 @@
 //! The directory's nouns in JSON, both ways; `PUT` and import read them alike.
 
-use super::fields::{Fields, ID_BYTES_MAX, Path, WORD_MAX, check_zone};
+use super::draft::is_kind;
+use super::fields::{Fields, ID_BYTES_MAX, Path, WORD_MAX, read_zone};
 use super::json::Json;
 use super::problem::Code;
 use super::wire::At;
 use crate::base::clock::Millis;
-use crate::model::directory::{Preferences, QuietHours, Segment, User, Venue, Wedding, WeddingStatus};
+use crate::model::directory::{Preferences, QuietHours, Segment, TimeOfDay, User, Venue, Wedding, WeddingStatus};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
@@ -104,8 +105,8 @@ fn attributes(fields: &mut Fields<'_, '_, '_>) -> Vec<(String, String)> {
 
 fn zone(fields: &mut Fields<'_, '_, '_>, name: &str) -> Option<String> {
     let zone = fields.raw_text(name)?;
-    match check_zone(&zone) {
-        Ok(()) => Some(zone.into_owned()),
+    match read_zone(&zone) {
+        Ok(zone) => Some(zone),
         Err((code, detail)) => {
             fields.fault(name, code, detail);
             None
@@ -213,12 +214,23 @@ fn attribute_values(value: Json<'_>, path: &Path<'_>, faults: &mut super::fields
 pub fn preferences(fields: &mut Fields<'_, '_, '_>) -> Preferences {
     Preferences {
         muted_categories: fields
-            .words("muted_categories", CATEGORIES_MAX, WORD_MAX)
+            .list("muted_categories", CATEGORIES_MAX, category)
             .unwrap_or_default(),
         critical_only: fields.flag("critical_only").unwrap_or_default(),
         quiet_hours: quiet_hours(fields),
         channels: fields.words("channels", CATEGORIES_MAX, WORD_MAX).unwrap_or_default(),
     }
+}
+
+/// The first word of types: anything else would mute nothing, and nobody would notice.
+fn category(value: Json<'_>, path: &Path<'_>, faults: &mut super::fields::Faults) -> Option<String> {
+    let word = super::fields::word(value, path, WORD_MAX, faults)?;
+    if !is_kind(&word) || word.contains('.') {
+        let detail = "must be the part of a type before its first dot, like weather";
+        faults.add(path, Code::InvalidValue, detail);
+        return None;
+    }
+    Some(word)
 }
 
 fn quiet_hours(fields: &mut Fields<'_, '_, '_>) -> Option<QuietHours> {
@@ -232,6 +244,9 @@ fn quiet_hours(fields: &mut Fields<'_, '_, '_>) -> Option<QuietHours> {
         hours.missing("timezone");
         None
     };
+    if start.is_some() && start == end {
+        hours.fault("end", Code::InvalidValue, "must be another time than start");
+    }
     Some(QuietHours {
         start: start?,
         end: end?,
@@ -239,23 +254,17 @@ fn quiet_hours(fields: &mut Fields<'_, '_, '_>) -> Option<QuietHours> {
     })
 }
 
-fn time_of_day(fields: &mut Fields<'_, '_, '_>, name: &str) -> Option<String> {
+fn time_of_day(fields: &mut Fields<'_, '_, '_>, name: &str) -> Option<TimeOfDay> {
     if !fields.has(name) {
         fields.missing(name);
         return None;
     }
     let text = fields.raw_text(name)?;
-    let digits = |text: &str, below: u8| {
-        text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u8>().is_ok_and(|n| n < below)
-    };
-    let is_time = text
-        .split_once(':')
-        .is_some_and(|(hour, minute)| digits(hour, 24) && digits(minute, 60));
-    if !is_time {
+    let time = TimeOfDay::parse(&text);
+    if time.is_none() {
         fields.fault(name, Code::InvalidValue, "must be a time of day like 22:30");
-        return None;
     }
-    Some(text.into_owned())
+    time
 }
 
 struct Pairs<'a, V>(&'a [(String, V)]);
@@ -344,8 +353,8 @@ impl Serialize for View<'_, Preferences> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Hours<'a> {
-            start: &'a str,
-            end: &'a str,
+            start: String,
+            end: String,
             timezone: &'a str,
         }
         let Preferences {
@@ -354,9 +363,11 @@ impl Serialize for View<'_, Preferences> {
             quiet_hours,
             channels,
         } = self.0;
-        let hours = quiet_hours
-            .as_ref()
-            .map(|QuietHours { start, end, timezone }| Hours { start, end, timezone });
+        let hours = quiet_hours.as_ref().map(|QuietHours { start, end, timezone }| Hours {
+            start: start.to_string(),
+            end: end.to_string(),
+            timezone,
+        });
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("muted_categories", muted_categories)?;
         map.serialize_entry("critical_only", critical_only)?;
@@ -469,6 +480,23 @@ mod tests {
             "segment",
             r#"{"wedding_status": ["over"]}"#,
             &[("/wedding_status/0", "INVALID_VALUE")],
+        );
+        check(
+            "preferences",
+            r#"{"muted_categories": ["tier", "Weather", "venue.notice", "tier.*"]}"#,
+            &[
+                ("/muted_categories/1", "INVALID_VALUE"),
+                ("/muted_categories/2", "INVALID_VALUE"),
+                ("/muted_categories/3", "INVALID_VALUE"),
+            ],
+        );
+        check(
+            "preferences",
+            r#"{"quiet_hours": {"start": "22:00", "end": "22:00", "timezone": "Etc/Unknown"}}"#,
+            &[
+                ("/quiet_hours/timezone", "INVALID_VALUE"),
+                ("/quiet_hours/end", "INVALID_VALUE"),
+            ],
         );
         check(
             "preferences",

@@ -109,7 +109,8 @@ pub fn grows(command: &Command) -> bool {
         | Command::Presence(_)
         | Command::NodeStarted(_)
         | Command::NodeLost { .. }
-        | Command::Tick(_) => false,
+        | Command::Tick(_)
+        | Command::Zones(_) => false,
     }
 }
 

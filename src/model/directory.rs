@@ -2,6 +2,7 @@
 
 use super::Millis;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Where one can be a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -103,7 +104,7 @@ pub struct Segment {
     pub wedding_within_days: Option<u32>,
 }
 
-/// What a recipient allows. Kept now, obeyed by the rules that come later.
+/// What a recipient allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preferences {
     pub muted_categories: Vec<String>,
@@ -112,10 +113,43 @@ pub struct Preferences {
     pub channels: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// When a recipient wants to be left alone: from `start` to `end` on the clocks of a zone, over midnight if `end` is before `start`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct QuietHours {
-    /// `HH:MM`
-    pub start: String,
-    pub end: String,
+    pub start: TimeOfDay,
+    pub end: TimeOfDay,
+    /// IANA name.
     pub timezone: String,
+}
+
+/// What a clock on the wall shows: `00:00` to `23:59`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TimeOfDay {
+    /// Minutes since midnight.
+    minutes: u16,
+}
+
+impl TimeOfDay {
+    /// Reads `HH:MM`, two digits each.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = |text: &str, below: u16| {
+            let two = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse().ok().filter(|number: &u16| two && *number < below)
+        };
+        let (hour, minute) = text.split_once(':')?;
+        Some(Self {
+            minutes: digits(hour, 24)? * 60 + digits(minute, 60)?,
+        })
+    }
+
+    /// Milliseconds since midnight.
+    pub fn millis(self) -> Millis {
+        Millis::from(self.minutes) * 60_000
+    }
+}
+
+impl fmt::Display for TimeOfDay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}:{:02}", self.minutes / 60, self.minutes % 60)
+    }
 }

@@ -1,7 +1,9 @@
-//! What only the leader does, as loops that ask who leads: naming the history, giving up on lost nodes, moving log time on.
+//! What only the leader does, as loops that ask who leads: naming the history, giving up on lost nodes, moving log time on,
+//! renewing the tables of zones.
 
 use crate::base::clock;
 use crate::consensus::Handle;
+use crate::control::zones;
 use crate::model::NodeId;
 use crate::state::Command;
 use crate::state::command::{Found, NodeStarted, Tick};
@@ -16,6 +18,8 @@ const EVERY: Duration = Duration::from_millis(500);
 const WITHIN: Duration = Duration::from_secs(2);
 /// Log time moves on at least this often, so that expiry and retention go on in a quiet cluster.
 const TICK_EVERY: Duration = Duration::from_secs(10);
+/// How often the tables of zones are compared with the zone database. They last for months, and new ones come with what names them.
+const ZONES_EVERY: Duration = Duration::from_secs(60);
 /// So many ticks at least while a broadcast is kept: a short retention is kept to as well as a long one.
 const TICKS_WHILE_KEPT: u32 = 4;
 
@@ -33,6 +37,7 @@ impl Duties {
         let mut tick = tokio::time::interval(EVERY);
         let mut absent: BTreeMap<NodeId, Instant> = BTreeMap::new();
         let mut ticked = clock::now();
+        let mut zones_looked: Option<Instant> = None;
         let tick_every = TICK_EVERY.min(self.kept / TICKS_WHILE_KEPT);
         let mut leadership = self.handle.watch_leadership();
         loop {
@@ -44,10 +49,15 @@ impl Duties {
             }
             if !self.handle.leadership().is_leader {
                 absent.clear();
+                zones_looked = None;
                 continue;
             }
             self.found().await;
             self.close_lost(&mut absent).await;
+            if zones_looked.is_none_or(|at| at.elapsed() >= ZONES_EVERY) {
+                zones_looked = Some(clock::now());
+                self.renew_zones().await;
+            }
             if ticked.elapsed() >= tick_every || self.until_due().is_zero() {
                 ticked = clock::now();
                 self.propose(Command::Tick(Tick {
@@ -83,6 +93,15 @@ impl Duties {
                 (random.random_range(1..=u32::MAX), random.random())
             };
             self.propose(Command::Found(Found { epoch, salt })).await;
+        }
+    }
+
+    /// What the clocks of places will show is told long before it is needed.
+    async fn renew_zones(&self) {
+        let known = self.handle.read(|state| zones::known(state.directory()));
+        let due = zones::due(&known, clock::wall());
+        if !due.is_empty() {
+            self.propose(Command::Zones(due)).await;
         }
     }
 

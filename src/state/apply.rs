@@ -104,6 +104,10 @@ impl State {
                 Outcome::Done
             }
             Command::Tick(tick) => self.tick(tick, effects),
+            Command::Zones(tables) => {
+                self.directory.zones.replace(tables, &mut self.changed);
+                Outcome::Done
+            }
         }
     }
 

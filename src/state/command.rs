@@ -2,6 +2,7 @@
 
 use super::journal::JournalEntry;
 use super::ledger::Ledger;
+use super::zones::ZoneTable;
 use crate::model::directory::{Preferences, Segment, User, Venue, Wedding};
 use crate::model::{Draft, Millis, NodeId, Number, PerPriority, Place, Position, Step, UserNumber};
 use roaring::RoaringBitmap;
@@ -27,6 +28,8 @@ pub enum Command {
     },
     /// The leader's clock has moved on: what is due by log time happens (schedules, the end of quiet hours, expiry, pruning).
     Tick(Tick),
+    /// The leader's word on what the clocks of some zones show; it replaces what was known of them.
+    Zones(Vec<ZoneTable>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +94,8 @@ pub enum Change {
     PutMember(Place, String, String),
     DeleteMember(Place, String),
     PutPreferences(String, Preferences),
+    /// The zones that the other changes of a command name, for those of which nothing is known yet. Stands last in a list.
+    KnowZones(Vec<ZoneTable>),
 }
 
 /// A person confirmed, up to 50 broadcasts at once.

@@ -3,7 +3,9 @@
 use super::command::Change;
 use super::names::{Name, Names};
 use super::outcome::{Did, Refused};
+use super::preferences::Preferred;
 use super::rows::RowKey;
+use super::zones::Zones;
 use crate::model::directory::{Preferences, Segment, User, Venue, Wedding};
 use crate::model::{Place, PlaceKind, UserNumber};
 use roaring::RoaringBitmap;
@@ -70,7 +72,8 @@ pub struct Directory {
     /// The weddings of each venue.
     pub(super) held_at: BTreeMap<String, BTreeSet<String>>,
     pub(super) segments: BTreeMap<String, Segment>,
-    preferences: BTreeMap<UserNumber, Preferences>,
+    pub(super) preferred: Preferred,
+    pub(super) zones: Zones,
     /// Counts changes: what was resolved before a change is not used after it.
     version: u64,
 }
@@ -164,7 +167,17 @@ impl Directory {
     }
 
     pub fn preferences(&self, user: UserNumber) -> Option<&Preferences> {
-        self.preferences.get(&user)
+        self.preferred.get(user)
+    }
+
+    /// Everybody's preferences, ready to be asked by group.
+    pub fn preferred(&self) -> &Preferred {
+        &self.preferred
+    }
+
+    /// What the clocks show in the zones that the directory names.
+    pub fn zones(&self) -> &Zones {
+        &self.zones
     }
 
     pub(super) fn version(&self) -> u64 {
@@ -262,8 +275,9 @@ impl Directory {
                     return Did::Absent;
                 };
                 touched.rows.insert(RowKey::Preferences(number));
-                did(self.preferences.insert(number, preferences).is_some())
+                did(self.preferred.set(number, preferences))
             }
+            Change::KnowZones(tables) => did(!self.zones.fill(tables, &mut touched.rows)),
         }
     }
 
@@ -337,7 +351,7 @@ impl Directory {
             *slot = None;
         }
         Arc::make_mut(&mut self.everyone).remove(number);
-        self.preferences.remove(&number);
+        self.preferred.remove(number);
         touched.rows.insert(RowKey::User(number));
         touched.rows.insert(RowKey::Preferences(number));
         touched.erased.push(number);
@@ -450,10 +464,6 @@ impl Directory {
             .insert(RowKey::Member(place.kind, place.id.clone(), number));
         gone(self.members_of_mut(place).is_some_and(|members| members.remove(number)))
     }
-
-    pub(super) fn set_preferences(&mut self, user: UserNumber, preferences: Preferences) {
-        self.preferences.insert(user, preferences);
-    }
 }
 
 /// What a list of changes has touched, for the rows and the effects.
@@ -505,7 +515,7 @@ impl<'a> Ahead<'a> {
                 self.venue_is_free(id)?;
                 self.venues.insert(id, false);
             }
-            Change::PutSegment(_) | Change::DeleteSegment(_) => {}
+            Change::PutSegment(_) | Change::DeleteSegment(_) | Change::KnowZones(_) => {}
             Change::PutMembers(place, members) => {
                 self.has_place(place)?;
                 members.iter().try_for_each(|(user, _)| self.has_user(user))?;

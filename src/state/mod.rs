@@ -17,12 +17,15 @@ pub mod keys;
 pub mod ledger;
 pub mod names;
 pub mod outcome;
+pub mod preferences;
 pub mod presence;
 mod publish;
+pub mod quiet;
 mod receive;
 mod retention;
 pub mod rows;
 mod schedule;
+pub mod zones;
 
 pub use apply::State;
 pub use command::Command;

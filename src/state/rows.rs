@@ -49,6 +49,8 @@ pub enum RowKey {
     LedgerLate(Position, u64),
     /// Idempotency keys taken by the log entries up to this index since the last such row.
     Keys(u64),
+    /// What the clocks of a zone show.
+    Zone(String),
 }
 
 /// A changed row; no value removes it.
@@ -221,6 +223,7 @@ impl State {
                 pinned.map(|entry| encode(&entry))
             }
             RowKey::Cancelled(number) => self.broadcasts.cancelled.get(number).map(encode),
+            RowKey::Zone(name) => directory.zones().get(name).map(encode),
             // These are never changed in place; a mark means that they are gone.
             RowKey::Journal(..) | RowKey::LedgerLate(..) | RowKey::Keys(_) => None,
         }
@@ -249,7 +252,7 @@ impl State {
             RowKey::Wedding(_) => drop(directory.set_wedding(decode(key, value)?)),
             RowKey::Segment(name) => drop(directory.segments.insert(name.clone(), decode(key, value)?)),
             RowKey::User(number) => directory.set_user(*number, decode(key, value)?),
-            RowKey::Preferences(number) => directory.set_preferences(*number, decode(key, value)?),
+            RowKey::Preferences(number) => drop(directory.preferred.set(*number, decode(key, value)?)),
             RowKey::Member(kind, id, user) => {
                 let role: String = decode(key, value)?;
                 directory.set_member(
@@ -286,6 +289,7 @@ impl State {
             }
             RowKey::LedgerLate(..) => {}
             RowKey::Keys(index) => self.keys.load_row(*index, payload(key, value)?)?,
+            RowKey::Zone(_) => directory.zones.set(decode(key, value)?),
         }
         Ok(())
     }
@@ -314,6 +318,10 @@ impl State {
             .hash(&mut hasher);
         for user in self.directory.everyone.iter() {
             self.row(&RowKey::User(user)).hash(&mut hasher);
+            self.row(&RowKey::Preferences(user)).hash(&mut hasher);
+        }
+        for zone in self.directory.zones().iter() {
+            self.row(&RowKey::Zone(zone.name.clone())).hash(&mut hasher);
         }
         for (kind, id) in self.directory.places() {
             for (user, role) in self

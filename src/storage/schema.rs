@@ -23,6 +23,7 @@
 //! | `11` | ledger | position u64 |
 //! | `12` | late ledger | position u64, order u64 |
 //! | `13` | idempotency keys | log index u64 |
+//! | `14` | zone | name |
 //! | `FF` | there while a batch too large for one of sled's is being written | |
 //!
 //! Every text ends with `00 01`, and a `00` within it is written `00 FF`: so no key begins with another, whatever the ids, and
@@ -96,6 +97,7 @@ pub fn encode(key: &RowKey) -> Vec<u8> {
         RowKey::Ledger(position) => Key::new(0x11).long(*position),
         RowKey::LedgerLate(position, order) => Key::new(LATE).long(*position).long(*order),
         RowKey::Keys(index) => Key::new(0x13).long(*index),
+        RowKey::Zone(name) => Key::new(0x14).text(name),
     };
     key.0
 }
@@ -162,6 +164,7 @@ pub fn decode(key: &[u8]) -> Option<RowKey> {
             RowKey::LedgerLate(long(position)?, long(order)?)
         }
         0x13 => RowKey::Keys(long(rest)?),
+        0x14 => RowKey::Zone(only_text(rest)?),
         _ => return None,
     })
 }
@@ -226,6 +229,7 @@ mod tests {
             any::<u64>().prop_map(RowKey::Block),
             (any::<u64>(), any::<u64>()).prop_map(|(number, order)| RowKey::LedgerLate(number, order)),
             any::<u64>().prop_map(RowKey::Keys),
+            id.prop_map(RowKey::Zone),
         ]
     }
 

@@ -206,14 +206,14 @@ async fn a_list_goes_page_by_page_from_the_newest() {
         let body = broadcast(&json!({"title": format!("t{n}"), "priority": priority}));
         let answer = node.post("/v1/broadcasts", &body).await.expect(201).json();
         let at = answer["accepted_at"].as_str().unwrap();
-        accepted_at.push(at.parse::<jiff::Timestamp>().unwrap());
+        accepted_at.push(crate::base::clock::parse_rfc3339(at).unwrap());
     }
     let expected = |numbers: &[usize]| numbers.iter().map(|n| format!("t{n}")).collect::<Vec<_>>();
     let all = expected(&[8, 7, 6, 5, 4, 3, 2, 1, 0]);
     assert_eq!(titles(&node, "").await, (all.clone(), 3));
     assert_eq!(titles(&node, "&priority=low").await, (expected(&[7, 5, 3, 1]), 2));
     assert_eq!(titles(&node, "&status=expired").await, (Vec::new(), 1));
-    let since = format!("&since={}", accepted_at[4]);
+    let since = format!("&since={}", crate::base::clock::rfc3339(accepted_at[4]));
     let newer = accepted_at.iter().filter(|at| **at >= accepted_at[4]).count();
     assert_eq!(titles(&node, &since).await, (all[..newer].to_vec(), newer.div_ceil(3)));
     node.stop().await;
@@ -390,6 +390,53 @@ async fn the_directory_is_kept_as_it_is_told() {
     node.call("DELETE", "/v1/users/carl", &[], "")
         .await
         .expect_problem(404, "NOT_FOUND", "");
+    node.stop().await;
+}
+
+/// Quiet hours never wait for the clock that they go by: whoever has applied the one has applied the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_names_a_zone_brings_its_clocks() {
+    let node = Node::start().await;
+    node.furnish().await;
+    let known = || -> Vec<String> {
+        let names =
+            |state: &crate::state::State| state.directory().zones().iter().map(|zone| zone.name.clone()).collect();
+        node.context.handle.read(names)
+    };
+    assert_eq!(known(), ["America/New_York", "UTC"]);
+
+    let quiet = |zone: &str| json!({"quiet_hours": {"start": "22:00", "end": "07:00", "timezone": zone}});
+    let path = "/v1/users/ann/preferences";
+    let answer = node
+        .put(path, &quiet("america/port-au-prince"))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(answer["quiet_hours"]["timezone"], "America/Port-au-Prince");
+    assert_eq!(node.get(path).await.expect(200).json(), answer);
+    assert_eq!(known(), ["America/New_York", "America/Port-au-Prince", "UTC"]);
+
+    let pointer = "/quiet_hours/timezone";
+    node.put(path, &quiet("Mars/Olympus"))
+        .await
+        .expect_problem(422, "INVALID_VALUE", pointer);
+
+    let lines = concat!(
+        r#"{"kind": "user", "id": "cy", "role": "guest", "timezone": "Etc/GMT+5"}"#,
+        "\n",
+        r#"{"kind": "preferences", "user": "cy", "quiet_hours": {"start": "23:00", "end": "06:30", "timezone": "Asia/Kathmandu"}}"#,
+        "\n",
+    );
+    let report = node.lines("/v1/import", lines).await.expect(200).json();
+    assert_eq!((&report["applied"], &report["created"]), (&json!(2), &json!(2)));
+    let all = [
+        "America/New_York",
+        "America/Port-au-Prince",
+        "Asia/Kathmandu",
+        "Etc/GMT+5",
+        "UTC",
+    ];
+    assert_eq!(known(), all);
     node.stop().await;
 }
 

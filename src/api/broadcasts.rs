@@ -34,8 +34,8 @@ struct Counts {
     received: u64,
     read: u64,
     acknowledged: u64,
-    held: u32,
-    skipped: u32,
+    held: u64,
+    skipped: u64,
     expired: u64,
     failed: u32,
 }
@@ -59,17 +59,19 @@ impl<'a> Shown<'a> {
             ledger,
             ..
         } = self.hot;
-        let is_over = self.now >= broadcast.expires_at;
+        let is_over = self.now >= broadcast.expires_at && !ledger.is_cancelled();
+        let aside = ledger.aside.as_deref();
+        let skipped = aside.map_or(0, |aside| aside.skipped());
         Counts {
             targeted: u64::from(broadcast.targeted),
             sent: ledger.count(Step::Sent),
             received: ledger.count(Step::Received),
             read: ledger.count(Step::Read),
             acknowledged: ledger.count(Step::Acknowledged),
-            held: broadcast.held,
-            skipped: broadcast.skipped,
+            held: aside.map_or(0, |aside| aside.held()),
+            skipped,
             expired: if is_over {
-                recipients.difference_len(self.hot.done())
+                recipients.difference_len(self.hot.done()).saturating_sub(skipped)
             } else {
                 0
             },
@@ -308,9 +310,12 @@ struct Recipient {
     /// Since when somebody without a session is gone, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<At>,
+    /// Until when somebody is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<At>,
 }
 
-/// The ladder and what stands beside it; nobody is held, skipped or failed yet.
+/// The ladder and what stands beside it; nobody is failed yet.
 const STATES: [&str; 10] = [
     "targeted",
     "sent",
@@ -369,18 +374,23 @@ fn recipient(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, is_exclu
     let since = state.presence().gone_since(user);
     let is_connected = state.presence().is_connected(user);
     let asks = hot.broadcast.draft.acknowledge.is_some();
+    let aside = hot.ledger.aside.as_deref();
+    let beside = aside.and_then(|aside| aside.reason(user));
     Some(Recipient {
         user: name,
         state: match step {
             _ if is_excluded => "excluded",
+            None if beside.is_some_and(|reason| reason != Reason::QuietHours) => "skipped",
             _ if is_expired => "expired",
+            None if beside.is_some() => "held",
             Some(step) => step.name(),
             None => "targeted",
         },
         reason: if is_excluded {
             Some(Reason::Excluded)
         } else {
-            reason(step, asks, is_expired, is_connected, since)
+            let beside = beside.filter(|_| step.is_none());
+            beside.or_else(|| reason(step, asks, is_expired, is_connected, since))
         }
         .map(Reason::name),
         at: detail.map(|(at, _)| At(at)),
@@ -388,6 +398,7 @@ fn recipient(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, is_exclu
         answer: answer.map(|answer| answer.answer.clone()),
         late: answer.is_some_and(|answer| answer.late),
         since: since.filter(|_| !is_connected && step.is_none()).map(At),
+        until: aside.and_then(|aside| aside.held_until(user)).map(At),
     })
 }
 

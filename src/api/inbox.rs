@@ -167,6 +167,9 @@ fn look(context: &Context, filter: &Filter) -> Found {
     let mut found = Found::default();
     let mut looked_at = 0;
     (context.reader.inbox)(filter.user, &mut |hot| {
+        if !hot.is_for(filter.user) && hot.ledger.step(filter.user).is_none() {
+            return true; // held until later, skipped, or called off before it came
+        }
         looked_at += 1;
         if looked_at > LOOKED_AT_MAX {
             found.cut = true;

@@ -223,8 +223,8 @@ fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
         targeted: u64,
         connected: u64,
         excluded: u64,
-        held: u32,
-        skipped: u32,
+        held: u64,
+        skipped: u64,
         unknown: u32,
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
         warnings: &'static [&'static str],
@@ -239,9 +239,10 @@ fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
         }
         let resolved = state.resolve(&draft)?;
         let connected = state.presence().connected_among(&resolved.recipients);
-        Ok((resolved, connected))
+        let sorted = state.sort(&draft, &resolved.recipients);
+        Ok((resolved, connected, sorted))
     };
-    let (resolved, connected) = context
+    let (resolved, connected, sorted) = context
         .handle
         .read(look)
         .map_err(|refused: Refused| refusal(&refused, body))?;
@@ -255,8 +256,8 @@ fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
             targeted,
             connected,
             excluded: resolved.excluded.len(),
-            held: 0,
-            skipped: 0,
+            held: sorted.held.iter().map(|(_, users)| users.len()).sum(),
+            skipped: sorted.muted.len() + sorted.critical_only.len(),
             unknown: resolved.unknown,
             warnings: wire::warnings(targeted as u32),
         },

@@ -126,7 +126,8 @@ impl Hot {
         if self.broadcast.position.is_none() {
             return Status::Scheduled;
         }
-        let complete = self.done().len() >= self.recipients.len();
+        let skipped = self.ledger.aside.as_ref().map_or(0, |aside| aside.skipped());
+        let complete = self.done().len() + skipped >= self.recipients.len();
         let last = self.ledger.times[self.done_step().index()].map_or(self.broadcast.released_at(), |(_, last)| last);
         if complete && last <= self.broadcast.expires_at {
             Status::Completed
@@ -135,6 +136,13 @@ impl Hot {
         } else {
             Status::Released
         }
+    }
+
+    /// When somebody who is held has their time before it is over.
+    pub(super) fn held_times(&self) -> impl Iterator<Item = Millis> {
+        let held = self.ledger.aside.iter().flat_map(|aside| &aside.held);
+        held.map(|held| held.until)
+            .filter(|until| *until < self.broadcast.expires_at)
     }
 
     /// Something is still due for it at a time of its own.
@@ -413,6 +421,15 @@ impl Broadcasts {
         if let Some(hot) = placed.or_else(|| self.pinned.get_mut(&position)) {
             hot.ledger = Arc::new(ledger);
         }
+    }
+
+    /// What of those in memory is due, and when.
+    pub(super) fn held_times(&self) -> Vec<(Millis, Number)> {
+        let hot = self.hot.values().filter_map(Placed::first).chain(self.pinned.values());
+        let pending = hot.filter(|hot| hot.is_pending());
+        pending
+            .flat_map(|hot| hot.held_times().map(|until| (until, hot.broadcast.number)))
+            .collect()
     }
 
     /// Start-up: rows come by priority, costs are wanted by position.

@@ -1,5 +1,6 @@
 //! Who got how far with a broadcast, and who is not on the way at all.
 
+use super::preferences::Sorted;
 use super::rows::Broken;
 use crate::model::{Millis, NodeId, Reason, Step, UserNumber};
 use roaring::RoaringBitmap;
@@ -62,6 +63,17 @@ impl Aside {
         Some(held.until)
     }
 
+    /// Takes in what preferences say of some recipients.
+    pub(super) fn hold(&mut self, sorted: &Sorted) {
+        let held = sorted.held.iter().map(|(until, users)| Held {
+            until: *until,
+            users: users.clone(),
+        });
+        self.held.extend(held);
+        self.muted |= &sorted.muted;
+        self.critical_only |= &sorted.critical_only;
+    }
+
     pub fn held(&self) -> u64 {
         self.held.iter().map(|held| held.users.len()).sum()
     }
@@ -79,6 +91,17 @@ impl Aside {
         } else {
             self.critical_only.contains(user).then_some(Reason::CriticalOnly)
         }
+    }
+}
+
+impl Sorted {
+    /// The ledger that a broadcast begins with.
+    pub(super) fn ledger(&self) -> Ledger {
+        let mut ledger = Ledger::default();
+        if !(self.held.is_empty() && self.muted.is_empty() && self.critical_only.is_empty()) {
+            ledger.aside_mut().hold(self);
+        }
+        ledger
     }
 }
 

@@ -5,13 +5,27 @@ use super::broadcasts::{BLOCK, Hot};
 use super::command::{Cancel, Cold, Publish};
 use super::journal::JournalEntry;
 use super::keys::Known;
-use super::ledger::Ledger;
+use super::ledger::{Aside, Ledger};
+use super::preferences::Sorted;
 use super::{Effect, Outcome, Refused, ReleaseKind, RowKey, State};
-use crate::model::{Broadcast, BroadcastId, Millis, Number, Position, Step};
+use crate::model::{Broadcast, BroadcastId, Draft, Millis, Number, Position, Step};
 use roaring::RoaringBitmap;
 use std::sync::Arc;
 
+/// Whom a broadcast is for, and what they want of it.
+#[derive(Default)]
+pub(super) struct Meant {
+    pub all: Resolved,
+    pub sorted: Sorted,
+}
+
 impl State {
+    pub(super) fn meant(&mut self, draft: &Draft, at: Millis) -> Result<Meant, Refused> {
+        let all = self.remembered.resolve(&self.directory, &draft.audience, at)?;
+        let sorted = self.sort(draft, &all.recipients);
+        Ok(Meant { all, sorted })
+    }
+
     pub(super) fn publish(&mut self, publish: Publish, effects: &mut Vec<Effect>) -> Result<Outcome, Refused> {
         match self.keys.look(&publish.key) {
             Known::Same(number) => return Ok(Outcome::Published { number, replayed: true }),
@@ -25,7 +39,10 @@ impl State {
         if due.is_some() {
             self.check_schedule()?;
         }
-        let resolved = self.remembered.resolve(&self.directory, &publish.draft.audience, at)?;
+        let meant = self.meant(&publish.draft, at)?;
+        if due.is_none() && !meant.sorted.held.is_empty() {
+            self.check_schedule()?;
+        }
         self.check_escalations(&publish.draft)?;
         let superseded = self.superseded(&publish)?;
         let number = self.counters.next;
@@ -40,16 +57,16 @@ impl State {
             position: None,
             released_late_at: None,
             log_index: self.applied,
-            targeted: resolved.recipients.len() as u32,
-            connected: self.presence.connected_among(&resolved.recipients) as u32,
-            held: 0,
+            targeted: meant.all.recipients.len() as u32,
+            connected: self.presence.connected_among(&meant.all.recipients) as u32,
+            held: 0, // and nobody is skipped, before it is released
             skipped: 0,
-            unknown: resolved.unknown,
+            unknown: meant.all.unknown,
             draft: publish.draft,
         };
         match due {
             Some(due) => self.schedule(broadcast, due),
-            None => self.release(broadcast, number, resolved, superseded, effects),
+            None => self.release(broadcast, number, meant, superseded, effects),
         }
         Ok(Outcome::Published {
             number,
@@ -94,23 +111,35 @@ impl State {
         &mut self,
         broadcast: Broadcast,
         position: Position,
-        resolved: Resolved,
+        meant: Meant,
         superseded: Option<Number>,
         effects: &mut Vec<Effect>,
     ) {
-        let Resolved {
-            recipients,
-            excluded,
-            unknown,
-        } = resolved;
+        let Meant {
+            all:
+                Resolved {
+                    recipients: meant,
+                    excluded,
+                    unknown,
+                },
+            sorted,
+        } = meant;
+        let ledger = sorted.ledger();
+        let aside = ledger.aside.as_deref();
         let broadcast = Arc::new(Broadcast {
             position: Some(position),
-            targeted: recipients.len() as u32,
-            connected: self.presence.connected_among(&recipients) as u32,
+            targeted: meant.len() as u32,
+            connected: self.presence.connected_among(&meant) as u32,
+            held: aside.map_or(0, Aside::held) as u32,
+            skipped: aside.map_or(0, Aside::skipped) as u32,
             unknown,
             ..broadcast
         });
-        let meant = recipients.clone();
+        let number = broadcast.number;
+        let (recipients, beside) = match aside {
+            None => (meant.clone(), Arc::default()),
+            Some(_) => (Arc::new(sorted.now.clone()), Arc::new(&*meant - &sorted.now)),
+        };
         let entry = JournalEntry {
             position,
             priority: broadcast.draft.priority,
@@ -119,10 +148,14 @@ impl State {
             released_at: broadcast.released_at(),
             broadcast,
             recipients,
-            beside: Arc::default(),
+            beside,
             excluded,
         };
-        self.put(entry, Ledger::default(), effects);
+        if aside.is_some() {
+            self.changed.insert(RowKey::Ledger(position));
+        }
+        self.put(entry, ledger, effects);
+        self.wait_for_held(number);
         if let Some(old) = superseded {
             self.replace(old, &meant, effects);
         }

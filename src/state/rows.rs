@@ -298,6 +298,7 @@ impl State {
     pub fn loaded(&mut self, applied: u64) {
         self.applied = applied;
         self.broadcasts.loaded();
+        self.due.extend(self.broadcasts.held_times());
     }
 
     /// Reads a journal row's entries.

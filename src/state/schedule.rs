@@ -1,17 +1,19 @@
-//! What log time makes due: broadcasts that were scheduled.
+//! What log time makes due: broadcasts that were scheduled, and the end of quiet hours for those who were held.
 //!
 //! A tick does what is due by its log time and takes it off the list in the same step, so that a change of leader neither skips
 //! nor doubles anything.
 
-use super::audiences::Resolved;
 use super::broadcasts::Hot;
 use super::ledger::Ledger;
+use super::preferences::Sorted;
+use super::publish::Meant;
 use super::{Effect, Refused, ReleaseKind, RowKey, State};
 use crate::model::broadcast::OnMissed;
-use crate::model::{Broadcast, Millis, Number};
+use crate::model::{Broadcast, Draft, Millis, Number};
+use roaring::RoaringBitmap;
 use std::sync::Arc;
 
-/// Broadcasts that wait for their time at once.
+/// Broadcasts that wait for their time at once, and such as wait for quiet hours to end.
 pub const SCHEDULED_MAX: usize = 100_000;
 /// Releases that a tick makes at most; the next one comes at once.
 const DUE_PER_TICK: usize = 256;
@@ -23,7 +25,7 @@ impl State {
     }
 
     pub(super) fn check_schedule(&self) -> Result<(), Refused> {
-        if self.broadcasts.scheduled.len() < SCHEDULED_MAX {
+        if self.due.len() < SCHEDULED_MAX {
             Ok(())
         } else {
             Err(Refused::ScheduleFull(SCHEDULED_MAX))
@@ -47,6 +49,10 @@ impl State {
                 return;
             };
             self.due.pop_first();
+            if self.broadcasts.place(number).is_some() {
+                self.release_held(number, effects);
+                continue;
+            }
             let Some(hot) = self.broadcasts.scheduled.get(&number) else {
                 continue;
             };
@@ -66,17 +72,14 @@ impl State {
             return;
         };
         // A place that is gone by now has nobody any more.
-        let resolved = self
-            .remembered
-            .resolve(&self.directory, &broadcast.draft.audience, now)
-            .unwrap_or_default();
+        let meant = self.meant(&broadcast.draft, now).unwrap_or_default();
         let superseded = broadcast.draft.supersedes.map(|id| id.number());
         let position = self.move_to_next(number);
         let broadcast = Broadcast {
             released_late_at: Some(now),
             ..broadcast
         };
-        self.release(broadcast, position, resolved, superseded, effects);
+        self.release(broadcast, position, meant, superseded, effects);
     }
 
     /// A scheduled broadcast never goes out: it gets its place, with nobody meant.
@@ -90,11 +93,49 @@ impl State {
             released_late_at: Some(now),
             ..broadcast
         };
-        self.release(broadcast, position, Resolved::default(), None, effects);
+        self.release(broadcast, position, Meant::default(), None, effects);
         if let Some(hot) = self.broadcasts.get_mut(number) {
             Arc::make_mut(&mut hot.ledger).aside_mut().cancelled_at = Some(now);
         }
         self.changed_ledger(number);
+    }
+
+    /// What preferences make of a draft's recipients now.
+    pub fn sort(&self, draft: &Draft, recipients: &RoaringBitmap) -> Sorted {
+        let (directory, now) = (&self.directory, self.counters.log_time);
+        let preferred = directory.preferred();
+        preferred.sort(directory.zones(), draft.category(), draft.priority, recipients, now)
+    }
+
+    /// Notes when those who are held have their time, as far as it comes before the broadcast is over.
+    pub(super) fn wait_for_held(&mut self, number: Number) {
+        let Some(hot) = self.broadcasts.get(number) else { return };
+        let times = hot.held_times();
+        self.due.extend(times.map(|until| (until, number)));
+    }
+
+    /// The quiet hours of some are over: they are asked again what they want, since it may have changed.
+    fn release_held(&mut self, number: Number, effects: &mut Vec<Effect>) {
+        let now = self.counters.log_time;
+        let Some(hot) = self.broadcasts.get(number).filter(|hot| hot.is_pending()) else {
+            return;
+        };
+        let held = hot.ledger.aside.iter().flat_map(|aside| &aside.held);
+        let mut users = RoaringBitmap::new();
+        held.filter(|held| held.until <= now)
+            .for_each(|held| users |= &held.users);
+        if users.is_empty() || hot.broadcast.expires_at <= now {
+            return;
+        }
+        let sorted = self.sort(&hot.broadcast.draft, &users);
+        if let Some(hot) = self.broadcasts.get_mut(number) {
+            let aside = Arc::make_mut(&mut hot.ledger).aside_mut();
+            aside.held.retain(|held| held.until > now);
+            aside.hold(&sorted);
+        }
+        self.changed_ledger(number);
+        self.put_later(number, ReleaseKind::Again, sorted.now, effects);
+        self.wait_for_held(number);
     }
 
     fn take_scheduled(&mut self, number: Number) -> Option<Broadcast> {

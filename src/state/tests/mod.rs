@@ -4,6 +4,7 @@ mod audiences;
 mod directory;
 mod ladder;
 mod memory;
+mod quiet;
 mod schedule;
 
 use super::command::{Acknowledged, Change, Found, Key, NodeStarted, Presence, Publish, Receipts, Tick};

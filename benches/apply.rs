@@ -7,6 +7,7 @@ use campanile::model::broadcast::OnMissed;
 use campanile::model::directory::{User, Wedding, WeddingStatus};
 use campanile::model::{Audience, Clause, Draft, Place, PlaceKind, Priority};
 use campanile::state::command::{Change, Key, Publish};
+use campanile::state::rights::Grant;
 use campanile::state::{Command, State};
 
 const USERS: u32 = 400_000;
@@ -82,6 +83,7 @@ fn publish(number: u32) -> Command {
         sender: "bench".into(),
         key,
         expires_after_ms: 86_400_000,
+        grant: Grant::default(),
     }))
 }
 

@@ -10,6 +10,7 @@ use campanile::model::broadcast::OnMissed;
 use campanile::model::directory::{Wedding, WeddingStatus};
 use campanile::model::{Audience, Clause, Draft, Priority};
 use campanile::state::command::{Change, Found, Key, Publish};
+use campanile::state::rights::Grant;
 use campanile::state::{Command, Effect, Outcome};
 use campanile::storage;
 use campanile::storage::layout::Layout;
@@ -106,6 +107,7 @@ fn publish(number: u64) -> Command {
         sender: "bench".into(),
         key,
         expires_after_ms: 86_400_000,
+        grant: Grant::default(),
     }))
 }
 

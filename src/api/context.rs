@@ -7,7 +7,7 @@ use crate::base::clock;
 use crate::consensus::Handle;
 use crate::gateway::Gateway;
 use crate::gateway::gateway::QueueStatus;
-use crate::model::{BroadcastId, NodeId, Number, PerPriority, UserNumber};
+use crate::model::{BroadcastId, NodeId, Number, PerPriority, Rules, UserNumber};
 use crate::state::State;
 use crate::state::broadcasts::Hot;
 use http::HeaderValue;
@@ -29,11 +29,21 @@ pub struct Reader {
     pub newest: Box<dyn Fn(Number, &mut dyn FnMut(Hot) -> bool) + Send + Sync>,
 }
 
+/// The settings that the API decides with.
+pub struct Settings {
+    pub config: Arc<Config>,
+    /// Who may send what.
+    pub rules: Rules,
+    /// All that are in effect, for `GET /v1/config`; secrets are masked already.
+    pub shown: serde_json::Value,
+}
+
 /// What a node gives its API.
 pub struct Context {
     pub handle: Handle,
     pub gateway: Arc<Gateway>,
     pub config: Arc<Config>,
+    pub rules: Rules,
     pub node: NodeId,
     /// The configured nodes' addresses for clients, this one's among them.
     pub nodes: Vec<(NodeId, String)>,
@@ -53,21 +63,22 @@ impl Context {
     pub fn new(
         handle: Handle,
         gateway: Arc<Gateway>,
-        config: Arc<Config>,
+        settings: Settings,
         node: NodeId,
         nodes: Vec<(NodeId, String)>,
-        settings: serde_json::Value,
         reader: Reader,
     ) -> Arc<Self> {
+        let Settings { config, rules, shown } = settings;
         let own = nodes.iter().filter(|(id, _)| *id == node).map(|(_, url)| url.as_str());
         let hosts = super::hosts::Hosts::new(&config, own.chain(config.url.as_deref()));
         Arc::new(Self {
             handle,
             gateway,
             config,
+            rules,
             node,
             nodes,
-            settings,
+            settings: shown,
             reader,
             hosts,
             node_header: HeaderValue::from(node),

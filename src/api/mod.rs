@@ -22,6 +22,7 @@ mod problem;
 mod publish;
 mod receipts;
 mod request;
+mod rights;
 mod router;
 pub mod serve;
 mod subscribe;
@@ -30,7 +31,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use context::{Context, Reader};
+pub use context::{Context, Reader, Settings};
 pub use problem::{Code, Fault, Problem};
 pub use router::router;
 

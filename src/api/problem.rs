@@ -3,7 +3,7 @@
 use crate::consensus::ProposeError;
 use crate::state::Refused;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -33,6 +33,9 @@ codes! {
     MalformedRequest "MALFORMED_REQUEST" 400 false "The request cannot be read";
     ForeignHost "FOREIGN_HOST" 403 false "This node does not answer to that host name";
     ForeignOrigin "FOREIGN_ORIGIN" 403 false "Web pages of that origin may not call this node";
+    CrossEventTarget "CROSS_EVENT_TARGET" 403 false "The audience is outside of the sender's reach";
+    NoSuchRoleInEvent "NO_SUCH_ROLE_IN_EVENT" 403 false "The sender's role is not held there";
+    ForbiddenTypeForRole "FORBIDDEN_TYPE_FOR_ROLE" 403 false "The sender's role may not send this";
     NotFound "NOT_FOUND" 404 false "There is nothing here";
     MethodNotAllowed "METHOD_NOT_ALLOWED" 405 false "This address does not take that method";
     NotAcceptable "NOT_ACCEPTABLE" 406 false "No transport for subscribers fits the request";
@@ -51,6 +54,7 @@ codes! {
     TooLong "TOO_LONG" 422 false "A field is too long";
     OutOfRange "OUT_OF_RANGE" 422 false "A value is out of range";
     EmptyAudience "EMPTY_AUDIENCE" 422 false "The audience names nobody";
+    CriticalTypeNotAllowed "CRITICAL_TYPE_NOT_ALLOWED" 422 false "This type may not be critical";
     InvalidKey "INVALID_IDEMPOTENCY_KEY" 422 false "The idempotency key cannot be used";
     KeyReused "KEY_REUSED" 422 false "The key was used with another body";
     NotAvailableYet "NOT_AVAILABLE_YET" 422 false "This is not available yet";
@@ -61,6 +65,8 @@ codes! {
     UnknownBroadcast "UNKNOWN_BROADCAST" 422 false "A broadcast is not known";
     NotARecipient "NOT_A_RECIPIENT" 422 false "The user was not among the recipients";
     UnknownAnswer "UNKNOWN_ANSWER" 422 false "The broadcast does not ask for this answer";
+    EventDayLock "EVENT_DAY_LOCK" 423 false "Product news waits while an event is on";
+    RateLimited "RATE_LIMITED" 429 true "This sender has published too much of late";
     HeadTooLarge "HEAD_TOO_LARGE" 431 false "The request's head is too large";
     Internal "INTERNAL" 500 true "Something broke inside the node";
     NoLeader "NO_LEADER" 503 true "This node has no leader";
@@ -137,6 +143,7 @@ struct Inner {
     retry_after: Option<Duration>,
     outcome: Option<Published>,
     allow: Option<HeaderValue>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     /// The rest of the request was not read: the connection cannot be used again.
     close: bool,
 }
@@ -167,6 +174,7 @@ impl Problem {
             retry_after: retry_after.filter(|_| code.retryable()),
             outcome: None,
             allow: None,
+            headers: Vec::new(),
             close: false,
         }))
     }
@@ -212,6 +220,18 @@ impl Problem {
     #[must_use]
     pub fn with_allow(mut self, methods: Option<HeaderValue>) -> Self {
         self.0.allow = methods;
+        self
+    }
+
+    #[must_use]
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.0.retry_after = Some(after);
+        self
+    }
+
+    #[must_use]
+    pub fn with_headers(mut self, headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Self {
+        self.0.headers.extend(headers);
         self
     }
 
@@ -291,6 +311,8 @@ pub fn code_of(refused: &Refused) -> Code {
         Refused::ExpiresBeforeRelease => Code::OutOfRange,
         Refused::NotYet => Code::NotAvailableYet,
         Refused::VenueInUse(_) => Code::VenueInUse,
+        Refused::RateLimited { .. } => Code::RateLimited,
+        Refused::NoSuchRole { .. } => Code::NoSuchRoleInEvent,
     }
 }
 
@@ -331,6 +353,7 @@ impl IntoResponse for Problem {
         if let Some(methods) = self.0.allow {
             headers.insert(header::ALLOW, methods);
         }
+        headers.extend(self.0.headers);
         if self.0.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -3,23 +3,21 @@
 use super::context::Context;
 use super::problem::{Code, Problem, Published, code_of};
 use super::request::{self, Query};
-use super::{draft, json, wire};
-use crate::base::clock;
+use super::{draft, json, rights, wire};
+use crate::base::clock::{self, Millis};
 use crate::metrics::METRICS;
-use crate::model::{Audience, Clause, Draft};
+use crate::model::{Audience, Caller, Clause, Draft, Rate};
 use crate::state::command::{Key, Publish};
 use crate::state::{Command, Outcome, Refused, State as Applied};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Without tokens, every caller is this one.
-pub const CALLER: &str = "administrator";
 /// How long a key that the node made itself is kept: as long as forwarding may repeat the command.
 const OWN_KEY_KEPT_MS: u64 = 60_000;
 const KEY_BYTES_MAX: usize = 255;
@@ -29,6 +27,8 @@ pub struct Done {
     pub answer: Bytes,
     pub location: String,
     pub replayed: bool,
+    /// What the sender has left, where there are caps.
+    pub rate: Option<[(HeaderName, HeaderValue); 2]>,
     /// This node has applied the log up to here.
     pub applied: u64,
 }
@@ -37,15 +37,16 @@ pub async fn publish(State(context): State<Arc<Context>>, request: Request) -> R
     let started = clock::now();
     let deadline = context.deadline();
     let (parts, body) = request.into_parts();
+    let caller = Caller::administrator();
     let query = Query::read(&parts.uri, &["dry_run"])?;
     let key = idempotency_key(&parts.headers)?;
     request::media_type(&parts.headers, request::JSON)?;
     let body = request::body(body, context.config.body_bytes_max.bytes(), deadline).await?;
     if query.flag("dry_run")? {
         context.fresh(&query, deadline).await?;
-        return dry_run(&context, &body);
+        return dry_run(&context, &caller, &body, deadline).await;
     }
-    let done = accept(&context, key, &body, deadline).await?;
+    let done = accept(&context, &caller, key, &body, deadline).await?;
     METRICS.publish_seconds.observe(started.elapsed().as_secs_f64());
     Ok(done.into_response())
 }
@@ -58,6 +59,7 @@ impl Done {
             headers.insert(header::LOCATION, location);
         }
         headers.insert("campanile-applied", HeaderValue::from(self.applied));
+        headers.extend(self.rate.into_iter().flatten());
         if self.replayed {
             headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
         }
@@ -65,9 +67,24 @@ impl Done {
     }
 }
 
-/// From the bytes of one broadcast to its answer; also the road of each line of a batch.
+/// From the bytes of one broadcast to its answer; also the road of each line of a batch. What is refused is counted.
 pub async fn accept(
     context: &Arc<Context>,
+    caller: &Caller,
+    key: Option<&str>,
+    body: &[u8],
+    deadline: Instant,
+) -> Result<Done, Problem> {
+    let accepted = propose(context, caller, key, body, deadline).await;
+    if let Err(problem) = &accepted {
+        METRICS.refused.with_label_values(&[problem.code().text()]).inc();
+    }
+    accepted
+}
+
+async fn propose(
+    context: &Arc<Context>,
+    caller: &Caller,
     key: Option<&str>,
     body: &[u8],
     deadline: Instant,
@@ -76,7 +93,7 @@ pub async fn accept(
         return Err(Problem::new(Code::Stopping, "this node is stopping").with_outcome(Published::NotPublished));
     }
     let draft = draft::read(json::parse(body, "data")?, &context.config, context.handle.log_time())?;
-    let key = key.map_or_else(own_key, |key| clients_key(context, key, body));
+    let key = key.map_or_else(own_key, |key| clients_key(context, caller, key, body));
     let _turn = match key.table_bytes_max {
         0 => None,
         _ => Some(context.running.enter(key.fingerprint).ok_or_else(|| {
@@ -86,11 +103,14 @@ pub async fn accept(
             )
         })?),
     };
+    let grant = rights::grant(context, caller, &draft, Some(&key), deadline).await?;
+    let rate = grant.rate.clone();
     let publish = Publish {
         draft,
-        sender: CALLER.to_owned(),
+        sender: sender(caller).to_owned(),
         key,
         expires_after_ms: context.config.expires_default.0.as_millis() as u64,
+        grant,
     };
     // what the state refuses points into the audience, which it does not give back
     let audience = publish.draft.audience.clone();
@@ -100,14 +120,29 @@ pub async fn accept(
         .propose(command, deadline)
         .await
         .map_err(|error| Problem::of_publish(&error))?;
+    let at = context.handle.log_time();
     match proposed.outcome {
-        Outcome::Published { number, replayed } => answer(context, number, replayed, proposed.index).await,
-        Outcome::Refused(refused) => Err(refusal(&refused, &audience)),
+        Outcome::Published { number, replayed } => {
+            let rate = rate.map(|rate| rights::rate_headers(context, &rate, at));
+            answer(context, number, replayed, rate, proposed.index).await
+        }
+        Outcome::Refused(refused) => Err(refusal(context, &refused, &audience, rate.as_ref(), at)),
         other => Err(Problem::new(Code::Internal, format!("a publish came to {other:?}"))),
     }
 }
 
-async fn answer(context: &Arc<Context>, number: u64, replayed: bool, applied: u64) -> Result<Done, Problem> {
+/// The name that stands as a broadcast's sender, and that its keys belong to.
+fn sender(caller: &Caller) -> &str {
+    caller.name().unwrap_or(&caller.role)
+}
+
+async fn answer(
+    context: &Arc<Context>,
+    number: u64,
+    replayed: bool,
+    rate: Option<[(HeaderName, HeaderValue); 2]>,
+    applied: u64,
+) -> Result<Done, Problem> {
     let hot = match context.handle.read(|state| state.broadcast(number)) {
         Some(broadcast) => broadcast,
         None => context
@@ -126,6 +161,7 @@ async fn answer(context: &Arc<Context>, number: u64, replayed: bool, applied: u6
         answer: writer.into_inner().freeze(),
         location: format!("/v1/broadcasts/{}", hot.id),
         replayed,
+        rate,
         applied,
     })
 }
@@ -143,9 +179,9 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     Err(Problem::new(Code::InvalidKey, detail))
 }
 
-fn clients_key(context: &Context, key: &str, body: &[u8]) -> Key {
+fn clients_key(context: &Context, caller: &Caller, key: &str, body: &[u8]) -> Key {
     Key {
-        fingerprint: fingerprint(CALLER, key),
+        fingerprint: fingerprint(sender(caller), key),
         body: body_hash(body),
         kept_ms: context.config.keys_kept.0.as_millis() as u64,
         table_bytes_max: context.config.keys_bytes_max.0,
@@ -180,8 +216,18 @@ fn body_hash(body: &[u8]) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// What the state refused, with a pointer to where the request says it.
-fn refusal(refused: &Refused, audience: &Audience) -> Problem {
+/// What the state refused, with a pointer to where the request says it, and with what is left where that is the reason.
+pub fn refusal(context: &Context, refused: &Refused, audience: &Audience, rate: Option<&Rate>, at: Millis) -> Problem {
+    let problem = pointed(refused, audience);
+    match (refused, rate) {
+        (Refused::RateLimited { retry_after_ms, .. }, Some(rate)) => problem
+            .with_retry_after(Duration::from_millis(*retry_after_ms))
+            .with_headers(rights::rate_headers(context, rate, at)),
+        _ => problem,
+    }
+}
+
+fn pointed(refused: &Refused, audience: &Audience) -> Problem {
     let pointer = match refused {
         Refused::UnknownWedding(id) => pointer_to(audience, id, |clause| [("weddings", &clause.weddings)]),
         Refused::UnknownSegment(id) => pointer_to(audience, id, |clause| [("segments", &clause.segments)]),
@@ -196,7 +242,9 @@ fn refusal(refused: &Refused, audience: &Audience) -> Problem {
         | Refused::UnknownAnswer(_)
         | Refused::KeyReused
         | Refused::KeysFull(_)
-        | Refused::VenueInUse(_) => None,
+        | Refused::VenueInUse(_)
+        | Refused::RateLimited { .. }
+        | Refused::NoSuchRole { .. } => None,
     };
     let problem = match pointer {
         Some(pointer) => Problem::fault(&pointer, code_of(refused), refused.to_string()),
@@ -235,7 +283,7 @@ fn pointer_to<'a, const N: usize>(
 }
 
 /// What a publish would come to, with nothing stored.
-fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
+async fn dry_run(context: &Context, caller: &Caller, body: &[u8], deadline: Instant) -> Result<Response, Problem> {
     #[derive(Serialize)]
     struct Would<'a> {
         dry_run: bool,
@@ -254,6 +302,7 @@ fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
     let now = context.handle.log_time();
     let draft: Draft = draft::read(json::parse(body, "data")?, &context.config, now)?;
     draft::check_time(&draft, now)?;
+    let grant = rights::grant(context, caller, &draft, None, deadline).await?;
     let look = |state: &Applied| {
         let resolved = state.resolve(&draft.audience)?;
         let connected = state.presence().connected_among(&resolved.recipients);
@@ -262,9 +311,9 @@ fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
     let (resolved, connected) = context
         .handle
         .read(look)
-        .map_err(|refused: Refused| refusal(&refused, &draft.audience))?;
+        .map_err(|refused: Refused| pointed(&refused, &draft.audience))?;
     let targeted = resolved.recipients.len();
-    Ok(wire::json(
+    let mut response = wire::json(
         StatusCode::OK,
         &Would {
             dry_run: true,
@@ -278,12 +327,15 @@ fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
             unknown: resolved.unknown,
             warnings: wire::warnings(targeted as u32),
         },
-    ))
+    );
+    let rate = grant.rate.map(|rate| rights::rate_headers(context, &rate, now));
+    response.headers_mut().extend(rate.into_iter().flatten());
+    Ok(response)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{fingerprint, idempotency_key, refusal};
+    use super::{fingerprint, idempotency_key, pointed};
     use crate::model::{Audience, Clause};
     use crate::state::Refused;
     use http::{HeaderMap, HeaderValue};
@@ -329,7 +381,7 @@ mod tests {
             clauses: vec![clause(&["a"], &[])],
             exclude: vec![clause(&["a"], &["a", "b"])],
         };
-        let problem = refusal(&Refused::UnknownVenue("b".into()), &audience);
+        let problem = pointed(&Refused::UnknownVenue("b".into()), &audience);
         assert_eq!(problem.errors()[0].pointer, "/exclude/0/on_site/1");
         assert_eq!(
             (problem.code().text(), problem.status().as_u16()),

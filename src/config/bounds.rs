@@ -1,6 +1,7 @@
 //! The range of every setting that is a number, a duration or a size, on one page. A test finds what is missing here.
 
 use super::check::whole;
+use super::rules::RATE_MAX;
 use crate::base::size::{Size, Span};
 use std::fmt::Display;
 use toml::Value;
@@ -72,6 +73,10 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("delivery.receipts_every", Time(Span::millis(1), Span::seconds(10))),
     ("delivery.node_lost_after", Time(Span::millis(500), Span::seconds(3600))),
     ("retention.broadcasts", Time(Span::seconds(1), Span::seconds(366 * DAY))),
+    ("rates.hour", Count(1, RATE_MAX as u64)),
+    ("rates.day", Count(1, RATE_MAX as u64)),
+    ("rates.administrators", Count(1, 10)),
+    ("rates.coordinators", Count(1, 10)),
 ];
 
 pub fn holds(bound: &Bound, value: &Value) -> bool {

@@ -18,6 +18,8 @@ pub fn faults(config: &Config) -> Vec<String> {
     found.addresses(config);
     found.peers(config);
     found.order(config);
+    found.0.extend(config.rules().err());
+    found.0.extend(super::rules::faults(&config.rates));
     let level = &config.log.level;
     found.must(
         level.split(',').all(is_filter),

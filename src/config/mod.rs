@@ -11,17 +11,19 @@ pub mod effective;
 pub mod layers;
 #[cfg(test)]
 mod pages;
+pub mod rules;
 
 pub use effective::{DEFAULT, Effective};
 pub use layers::{Faults, Settings, load};
 
+use crate::model::rules::RateRules;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
 pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 /// The sections in the order people meet them.
-pub const SECTIONS: [&str; 10] = [
+pub const SECTIONS: [&str; 11] = [
     "node",
     "api",
     "cluster",
@@ -30,6 +32,7 @@ pub const SECTIONS: [&str; 10] = [
     "workers",
     "delivery",
     "retention",
+    "rules",
     "rates",
     "log",
 ];
@@ -46,7 +49,8 @@ pub struct Config {
     pub workers: crate::workers::Config,
     pub delivery: crate::delivery::Config,
     pub retention: Retention,
-    pub rates: Rates,
+    pub rules: rules::Settings,
+    pub rates: RateRules,
     pub log: Log,
 }
 
@@ -87,19 +91,6 @@ impl Default for Retention {
         Self {
             broadcasts: crate::base::size::Span::seconds(30 * 24 * 3600),
         }
-    }
-}
-
-/// Rate caps per sender: settable, not enforced yet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Rates {
-    pub enabled: bool,
-}
-
-impl Default for Rates {
-    fn default() -> Self {
-        Self { enabled: true }
     }
 }
 

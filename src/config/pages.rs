@@ -49,8 +49,14 @@ fn about(section: &str) -> &'static str {
             "How long the cluster remembers. Broadcasts go in the order in which they came, their receipts with them, and the \
              leader's setting counts for all nodes. A subscriber that comes back with a cursor from before what is kept is told of a `gap`."
         }
+        "rules" => {
+            "Who may send what. The table is TOML: each `[[sender]]` has `roles` (`staff` is every role but guest, couple, family \
+             and wedding_party), `types` (`weather.warning`, `weather.*` or `*`), `up_to` (the most urgent priority) and `scope` \
+             (`own`: the sender's weddings and their venues; `venue`: the sender's venue and the weddings held there; `any`). The \
+             first that names the sender's role and the type decides; where none does, it is refused."
+        }
         "rates" => {
-            "Rate caps per sender. **Not enforced yet**: the switch is there so that settings stay valid when they are."
+            "Caps per sender: a token's user, or the token where it has none. Only what was accepted counts, on all nodes together."
         }
         "log" => "What the node says on stderr.",
         _ => "",

@@ -12,6 +12,8 @@ pub struct Metrics {
     pub http_request_seconds: Histogram,
     /// Broadcasts accepted, by priority.
     pub published: IntCounterVec,
+    /// Broadcasts refused, by the problem's code.
+    pub refused: IntCounterVec,
     /// Publish accepted to answered.
     pub publish_seconds: Histogram,
     /// Frames given to sockets, by priority.
@@ -75,6 +77,7 @@ impl Metrics {
             http_requests: counters("http_requests_total", "Requests by status.", "status"),
             http_request_seconds: histogram(seconds("http_request_seconds", "Time to answer a request.")),
             published: counters("published_total", "Broadcasts accepted.", "priority"),
+            refused: counters("publish_refused_total", "Broadcasts refused.", "code"),
             publish_seconds: histogram(seconds("publish_seconds", "Publish received to answered.")),
             written: counters("written_total", "Frames given to sockets.", "priority"),
             delivery_seconds: histogram(seconds("delivery_seconds", "Released to given to the socket.")),

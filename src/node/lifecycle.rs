@@ -71,7 +71,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
 
     let (stop, stopping) = watch::channel(false);
     let incarnation = clock::wall() as u64;
-    let context = context(&settings, &handle, &gateway, &history, urls);
+    let context = context(&settings, &handle, &gateway, &history, urls)?;
     let mut parts = JoinSet::new();
     parts.spawn(delivery::receipts::report(
         config.delivery.clone(),
@@ -158,24 +158,21 @@ fn context(
     gateway: &Arc<Gateway>,
     history: &History,
     urls: Vec<(NodeId, String)>,
-) -> Arc<api::Context> {
+) -> Result<Arc<api::Context>> {
     let (one, mine, all) = (history.clone(), history.clone(), history.clone());
     let reader = api::Reader {
         broadcast: Box::new(move |number| one.broadcast(number)),
         inbox: Box::new(move |user, look| mine.inbox(user, look)),
         newest: Box::new(move |below, look| all.newest(below, look)),
     };
-    let shown = serde_json::to_value(&settings.config).unwrap_or_default();
-    let config = Arc::new(settings.config.api.clone());
-    api::Context::new(
-        handle.clone(),
-        gateway.clone(),
-        config,
-        settings.config.node.id,
-        urls,
-        shown,
-        reader,
-    )
+    let config = &settings.config;
+    let decide = api::Settings {
+        config: Arc::new(config.api.clone()),
+        rules: config.rules().map_err(anyhow::Error::msg)?,
+        shown: serde_json::to_value(config).unwrap_or_default(),
+    };
+    let (handle, gateway) = (handle.clone(), gateway.clone());
+    Ok(api::Context::new(handle, gateway, decide, config.node.id, urls, reader))
 }
 
 /// Tells the sessions when this node has had no leader for a while, and when it has one again; and the gateway the log's time.

@@ -8,7 +8,9 @@ use super::directory::{Directory, Touched};
 use super::keys::{Keys, Known};
 use super::outcome::Acknowledgement;
 use super::presence::Presence;
+use super::rates::Rates;
 use super::retention::Kept;
+use super::rights::{self, Grant};
 use super::rows::Counters;
 use super::{Command, Effect, Outcome, Refused, ReleaseKind, RowKey};
 use crate::model::{Audience, Broadcast, BroadcastId, Millis, Number, Position, Step};
@@ -23,6 +25,7 @@ pub struct State {
     pub(super) directory: Directory,
     pub(super) broadcasts: Broadcasts,
     pub(super) keys: Keys,
+    pub(super) rates: Rates,
     pub(super) presence: Presence,
     pub(super) nodes: Nodes,
     remembered: Remembered,
@@ -48,6 +51,9 @@ impl State {
         let at = self.counters.log_time;
         let changed = &mut self.changed;
         self.keys.forget(at, |row| {
+            changed.insert(row);
+        });
+        self.rates.forget(at, |row| {
             changed.insert(row);
         });
         let outcomes = commands
@@ -101,6 +107,7 @@ impl State {
             sender,
             key,
             expires_after_ms,
+            grant,
         } = publish;
         match self.keys.look(&key) {
             Known::Same(number) => return Ok(Outcome::Published { number, replayed: true }),
@@ -118,7 +125,9 @@ impl State {
         if expires_at <= at {
             return Err(Refused::ExpiresBeforeRelease);
         }
+        self.still_granted(&grant)?;
         let resolved = self.remembered.resolve(&self.directory, &draft.audience, at)?;
+        self.count(&grant);
         let number = self.counters.next;
         self.counters.next += 1;
         self.keys.take(&key, number, at);
@@ -154,6 +163,24 @@ impl State {
             number,
             replayed: false,
         })
+    }
+
+    /// The rules were asked before; only what may have changed since is looked at again.
+    fn still_granted(&self, grant: &Grant) -> Result<(), Refused> {
+        let at = self.counters.log_time;
+        grant.rate.iter().try_for_each(|rate| self.rates.check(rate, at))?;
+        let mut claims = grant.claim.iter();
+        claims.try_for_each(|claim| rights::holds(&self.directory, claim, at))
+    }
+
+    /// Nothing can refuse the publish any more: it counts.
+    fn count(&mut self, grant: &Grant) {
+        if let Some(rate) = &grant.rate {
+            let changed = &mut self.changed;
+            self.rates.count(rate, self.counters.log_time, |row| {
+                changed.insert(row);
+            });
+        }
     }
 
     fn directory_changes(&mut self, changes: Vec<Change>, effects: &mut Vec<Effect>) -> Outcome {
@@ -351,6 +378,10 @@ impl State {
 
     pub fn nodes(&self) -> &Nodes {
         &self.nodes
+    }
+
+    pub fn rates(&self) -> &Rates {
+        &self.rates
     }
 
     pub fn keys(&self) -> &Keys {

@@ -1,5 +1,6 @@
 //! Everything that can change the cluster. Time and ids travel in here; `apply` has neither clock nor dice.
 
+use super::rights::Grant;
 use crate::model::directory::{Preferences, Segment, User, Venue, Wedding};
 use crate::model::{Draft, Millis, NodeId, Number, PerPriority, Place, Position, Step, UserNumber};
 use roaring::RoaringBitmap;
@@ -41,6 +42,8 @@ pub struct Publish {
     pub key: Key,
     /// When the draft names no expiry: this long after release.
     pub expires_after_ms: u64,
+    /// What the rules let it rest on.
+    pub grant: Grant,
 }
 
 /// What makes a publish safe to repeat. Without a client's key, the node makes one that lives a minute.

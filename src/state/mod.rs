@@ -16,7 +16,9 @@ pub mod keys;
 pub mod names;
 pub mod outcome;
 pub mod presence;
+pub mod rates;
 mod retention;
+pub mod rights;
 pub mod rows;
 
 pub use apply::State;

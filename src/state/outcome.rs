@@ -65,4 +65,12 @@ pub enum Refused {
     NotYet,
     #[error("the venue {0:?} still has weddings")]
     VenueInUse(String),
+    #[error("this sender may publish {max} within {} min; the next goes in {} s", within_ms / 60_000, retry_after_ms.div_ceil(1000))]
+    RateLimited {
+        max: u32,
+        within_ms: u64,
+        retry_after_ms: u64,
+    },
+    #[error("the role {role:?} is not held at {place}, or its rights have ended there")]
+    NoSuchRole { role: String, place: String },
 }

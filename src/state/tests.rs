@@ -3,6 +3,7 @@
 use super::broadcasts::Ledger;
 use super::command::{Acknowledged, Change, Found, Key, NodeStarted, Presence, Publish, Receipts, Tick};
 use super::outcome::{Acknowledgement, Did};
+use super::rights::Grant;
 use super::{Command, Effect, Outcome, Refused, State};
 use crate::model::broadcast::{OnMissed, Status};
 use crate::model::directory::{Segment, User, Venue, Wedding, WeddingStatus};
@@ -81,6 +82,7 @@ fn publish(draft: Draft, key: u8, body: u64) -> Command {
         sender: "administrator".into(),
         key,
         expires_after_ms: 3_600_000,
+        grant: Grant::default(),
     }))
 }
 

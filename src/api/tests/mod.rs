@@ -1,15 +1,17 @@
 //! The API as a client sees it: one real node, through the router and through sockets.
 
 mod requests;
+mod rights;
 mod sockets;
 
-use super::{Config, Context, Reader, router};
+use super::{Config, Context, Reader, Settings, router};
 use crate::base::clock;
 use crate::base::size::Span;
 use crate::consensus::{self, Applied, Running};
 use crate::gateway::Gateway;
 use crate::gateway::backlog::{Backlog, Read, Start};
-use crate::model::{PerPriority, Position, UserNumber};
+use crate::model::rules::RateRules;
+use crate::model::{Kinds, PerPriority, Position, Rules, UserNumber};
 use crate::state::command::Found;
 use crate::state::{Command, Effect};
 use crate::storage::layout::Layout;
@@ -89,6 +91,27 @@ impl Answer {
     }
 }
 
+/// A small table: who is a DJ calls cues, a coordinator may do more, and venue staff reaches all weddings there.
+fn rules() -> Rules {
+    let senders = json!({"sender": [
+        {"roles": ["coordinator"], "types": ["cue.*", "weather.*", "venue.*"], "up_to": "critical", "scope": "own"},
+        {"roles": ["security"], "types": ["cue.*"], "up_to": "high", "scope": "venue"},
+        {"roles": ["staff"], "types": ["cue.*"], "up_to": "high", "scope": "own"},
+    ]});
+    Rules {
+        senders: serde_json::from_value(senders).unwrap(),
+        critical: ["weather.warning", "cue.call", "venue.evacuation"]
+            .into_iter()
+            .filter_map(Kinds::parse)
+            .collect(),
+        rates: RateRules {
+            hour: 3,
+            day: 5,
+            ..RateRules::default()
+        },
+    }
+}
+
 impl Node {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -135,15 +158,12 @@ impl Node {
             ..Config::default()
         };
         let urls = vec![(1, "http://127.0.0.1:8205".to_owned())];
-        let context = Context::new(
-            handle,
-            gateway.unwrap(),
-            Arc::new(config),
-            1,
-            urls,
-            json!({"api": {}}),
-            reader,
-        );
+        let settings = Settings {
+            config: Arc::new(config),
+            rules: rules(),
+            shown: json!({"api": {}}),
+        };
+        let context = Context::new(handle, gateway.unwrap(), settings, 1, urls, reader);
         Self {
             router: router(context.clone()),
             context,

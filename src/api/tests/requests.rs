@@ -131,7 +131,7 @@ async fn keys_make_a_publish_safe_to_repeat() {
     let turn = node
         .context
         .running
-        .enter(crate::api::publish::fingerprint(crate::api::publish::CALLER, "k-2"));
+        .enter(crate::api::publish::fingerprint("administrator", "k-2"));
     let headers = [("idempotency-key", "k-2")];
     node.call("POST", "/v1/broadcasts", &headers, broadcast(&json!({})).to_string())
         .await

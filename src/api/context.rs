@@ -54,6 +54,8 @@ pub struct Context {
     pub node_header: HeaderValue,
     /// Clients' keys whose requests run on this node.
     pub running: Running,
+    /// What the audit is still to be told.
+    pub audit: super::audit::Book,
     /// What `GET /v1/queues` saw last, for rates.
     pub seen: Mutex<Option<(Instant, PerPriority<QueueStatus>)>>,
     draining: AtomicBool,
@@ -83,6 +85,7 @@ impl Context {
             hosts,
             node_header: HeaderValue::from(node),
             running: Running::default(),
+            audit: super::audit::Book::default(),
             seen: Mutex::new(None),
             draining: AtomicBool::new(false),
         })

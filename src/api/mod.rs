@@ -5,6 +5,7 @@
 //! Never: a decision of the domain; a row or a term.
 //! Start: [`router`] has every route on one page, [`problem`] every way to say no, [`serve`] the way in.
 
+pub mod audit;
 mod batch;
 mod broadcasts;
 mod context;

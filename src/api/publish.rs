@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::problem::{Code, Problem, Published, code_of};
 use super::request::{self, Query};
-use super::{draft, json, rights, wire};
+use super::{audit, draft, json, rights, wire};
 use crate::base::clock::{self, Millis};
 use crate::metrics::METRICS;
 use crate::model::{Audience, Caller, Clause, Draft, Rate};
@@ -67,7 +67,8 @@ impl Done {
     }
 }
 
-/// From the bytes of one broadcast to its answer; also the road of each line of a batch. What is refused is counted.
+/// From the bytes of one broadcast to its answer; also the road of each line of a batch. What is refused is counted, and who was
+/// refused it stands in the audit.
 pub async fn accept(
     context: &Arc<Context>,
     caller: &Caller,
@@ -78,6 +79,7 @@ pub async fn accept(
     let accepted = propose(context, caller, key, body, deadline).await;
     if let Err(problem) = &accepted {
         METRICS.refused.with_label_values(&[problem.code().text()]).inc();
+        audit::denied(context, caller, "publish".into(), problem);
     }
     accepted
 }

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::directory::{self, Noun};
 use super::problem::{Code, Problem};
-use super::{batch, broadcasts, import, inbox, operate, publish, receipts, subscribe};
+use super::{audit, batch, broadcasts, import, inbox, operate, publish, receipts, subscribe};
 use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::model::PlaceKind;
@@ -52,6 +52,7 @@ pub fn router(context: Arc<Context>) -> Router {
         .route("/v1/queues", get(operate::queues))
         .route("/v1/workers", get(operate::workers))
         .route("/v1/config", get(operate::config))
+        .route("/v1/audit", get(audit::list))
         .route("/livez", get(operate::livez))
         .route("/healthz", get(operate::livez))
         .route("/readyz", get(operate::readyz))

@@ -101,7 +101,7 @@ fn count_refused() {
 /// Whether a command makes the node's files grow for good. Erasing does too, a little: it goes with the rest of the directory.
 pub fn grows(command: &Command) -> bool {
     match command {
-        Command::Publish(_) | Command::Directory(_) => true,
+        Command::Publish(_) | Command::Directory(_) | Command::Audit(_) => true,
         Command::Found(_)
         | Command::Acknowledge(_)
         | Command::Receipts(_)

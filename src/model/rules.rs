@@ -126,6 +126,13 @@ pub struct Rate {
     pub day_max: u32,
 }
 
+impl Rate {
+    /// How the names of a user's counts begin. No id has a line end in it.
+    pub fn of_user(user: &str) -> String {
+        format!("user\n{user}\n")
+    }
+}
+
 impl RateRules {
     /// `None` for what is never limited: critical broadcasts, drills, and callers whom nobody asked who they are.
     pub fn rate(&self, caller: &Caller, draft: &Draft) -> Option<Rate> {
@@ -140,11 +147,13 @@ impl RateRules {
             COORDINATOR => self.coordinators,
             _ => 1,
         };
-        // a user's name and a token's are told apart, and no name has a line end in it
-        let kind = if caller.user.is_some() { "user" } else { "token" };
-        let types = own.map_or("", |own| own.types.text());
+        let mut sender = match &caller.user {
+            Some(user) => Rate::of_user(user),
+            None => format!("token\n{name}\n"),
+        };
+        sender.push_str(own.map_or("", |own| own.types.text()));
         Some(Rate {
-            sender: format!("{kind}\n{name}\n{types}"),
+            sender,
             hour_max: hour.saturating_mul(factor),
             day_max: day.saturating_mul(factor),
         })

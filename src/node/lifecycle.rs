@@ -96,6 +96,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         }
         .run(stopping.clone()),
     );
+    parts.spawn(api::audit::run(context.clone(), stopping.clone()));
     parts.spawn(degraded(handle.clone(), gateway.clone(), stopping.clone()));
     let mut once = JoinSet::new();
     let started = NodeStarted {

@@ -1,6 +1,7 @@
 //! The state and its one door: [`State::apply`].
 
 use super::audiences::{Remembered, Resolved, resolve};
+use super::audit::{Audit, Entry};
 use super::broadcasts::{Answer, Broadcasts, Hot, JournalEntry, Ledger};
 use super::cluster::{NodeRecord, Nodes};
 use super::command::{Acknowledged, Change, NodeStarted, Publish, Receipts, Tick};
@@ -26,6 +27,7 @@ pub struct State {
     pub(super) broadcasts: Broadcasts,
     pub(super) keys: Keys,
     pub(super) rates: Rates,
+    pub(super) audit: Audit,
     pub(super) presence: Presence,
     pub(super) nodes: Nodes,
     remembered: Remembered,
@@ -98,6 +100,7 @@ impl State {
                 Outcome::Done
             }
             Command::Tick(tick) => self.tick(tick, effects),
+            Command::Audit(entries) => self.note(entries),
         }
     }
 
@@ -185,6 +188,7 @@ impl State {
 
     fn directory_changes(&mut self, changes: Vec<Change>, effects: &mut Vec<Effect>) -> Outcome {
         let mut touched = Touched::default();
+        let leaving: Vec<String> = changes.iter().filter_map(Change::erases).map(str::to_owned).collect();
         match self.directory.change(changes, &mut touched) {
             Err(faults) => Outcome::NotChanged(faults),
             Ok(done) => {
@@ -193,10 +197,34 @@ impl State {
                     self.presence.forget(user, &mut self.changed);
                     effects.push(Effect::Erased(user));
                 }
+                self.erase_names(&leaving);
                 self.counters.users = self.directory.next_number();
                 Outcome::Changed(done)
             }
         }
+    }
+
+    fn note(&mut self, entries: Vec<Entry>) -> Outcome {
+        let changed = &mut self.changed;
+        for entry in entries {
+            self.audit.add(entry, |row| {
+                changed.insert(row);
+            });
+        }
+        Outcome::Done
+    }
+
+    /// The names of users who are gone leave what is kept of senders, too.
+    fn erase_names(&mut self, users: &[String]) {
+        if users.is_empty() {
+            return;
+        }
+        let changed = &mut self.changed;
+        let mut touch = |row| {
+            changed.insert(row);
+        };
+        self.audit.erase(users, &mut touch);
+        users.iter().for_each(|user| self.rates.erase(user, &mut touch));
     }
 
     fn acknowledge(&mut self, acknowledged: Acknowledged) -> Outcome {
@@ -378,6 +406,10 @@ impl State {
 
     pub fn nodes(&self) -> &Nodes {
         &self.nodes
+    }
+
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     pub fn rates(&self) -> &Rates {

@@ -25,6 +25,8 @@ pub enum Command {
     },
     /// The leader's clock has moved on: what is due by log time happens (expiry, pruning).
     Tick(Tick),
+    /// Who was refused what, and who changed what, as one node gathered it.
+    Audit(Vec<super::audit::Entry>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +76,26 @@ pub enum Change {
     PutMember(Place, String, String),
     DeleteMember(Place, String),
     PutPreferences(String, Preferences),
+}
+
+impl Change {
+    /// The user who is gone once this is done.
+    pub fn erases(&self) -> Option<&str> {
+        match self {
+            Self::DeleteUser(id) => Some(id),
+            Self::PutUser(_)
+            | Self::PutWedding(_)
+            | Self::DeleteWedding(_)
+            | Self::PutVenue(_)
+            | Self::DeleteVenue(_)
+            | Self::PutSegment(_)
+            | Self::DeleteSegment(_)
+            | Self::PutMembers(..)
+            | Self::PutMember(..)
+            | Self::DeleteMember(..)
+            | Self::PutPreferences(..) => None,
+        }
+    }
 }
 
 /// A person confirmed, up to 50 broadcasts at once.

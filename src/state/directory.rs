@@ -5,7 +5,7 @@ use super::names::{Name, Names};
 use super::outcome::{Did, Refused};
 use super::rows::RowKey;
 use crate::model::directory::{Preferences, Segment, User, Venue, Wedding};
-use crate::model::{Millis, Place, PlaceKind, UserNumber};
+use crate::model::{Place, PlaceKind, UserNumber};
 use roaring::RoaringBitmap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -155,44 +155,6 @@ impl Directory {
     /// The role somebody holds at a place.
     pub fn role_at(&self, place: &Place, user: UserNumber) -> Option<&str> {
         self.members_of(place)?.of.get(&user).map(|role| self.names.word(*role))
-    }
-
-    /// Whether anybody holds a role at a place.
-    pub fn is_role_held(&self, place: &Place, role: &str) -> bool {
-        let held = self.names.find(role).zip(self.members_of(place));
-        held.is_some_and(|(role, members)| members.roles.contains_key(&role))
-    }
-
-    /// Whether any of these users belongs to a place.
-    pub fn has_any(&self, place: &Place, users: &RoaringBitmap) -> bool {
-        let mut roles = self
-            .members_of(place)
-            .into_iter()
-            .flat_map(|members| members.roles.values());
-        roles.any(|members| !members.is_disjoint(users))
-    }
-
-    /// Takes the members of a place out of a set of users.
-    pub fn remove_members(&self, place: &Place, users: &mut RoaringBitmap) {
-        let roles = self
-            .members_of(place)
-            .into_iter()
-            .flat_map(|members| members.roles.values());
-        roles.for_each(|members| *users -= members);
-    }
-
-    /// The weddings of a venue.
-    pub fn held_at(&self, venue: &str) -> impl Iterator<Item = &str> {
-        self.held_at.get(venue).into_iter().flatten().map(String::as_str)
-    }
-
-    /// The weddings whose event window is open, each with its venue.
-    pub fn weddings_on(&self, at: Millis) -> impl Iterator<Item = (&str, Option<&str>)> {
-        let on = self
-            .weddings
-            .values()
-            .filter(move |(wedding, _)| wedding.window_is_open(at));
-        on.map(|(wedding, _)| (wedding.id.as_str(), wedding.venue.as_deref()))
     }
 
     /// Every wedding and venue.

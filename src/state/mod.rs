@@ -7,6 +7,7 @@
 
 pub mod apply;
 pub mod audiences;
+pub mod audit;
 pub mod broadcasts;
 pub mod cluster;
 pub mod command;
@@ -15,6 +16,7 @@ pub mod effect;
 pub mod keys;
 pub mod names;
 pub mod outcome;
+mod places;
 pub mod presence;
 pub mod rates;
 mod retention;

@@ -109,6 +109,17 @@ impl Rates {
         }
     }
 
+    /// Forgets a user who has been erased.
+    pub(super) fn erase(&mut self, user: &str, mut changed: impl FnMut(RowKey)) {
+        let start = Rate::of_user(user);
+        let own = self.times.range(start.clone()..).map(|(sender, _)| sender);
+        let own: Vec<String> = own.take_while(|sender| sender.starts_with(&start)).cloned().collect();
+        for sender in own {
+            self.take(&sender);
+            changed(RowKey::Rate(sender));
+        }
+    }
+
     fn take(&mut self, sender: &str) -> VecDeque<Millis> {
         let Some(times) = self.times.remove(sender) else {
             return VecDeque::new();
@@ -258,6 +269,24 @@ mod tests {
         again.forget(1000 + DAY, |row| rows.push(row));
         assert_eq!(rows, [RowKey::Rate("dj".into())]);
         assert_eq!((again.bytes(), again.iter().count()), (0, 0));
+    }
+
+    #[test]
+    fn an_erased_user_leaves_no_count() {
+        let (mut rates, mut rows) = (Rates::default(), Vec::new());
+        let senders = ["user\nann\n", "user\nann\ncue.*", "user\nanna\n", "token\nann\n"];
+        for sender in senders {
+            rates.count(&rate(sender, 1, 1), 0, |_| {});
+        }
+        rates.erase("ann", |row| rows.push(row));
+        assert_eq!(
+            rows,
+            senders[..2]
+                .iter()
+                .map(|sender| RowKey::Rate((*sender).into()))
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(rates.iter().count(), 2);
     }
 
     #[test]

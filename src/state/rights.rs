@@ -371,3 +371,8 @@ fn rest_on(held: &[&Ground], targets: &Targets) -> Vec<Place> {
     let needed = held.iter().filter(|ground| needed(ground));
     needed.map(|ground| ground.place.clone()).collect()
 }
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,8 @@ pub enum RowKey {
     Keys(u64),
     /// When a sender published within the last day.
     Rate(String),
+    /// Who was refused or changed what, by number.
+    Audit(u64),
 }
 
 /// A changed row; no value removes it.
@@ -203,6 +205,7 @@ impl State {
             RowKey::Block(block) => self.broadcasts.blocks.get(block).map(encode),
             RowKey::Ledger(number) => self.broadcasts.get(*number).map(|hot| encode(&*hot.ledger)),
             RowKey::Rate(sender) => self.rates.row(sender).map(encode),
+            RowKey::Audit(number) => self.audit.row(*number).map(encode),
             // These are never changed in place; a mark means that they are gone.
             RowKey::Journal(..) | RowKey::LedgerLate(..) | RowKey::Keys(_) => None,
         }
@@ -256,6 +259,7 @@ impl State {
             RowKey::LedgerLate(..) => {}
             RowKey::Keys(index) => self.keys.load_row(*index, payload(key, value)?)?,
             RowKey::Rate(sender) => self.rates.load(sender, decode(key, value)?),
+            RowKey::Audit(number) => self.audit.load(*number, decode(key, value)?),
         }
         Ok(())
     }
@@ -306,6 +310,12 @@ impl State {
             (node, &record.url, record.watermarks).hash(&mut hasher);
         }
         self.keys.len().hash(&mut hasher);
+        let newest = self
+            .audit
+            .below(None)
+            .next()
+            .map(|(number, entry)| (number, encode(entry)));
+        newest.hash(&mut hasher);
         for (sender, times) in self.rates.iter() {
             (sender, times).hash(&mut hasher);
         }

@@ -21,6 +21,7 @@
 //! | `0F` | idempotency keys | log index u64 |
 //! | `10` | there while a batch too large for one of sled's is being written | |
 //! | `15` | rate of a sender | sender |
+//! | `16` | audit | number u64 |
 //!
 //! Every text ends with `00 01`, and a `00` within it is written `00 FF`: so no key begins with another, whatever the ids, and
 //! the parts of a large value stand right behind their row under [`part`] keys.
@@ -90,6 +91,7 @@ pub fn encode(key: &RowKey) -> Vec<u8> {
         RowKey::LedgerLate(number, order) => Key::new(LATE).long(*number).long(*order),
         RowKey::Keys(index) => Key::new(0x0F).long(*index),
         RowKey::Rate(sender) => Key::new(0x15).text(sender),
+        RowKey::Audit(number) => Key::new(0x16).long(*number),
     };
     key.0
 }
@@ -153,6 +155,7 @@ pub fn decode(key: &[u8]) -> Option<RowKey> {
         }
         0x0F => RowKey::Keys(long(rest)?),
         0x15 => RowKey::Rate(only_text(rest)?),
+        0x16 => RowKey::Audit(long(rest)?),
         _ => return None,
     })
 }
@@ -214,6 +217,7 @@ mod tests {
             (any::<u64>(), any::<u64>()).prop_map(|(number, order)| RowKey::LedgerLate(number, order)),
             any::<u64>().prop_map(RowKey::Keys),
             id.prop_map(RowKey::Rate),
+            any::<u64>().prop_map(RowKey::Audit),
         ]
     }
 

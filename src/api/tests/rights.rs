@@ -117,3 +117,49 @@ async fn what_is_repeated_under_its_key_is_answered_though_the_rules_now_say_no(
     assert!(send("b").await.ok().unwrap().replayed);
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_stand_in_the_audit_each_kind_once_with_how_often() {
+    let node = Node::start().await;
+    node.furnish().await;
+    let elsewhere = json!({"audience": {"weddings": ["other"]}});
+    for _ in 0..3 {
+        assert!(publish(&node, &caller(Some("bob"), "dj"), &elsewhere).await.is_err());
+    }
+    assert!(
+        publish(&node, &caller(Some("ann"), "couple"), &json!({}))
+            .await
+            .is_err()
+    );
+    // what is only malformed is nobody's offence
+    assert!(
+        publish(&node, &caller(Some("ann"), "couple"), &json!({"title": ""}))
+            .await
+            .is_err()
+    );
+    crate::api::audit::flush(&node.context).await;
+    let page = node.get("/v1/audit?limit=1").await.expect(200).json();
+    let newest = &page["items"][0];
+    assert_eq!(
+        (&newest["user"], &newest["role"], &newest["token"]),
+        (&json!("ann"), &json!("couple"), &json!("tok-1"))
+    );
+    assert_eq!(
+        (&newest["code"], &newest["times"]),
+        (&json!("FORBIDDEN_TYPE_FOR_ROLE"), &json!(1))
+    );
+    let after = page["next"].as_str().unwrap();
+    let page = node.get(&format!("/v1/audit?after={after}")).await.expect(200).json();
+    let [item] = page["items"].as_array().unwrap().as_slice() else {
+        panic!("{page}");
+    };
+    assert_eq!(
+        (&item["user"], &item["code"], &item["times"]),
+        (&json!("bob"), &json!("CROSS_EVENT_TARGET"), &json!(3))
+    );
+    assert!(page.get("next").is_none());
+    node.call("DELETE", "/v1/users/bob", &[], "").await.expect(204);
+    let page = node.get("/v1/audit").await.expect(200).json();
+    assert_eq!(page["items"][1]["user"], Value::Null, "an erased user's name goes");
+    node.stop().await;
+}

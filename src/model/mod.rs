@@ -7,6 +7,7 @@
 
 pub mod audience;
 pub mod broadcast;
+pub mod caller;
 pub mod cursor;
 pub mod directory;
 pub mod id;
@@ -15,6 +16,7 @@ pub mod receipt;
 
 pub use audience::{Audience, Clause};
 pub use broadcast::{Acknowledge, Action, Broadcast, Draft, Text};
+pub use caller::{Caller, Scope, Scopes};
 pub use cursor::Cursor;
 pub use directory::{Place, PlaceKind};
 pub use id::BroadcastId;

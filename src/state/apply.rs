@@ -10,6 +10,7 @@ use super::outcome::Acknowledgement;
 use super::presence::Presence;
 use super::retention::Kept;
 use super::rows::Counters;
+use super::tokens::Tokens;
 use super::{Command, Effect, Outcome, Refused, ReleaseKind, RowKey};
 use crate::model::{Audience, Broadcast, BroadcastId, Millis, Number, Position, Step};
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ pub struct State {
     pub(super) keys: Keys,
     pub(super) presence: Presence,
     pub(super) nodes: Nodes,
+    pub(super) tokens: Tokens,
     remembered: Remembered,
     /// Rows to be made again before the next batch.
     pub(super) changed: BTreeSet<RowKey>,
@@ -92,6 +94,8 @@ impl State {
                 Outcome::Done
             }
             Command::Tick(tick) => self.tick(tick, effects),
+            Command::CreateToken(new) => self.create_token(*new).unwrap_or_else(Outcome::Refused),
+            Command::RevokeToken(id) => self.revoke_token(&id, effects).unwrap_or_else(Outcome::Refused),
         }
     }
 
@@ -158,6 +162,7 @@ impl State {
 
     fn directory_changes(&mut self, changes: Vec<Change>, effects: &mut Vec<Effect>) -> Outcome {
         let mut touched = Touched::default();
+        let leaving: Vec<String> = changes.iter().filter_map(Change::erases).map(str::to_owned).collect();
         match self.directory.change(changes, &mut touched) {
             Err(faults) => Outcome::NotChanged(faults),
             Ok(done) => {
@@ -165,6 +170,9 @@ impl State {
                 for user in touched.erased {
                     self.presence.forget(user, &mut self.changed);
                     effects.push(Effect::Erased(user));
+                }
+                for user in leaving {
+                    self.revoke_tokens_of(&user, effects);
                 }
                 self.counters.users = self.directory.next_number();
                 Outcome::Changed(done)
@@ -285,6 +293,7 @@ impl State {
 
     /// Old broadcasts go, in the order of positions and a bounded number at a time.
     fn tick(&mut self, tick: Tick, effects: &mut Vec<Effect>) -> Outcome {
+        self.forget_tokens();
         let Counters {
             log_time: now,
             next,

@@ -1,7 +1,7 @@
 //! Everything that can change the cluster. Time and ids travel in here; `apply` has neither clock nor dice.
 
 use crate::model::directory::{Preferences, Segment, User, Venue, Wedding};
-use crate::model::{Draft, Millis, NodeId, Number, PerPriority, Place, Position, Step, UserNumber};
+use crate::model::{Caller, Draft, Millis, NodeId, Number, PerPriority, Place, Position, Step, UserNumber};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,9 @@ pub enum Command {
     },
     /// The leader's clock has moved on: what is due by log time happens (expiry, pruning).
     Tick(Tick),
+    CreateToken(Box<NewToken>),
+    /// By its id.
+    RevokeToken(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +76,26 @@ pub enum Change {
     PutPreferences(String, Preferences),
 }
 
+impl Change {
+    /// The user who is gone once this is done.
+    pub fn erases(&self) -> Option<&str> {
+        match self {
+            Self::DeleteUser(id) => Some(id),
+            Self::PutUser(_)
+            | Self::PutWedding(_)
+            | Self::DeleteWedding(_)
+            | Self::PutVenue(_)
+            | Self::DeleteVenue(_)
+            | Self::PutSegment(_)
+            | Self::DeleteSegment(_)
+            | Self::PutMembers(..)
+            | Self::PutMember(..)
+            | Self::DeleteMember(..)
+            | Self::PutPreferences(..) => None,
+        }
+    }
+}
+
 /// A person confirmed, up to 50 broadcasts at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
@@ -115,6 +138,17 @@ pub struct NodeStarted {
 pub struct Tick {
     /// Broadcasts are kept this long after acceptance, and until they have expired.
     pub kept_ms: u64,
+}
+
+/// A token as the log has it: never the secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewToken {
+    pub id: String,
+    pub hash: super::tokens::TokenHash,
+    pub caller: Caller,
+    pub expires_at: Option<Millis>,
+    /// Beyond this many tokens it is refused.
+    pub tokens_max: u64,
 }
 
 /// What one log entry carries: commands that waited together, and the leader's log time.

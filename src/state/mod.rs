@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod presence;
 mod retention;
 pub mod rows;
+pub mod tokens;
 
 pub use apply::State;
 pub use command::Command;

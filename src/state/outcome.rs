@@ -65,4 +65,10 @@ pub enum Refused {
     NotYet,
     #[error("the venue {0:?} still has weddings")]
     VenueInUse(String),
+    #[error("no token has the id {0:?}")]
+    UnknownToken(String),
+    #[error("another token has the id {0:?}")]
+    TokenExists(String),
+    #[error("there are as many tokens as auth.tokens_max allows: {0}")]
+    TokensFull(u64),
 }

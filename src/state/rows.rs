@@ -38,6 +38,8 @@ pub enum RowKey {
     LedgerLate(Number, u64),
     /// Idempotency keys taken by the log entries up to this index since the last such row.
     Keys(u64),
+    /// What a token's id stands for.
+    Token(String),
 }
 
 /// A changed row; no value removes it.
@@ -200,6 +202,7 @@ impl State {
                 .map(|role| encode(&role)),
             RowKey::Block(block) => self.broadcasts.blocks.get(block).map(encode),
             RowKey::Ledger(number) => self.broadcasts.get(*number).map(|hot| encode(&*hot.ledger)),
+            RowKey::Token(id) => self.tokens.get(id).map(encode),
             // These are never changed in place; a mark means that they are gone.
             RowKey::Journal(..) | RowKey::LedgerLate(..) | RowKey::Keys(_) => None,
         }
@@ -252,6 +255,7 @@ impl State {
             }
             RowKey::LedgerLate(..) => {}
             RowKey::Keys(index) => self.keys.load_row(*index, payload(key, value)?)?,
+            RowKey::Token(id) => self.tokens.insert(id.clone(), decode(key, value)?),
         }
         Ok(())
     }
@@ -302,6 +306,9 @@ impl State {
             (node, &record.url, record.watermarks).hash(&mut hasher);
         }
         self.keys.len().hash(&mut hasher);
+        for (id, _) in self.tokens.iter() {
+            self.row(&RowKey::Token(id.to_owned())).hash(&mut hasher);
+        }
         hasher.finish()
     }
 

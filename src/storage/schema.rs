@@ -20,6 +20,7 @@
 //! | `0E` | late ledger | number u64, order u64 |
 //! | `0F` | idempotency keys | log index u64 |
 //! | `10` | there while a batch too large for one of sled's is being written | |
+//! | `11` | token | id |
 //!
 //! Every text ends with `00 01`, and a `00` within it is written `00 FF`: so no key begins with another, whatever the ids, and
 //! the parts of a large value stand right behind their row under [`part`] keys.
@@ -88,6 +89,7 @@ pub fn encode(key: &RowKey) -> Vec<u8> {
         RowKey::Ledger(number) => Key::new(0x0D).long(*number),
         RowKey::LedgerLate(number, order) => Key::new(LATE).long(*number).long(*order),
         RowKey::Keys(index) => Key::new(0x0F).long(*index),
+        RowKey::Token(id) => Key::new(0x11).text(id),
     };
     key.0
 }
@@ -150,6 +152,7 @@ pub fn decode(key: &[u8]) -> Option<RowKey> {
             RowKey::LedgerLate(long(number)?, long(order)?)
         }
         0x0F => RowKey::Keys(long(rest)?),
+        0x11 => RowKey::Token(only_text(rest)?),
         _ => return None,
     })
 }
@@ -210,6 +213,7 @@ mod tests {
             any::<u64>().prop_map(RowKey::Block),
             (any::<u64>(), any::<u64>()).prop_map(|(number, order)| RowKey::LedgerLate(number, order)),
             any::<u64>().prop_map(RowKey::Keys),
+            id.prop_map(RowKey::Token),
         ]
     }
 

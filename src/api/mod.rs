@@ -5,6 +5,7 @@
 //! Never: a decision of the domain; a row or a term.
 //! Start: [`router`] has every route on one page, [`problem`] every way to say no, [`serve`] the way in.
 
+mod access;
 mod batch;
 mod broadcasts;
 mod context;
@@ -25,6 +26,7 @@ mod request;
 mod router;
 pub mod serve;
 mod subscribe;
+mod tokens;
 mod wire;
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! `POST /v1/broadcasts`: read, key, propose, answer. Answered once a quorum holds the broadcast on disk, before its fan-out.
 
+use super::access::{self, Asking};
 use super::context::Context;
 use super::problem::{Code, Problem, Published, code_of};
 use super::request::{self, Query};
 use super::{draft, json, wire};
 use crate::base::clock;
 use crate::metrics::METRICS;
-use crate::model::{Audience, Clause, Draft};
+use crate::model::{Audience, Caller, Clause, Draft};
 use crate::state::command::{Key, Publish};
 use crate::state::{Command, Outcome, Refused, State as Applied};
 use axum::extract::{Request, State};
@@ -18,8 +19,6 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Without tokens, every caller is this one.
-pub const CALLER: &str = "administrator";
 /// How long a key that the node made itself is kept: as long as forwarding may repeat the command.
 const OWN_KEY_KEPT_MS: u64 = 60_000;
 const KEY_BYTES_MAX: usize = 255;
@@ -36,6 +35,7 @@ pub struct Done {
 pub async fn publish(State(context): State<Arc<Context>>, request: Request) -> Result<Response, Problem> {
     let started = clock::now();
     let deadline = context.deadline();
+    let asking = Asking::of(request.extensions())?;
     let (parts, body) = request.into_parts();
     let query = Query::read(&parts.uri, &["dry_run"])?;
     let key = idempotency_key(&parts.headers)?;
@@ -45,7 +45,7 @@ pub async fn publish(State(context): State<Arc<Context>>, request: Request) -> R
         context.fresh(&query, deadline).await?;
         return dry_run(&context, &body);
     }
-    let done = accept(&context, key, &body, deadline).await?;
+    let done = accept(&context, asking.caller(), key, &body, deadline).await?;
     METRICS.publish_seconds.observe(started.elapsed().as_secs_f64());
     Ok(done.into_response())
 }
@@ -68,6 +68,7 @@ impl Done {
 /// From the bytes of one broadcast to its answer; also the road of each line of a batch.
 pub async fn accept(
     context: &Arc<Context>,
+    caller: &Caller,
     key: Option<&str>,
     body: &[u8],
     deadline: Instant,
@@ -76,7 +77,7 @@ pub async fn accept(
         return Err(Problem::new(Code::Stopping, "this node is stopping").with_outcome(Published::NotPublished));
     }
     let draft = draft::read(json::parse(body, "data")?, &context.config, context.handle.log_time())?;
-    let key = key.map_or_else(own_key, |key| clients_key(context, key, body));
+    let key = key.map_or_else(own_key, |key| clients_key(context, caller, key, body));
     let _turn = match key.table_bytes_max {
         0 => None,
         _ => Some(context.running.enter(key.fingerprint).ok_or_else(|| {
@@ -88,7 +89,7 @@ pub async fn accept(
     };
     let publish = Publish {
         draft,
-        sender: CALLER.to_owned(),
+        sender: access::sender(caller).to_owned(),
         key,
         expires_after_ms: context.config.expires_default.0.as_millis() as u64,
     };
@@ -143,9 +144,9 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     Err(Problem::new(Code::InvalidKey, detail))
 }
 
-fn clients_key(context: &Context, key: &str, body: &[u8]) -> Key {
+fn clients_key(context: &Context, caller: &Caller, key: &str, body: &[u8]) -> Key {
     Key {
-        fingerprint: fingerprint(CALLER, key),
+        fingerprint: fingerprint(&access::key_space(caller), key),
         body: body_hash(body),
         kept_ms: context.config.keys_kept.0.as_millis() as u64,
         table_bytes_max: context.config.keys_bytes_max.0,
@@ -196,7 +197,10 @@ fn refusal(refused: &Refused, audience: &Audience) -> Problem {
         | Refused::UnknownAnswer(_)
         | Refused::KeyReused
         | Refused::KeysFull(_)
-        | Refused::VenueInUse(_) => None,
+        | Refused::VenueInUse(_)
+        | Refused::UnknownToken(_)
+        | Refused::TokenExists(_)
+        | Refused::TokensFull(_) => None,
     };
     let problem = match pointer {
         Some(pointer) => Problem::fault(&pointer, code_of(refused), refused.to_string()),

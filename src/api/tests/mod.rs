@@ -10,6 +10,7 @@ use crate::consensus::{self, Applied, Running};
 use crate::gateway::Gateway;
 use crate::gateway::backlog::{Backlog, Read, Start};
 use crate::model::{PerPriority, Position, UserNumber};
+use crate::security::{self, Gate};
 use crate::state::command::Found;
 use crate::state::{Command, Effect};
 use crate::storage::layout::Layout;
@@ -91,6 +92,11 @@ impl Answer {
 
 impl Node {
     async fn start() -> Self {
+        Self::start_with(security::Config::default(), &[]).await
+    }
+
+    /// With this section `auth`, and these pages allowed.
+    async fn start_with(auth: security::Config, cors_origins: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = crate::storage::Config::default();
         let layout = Layout::open(folder.path(), 1, &storage).unwrap();
@@ -132,6 +138,7 @@ impl Node {
         };
         let config = Config {
             deadline: Span::seconds(2),
+            cors_origins: cors_origins.iter().map(ToString::to_string).collect(),
             ..Config::default()
         };
         let urls = vec![(1, "http://127.0.0.1:8205".to_owned())];
@@ -139,6 +146,7 @@ impl Node {
             handle,
             gateway.unwrap(),
             Arc::new(config),
+            (Arc::new(Gate::new(&auth).unwrap()), auth),
             1,
             urls,
             json!({"api": {}}),

@@ -33,7 +33,7 @@ const TOP_LEVEL: [&str; 9] = [
     "tests",
 ];
 /// A crate, and the only parts that may name it.
-const HOMES: [(&str, &[&str]); 23] = [
+const HOMES: [(&str, &[&str]); 24] = [
     ("openraft", &["consensus"]),
     ("raft_log", &["consensus"]),
     ("codeq", &["consensus"]),
@@ -52,6 +52,7 @@ const HOMES: [(&str, &[&str]); 23] = [
     ("indicatif", &["cli", "lab"]),
     ("anstream", &["cli", "lab"]),
     ("anstyle", &["cli", "lab"]),
+    ("jsonwebtoken", &["security"]),
     ("prometheus", &["metrics"]),
     ("hdrhistogram", &["lab"]),
     ("toml", &["config", "cli"]),

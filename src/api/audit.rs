@@ -1,17 +1,19 @@
 //! Who was refused, and who changed what: gathered on the way out, told to the log once a second, read with `GET /v1/audit`.
 
+use super::access;
 use super::context::Context;
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::request::Query;
 use super::wire::{self, At, Page};
 use crate::base::clock;
 use crate::metrics::METRICS;
-use crate::model::{Caller, NodeId};
+use crate::model::{Caller, NodeId, Scope};
+use crate::security::Identity;
 use crate::state::Command;
 use crate::state::audit::Entry;
 use axum::extract::State;
 use axum::response::Response;
-use http::{StatusCode, Uri};
+use http::{Method, StatusCode, Uri};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::sync::Arc;
@@ -54,21 +56,58 @@ pub const fn is_denial(status: StatusCode) -> bool {
     matches!(status.as_u16(), 401 | 403 | 423 | 429)
 }
 
+/// What somebody without a valid token wanted is not kept: who is nobody could fill the audit with it.
+pub const TURNED_AWAY: &str = "request";
+
+/// Method and address.
+pub fn action(method: &Method, path: &str) -> String {
+    format!("{method} {path}")
+}
+
 /// Somebody was refused something.
-pub fn denied(context: &Context, caller: &Caller, action: String, problem: &Problem) {
+pub fn denied(context: &Context, caller: Option<&Caller>, action: String, problem: &Problem) {
     if is_denial(problem.status()) {
-        let detail = cut(problem.detail().to_owned());
-        note(context, caller, action, |entry| Entry {
-            code: problem.code().text().into(),
-            detail,
-            ..entry
-        });
+        note(context, caller, action, problem.code().text(), problem.detail());
     }
 }
 
-fn note(context: &Context, caller: &Caller, action: String, with: impl FnOnce(Entry) -> Entry) {
+fn note(context: &Context, caller: Option<&Caller>, action: String, code: &str, detail: &str) {
     let entry = Entry::new(context.handle.log_time(), context.node, caller, cut(action));
-    context.audit.add(with(entry));
+    context.audit.add(Entry {
+        code: code.into(),
+        detail: cut(detail.to_owned()),
+        ..entry
+    });
+}
+
+/// A request that has passed the gate and whose end is of interest: what only administrators may change, and what a handler
+/// still refuses. A publish is noted where each line of a batch is known.
+pub struct Doing {
+    caller: Arc<Caller>,
+    action: String,
+    is_change: bool,
+}
+
+impl Doing {
+    pub fn begin(identity: Option<&Identity>, method: &Method, path: &str) -> Option<Self> {
+        let scope = access::needed(method, path)?;
+        if scope == Scope::Publish {
+            return None;
+        }
+        Some(Self {
+            caller: identity?.caller.clone(),
+            action: action(method, path),
+            is_change: scope == Scope::Admin && !matches!(*method, Method::GET | Method::HEAD),
+        })
+    }
+
+    pub fn end(self, context: &Context, response: &Response) {
+        let code = response.extensions().get::<Code>().map_or("", |code| code.text());
+        let is_done = self.is_change && response.status().is_success();
+        if is_done || is_denial(response.status()) {
+            note(context, Some(&self.caller), self.action, code, "");
+        }
+    }
 }
 
 fn cut(text: String) -> String {

@@ -3,6 +3,7 @@
 //! Lines are proposed side by side so that the leader packs them. A client that sends everything before it reads
 //! anything is served too, as long as its answers fit [`ANSWER_BYTES_MAX`].
 
+use super::access::Asking;
 use super::context::Context;
 use super::lines::{Line, Lines};
 use super::problem::{Code, Problem};
@@ -32,6 +33,7 @@ const PIECES_MAX: usize = 4;
 pub const IDLE_MAX: Duration = Duration::from_secs(10);
 
 pub async fn batch(State(context): State<Arc<Context>>, request: Request) -> Result<Response, Problem> {
+    let caller = Asking::of(request.extensions())?.0.caller;
     let (parts, body) = request.into_parts();
     Query::read(&parts.uri, &[])?;
     let key: Option<Arc<str>> = publish::idempotency_key(&parts.headers)?.map(Arc::from);
@@ -41,7 +43,6 @@ pub async fn batch(State(context): State<Arc<Context>>, request: Request) -> Res
     }
     let lines = Lines::new(body, context.config.body_bytes_max.bytes(), IDLE_MAX);
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
-    let caller = Arc::new(Caller::administrator());
     tokio::spawn(run(context, caller, key, lines, sender));
     let pieces = stream::unfold(receiver, |mut receiver| async {
         let piece: Bytes = receiver.recv().await?;

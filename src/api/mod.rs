@@ -5,6 +5,7 @@
 //! Never: a decision of the domain; a row or a term.
 //! Start: [`router`] has every route on one page, [`problem`] every way to say no, [`serve`] the way in.
 
+mod access;
 pub mod audit;
 mod batch;
 mod broadcasts;
@@ -27,6 +28,7 @@ mod rights;
 mod router;
 pub mod serve;
 mod subscribe;
+mod tokens;
 mod wire;
 
 #[cfg(test)]

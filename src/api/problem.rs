@@ -31,6 +31,12 @@ codes! {
     MalformedJson "MALFORMED_JSON" 400 false "The body is not valid JSON";
     InvalidUtf8 "INVALID_UTF8" 400 false "The body is not valid UTF-8";
     MalformedRequest "MALFORMED_REQUEST" 400 false "The request cannot be read";
+    MissingToken "MISSING_TOKEN" 401 false "This address needs a token";
+    InvalidToken "INVALID_TOKEN" 401 false "The token is not valid";
+    TokenExpired "TOKEN_EXPIRED" 401 false "The token has expired";
+    MissingScope "MISSING_SCOPE" 403 false "The token is not for this";
+    OtherUser "OTHER_USER" 403 false "The token is for another user";
+    NoUser "NO_USER" 403 false "The token is for no user";
     ForeignHost "FOREIGN_HOST" 403 false "This node does not answer to that host name";
     ForeignOrigin "FOREIGN_ORIGIN" 403 false "Web pages of that origin may not call this node";
     CrossEventTarget "CROSS_EVENT_TARGET" 403 false "The audience is outside of the sender's reach";
@@ -71,6 +77,7 @@ codes! {
     Internal "INTERNAL" 500 true "Something broke inside the node";
     NoLeader "NO_LEADER" 503 true "This node has no leader";
     Overloaded "OVERLOADED" 503 true "Too much waits already";
+    TokensFull "TOKENS_FULL" 503 false "There are as many tokens as the settings allow";
     KeysFull "KEYS_FULL" 503 true "The table of idempotency keys is full";
     TimedOut "TIMED_OUT" 503 true "There was no answer in time";
     Behind "BEHIND" 503 true "This node has not applied that much yet";
@@ -311,6 +318,9 @@ pub fn code_of(refused: &Refused) -> Code {
         Refused::ExpiresBeforeRelease => Code::OutOfRange,
         Refused::NotYet => Code::NotAvailableYet,
         Refused::VenueInUse(_) => Code::VenueInUse,
+        Refused::UnknownToken(_) => Code::NotFound,
+        Refused::TokenExists(_) => Code::KeyReused,
+        Refused::TokensFull(_) => Code::TokensFull,
         Refused::RateLimited { .. } => Code::RateLimited,
         Refused::NoSuchRole { .. } => Code::NoSuchRoleInEvent,
     }
@@ -353,11 +363,28 @@ impl IntoResponse for Problem {
         if let Some(methods) = self.0.allow {
             headers.insert(header::ALLOW, methods);
         }
+        if let Some(challenge) = challenge(self.0.code) {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         headers.extend(self.0.headers);
         if self.0.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+        response.extensions_mut().insert(self.0.code);
         response
+    }
+}
+
+/// What RFC 6750 says to whoever comes without the right token.
+const fn challenge(code: Code) -> Option<&'static str> {
+    match code {
+        Code::MissingToken => Some("Bearer realm=\"campanile\""),
+        Code::InvalidToken => Some("Bearer realm=\"campanile\", error=\"invalid_token\""),
+        Code::TokenExpired => {
+            Some("Bearer realm=\"campanile\", error=\"invalid_token\", error_description=\"the token has expired\"")
+        }
+        Code::MissingScope => Some("Bearer realm=\"campanile\", error=\"insufficient_scope\""),
+        _ => None,
     }
 }
 

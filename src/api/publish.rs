@@ -1,5 +1,6 @@
 //! `POST /v1/broadcasts`: read, key, propose, answer. Answered once a quorum holds the broadcast on disk, before its fan-out.
 
+use super::access::{self, Asking};
 use super::context::Context;
 use super::problem::{Code, Problem, Published, code_of};
 use super::request::{self, Query};
@@ -36,17 +37,18 @@ pub struct Done {
 pub async fn publish(State(context): State<Arc<Context>>, request: Request) -> Result<Response, Problem> {
     let started = clock::now();
     let deadline = context.deadline();
+    let asking = Asking::of(request.extensions())?;
     let (parts, body) = request.into_parts();
-    let caller = Caller::administrator();
+    let caller = asking.caller();
     let query = Query::read(&parts.uri, &["dry_run"])?;
     let key = idempotency_key(&parts.headers)?;
     request::media_type(&parts.headers, request::JSON)?;
     let body = request::body(body, context.config.body_bytes_max.bytes(), deadline).await?;
     if query.flag("dry_run")? {
         context.fresh(&query, deadline).await?;
-        return dry_run(&context, &caller, &body, deadline).await;
+        return dry_run(&context, caller, &body, deadline).await;
     }
-    let done = accept(&context, &caller, key, &body, deadline).await?;
+    let done = accept(&context, caller, key, &body, deadline).await?;
     METRICS.publish_seconds.observe(started.elapsed().as_secs_f64());
     Ok(done.into_response())
 }
@@ -79,7 +81,7 @@ pub async fn accept(
     let accepted = propose(context, caller, key, body, deadline).await;
     if let Err(problem) = &accepted {
         METRICS.refused.with_label_values(&[problem.code().text()]).inc();
-        audit::denied(context, caller, "publish".into(), problem);
+        audit::denied(context, Some(caller), "publish".into(), problem);
     }
     accepted
 }
@@ -109,7 +111,7 @@ async fn propose(
     let rate = grant.rate.clone();
     let publish = Publish {
         draft,
-        sender: sender(caller).to_owned(),
+        sender: access::sender(caller).to_owned(),
         key,
         expires_after_ms: context.config.expires_default.0.as_millis() as u64,
         grant,
@@ -131,11 +133,6 @@ async fn propose(
         Outcome::Refused(refused) => Err(refusal(context, &refused, &audience, rate.as_ref(), at)),
         other => Err(Problem::new(Code::Internal, format!("a publish came to {other:?}"))),
     }
-}
-
-/// The name that stands as a broadcast's sender, and that its keys belong to.
-fn sender(caller: &Caller) -> &str {
-    caller.name().unwrap_or(&caller.role)
 }
 
 async fn answer(
@@ -183,7 +180,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 
 fn clients_key(context: &Context, caller: &Caller, key: &str, body: &[u8]) -> Key {
     Key {
-        fingerprint: fingerprint(sender(caller), key),
+        fingerprint: fingerprint(&access::key_space(caller), key),
         body: body_hash(body),
         kept_ms: context.config.keys_kept.0.as_millis() as u64,
         table_bytes_max: context.config.keys_bytes_max.0,
@@ -245,6 +242,9 @@ fn pointed(refused: &Refused, audience: &Audience) -> Problem {
         | Refused::KeyReused
         | Refused::KeysFull(_)
         | Refused::VenueInUse(_)
+        | Refused::UnknownToken(_)
+        | Refused::TokenExists(_)
+        | Refused::TokensFull(_)
         | Refused::RateLimited { .. }
         | Refused::NoSuchRole { .. } => None,
     };

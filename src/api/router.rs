@@ -1,9 +1,10 @@
 //! Every route on one page, and what all of them have in common.
 
+use super::access;
 use super::context::Context;
 use super::directory::{self, Noun};
 use super::problem::{Code, Problem};
-use super::{audit, batch, broadcasts, import, inbox, operate, publish, receipts, subscribe};
+use super::{audit, batch, broadcasts, import, inbox, operate, publish, receipts, subscribe, tokens};
 use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::model::PlaceKind;
@@ -11,7 +12,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::panic::AssertUnwindSafe;
@@ -48,6 +49,8 @@ pub fn router(context: Arc<Context>) -> Router {
             "/v1/users/{id}/preferences",
             put(directory::put_preferences).get(directory::get_preferences),
         )
+        .route("/v1/tokens", post(tokens::create).get(tokens::list))
+        .route("/v1/tokens/{id}", delete(tokens::revoke))
         .route("/v1/cluster", get(operate::cluster))
         .route("/v1/queues", get(operate::queues))
         .route("/v1/workers", get(operate::workers))
@@ -118,21 +121,40 @@ async fn front(State(context): State<Arc<Context>>, request: Request, next: Next
     pass(&context, request, |request| next.run(request)).await
 }
 
-/// What every request passes: names, origins, panics, the headers of every answer, the count.
+/// What every request passes: names, origins, who asks, panics, the headers of every answer, the count.
 async fn pass<F: Future<Output = Response>>(
     context: &Context,
-    request: Request,
+    mut request: Request,
     handle: impl FnOnce(Request) -> F,
 ) -> Response {
     let started = clock::now();
     let (mut response, origin) = match context.hosts.check(request.uri(), request.headers()) {
         Err(problem) => (problem.into_response(), None),
         Ok(Some(origin)) if is_preflight(&request) => (StatusCode::NO_CONTENT.into_response(), Some(origin)),
-        Ok(origin) => {
-            let answered = AssertUnwindSafe(handle(request)).catch_unwind().await;
-            (answered.unwrap_or_else(|_| broken()), origin)
-        }
+        Ok(origin) => match access::admit(context, request.method(), request.uri(), request.headers()).await {
+            Err(problem) => (problem.into_response(), origin),
+            Ok(identity) => {
+                let doing = audit::Doing::begin(identity.as_ref(), request.method(), request.uri().path());
+                if let Some(identity) = identity {
+                    request.extensions_mut().insert(identity);
+                }
+                let answered = AssertUnwindSafe(handle(request)).catch_unwind().await;
+                let answered = answered.unwrap_or_else(|_| broken());
+                if let Some(doing) = doing {
+                    doing.end(context, &answered);
+                }
+                (answered, origin)
+            }
+        },
     };
+    if let Some(code) = response
+        .extensions()
+        .get::<Code>()
+        .copied()
+        .filter(|code| access::is_denial(*code))
+    {
+        access::denied(code);
+    }
     if let Some(origin) = origin {
         allow(response.headers_mut(), origin);
     }
@@ -154,7 +176,7 @@ fn is_preflight(request: &Request) -> bool {
     request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
+pub fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     let all = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE"),
         (
@@ -163,7 +185,8 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
         ),
         (
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "campanile-applied, campanile-node, idempotent-replayed, location, retry-after",
+            "campanile-applied, campanile-node, idempotent-replayed, location, ratelimit, ratelimit-policy, retry-after, \
+             www-authenticate",
         ),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),
         (header::VARY, "origin"),

@@ -33,6 +33,13 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("api.schedule_max", Time(Span::millis(0), Span::seconds(366 * DAY))),
     ("api.keys_kept", Time(Span::seconds(1), Span::seconds(30 * DAY))),
     ("api.keys_bytes_max", Bytes(Size::mib(1), Size::mib(64 * GIB))),
+    ("auth.tokens_max", Count(1, 10_000_000)),
+    (
+        "auth.token_ttl_default",
+        Time(Span::seconds(1), Span::seconds(3660 * DAY)),
+    ),
+    ("auth.token_ttl_max", Time(Span::seconds(1), Span::seconds(3660 * DAY))),
+    ("auth.jwt_leeway", Time(Span::millis(0), Span::seconds(600))),
     (
         "cluster.election_timeout_min",
         Time(Span::millis(20), Span::seconds(60)),

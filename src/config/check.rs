@@ -16,6 +16,7 @@ pub fn faults(config: &Config) -> Vec<String> {
     let mut found = Found(Vec::new());
     found.ranges(config);
     found.addresses(config);
+    found.auth(config);
     found.peers(config);
     found.order(config);
     found.0.extend(config.rules().err());
@@ -53,22 +54,25 @@ impl Found {
     }
 
     fn addresses(&mut self, config: &Config) {
-        let Config { node, api, cluster, .. } = config;
+        let Config {
+            node,
+            api,
+            cluster,
+            auth,
+            ..
+        } = config;
+        let nobody = "be a loopback address: nobody is authenticated. Set auth.enabled, or in a network you trust node.insecure = true (--insecure)";
+        let peers = "be a loopback address: peers are not authenticated. In a network you trust set node.insecure = true (--insecure)";
         let listens = [
-            ("api.listen", &api.listen, 8205),
-            ("cluster.listen", &cluster.listen, 8206),
+            ("api.listen", &api.listen, 8205, auth.enabled, nobody),
+            ("cluster.listen", &cluster.listen, 8206, false, peers),
         ];
-        for (key, listen, port) in listens {
+        for (key, listen, port, is_guarded, wanted) in listens {
             let address = listen.parse::<SocketAddr>();
             let rule = format!("be an address with a port, like 127.0.0.1:{port}");
             self.must(address.is_ok(), key, listen, &rule);
             let is_open = address.is_ok_and(|address| !address.ip().is_loopback());
-            self.must(
-                node.insecure || !is_open,
-                key,
-                listen,
-                "be a loopback address: nobody is authenticated yet. In a network you trust set node.insecure = true (--insecure)",
-            );
+            self.must(node.insecure || is_guarded || !is_open, key, listen, wanted);
         }
         let same = api.listen == cluster.listen && !api.listen.ends_with(":0");
         self.must(!same, "cluster.listen", &cluster.listen, "differ from api.listen");
@@ -82,6 +86,33 @@ impl Found {
             "api.listen",
             &api.listen,
             "come with api.url, which tells clients where this node is",
+        );
+    }
+
+    fn auth(&mut self, config: &Config) {
+        let auth = &config.auth;
+        self.must(
+            !auth.enabled || auth.has_a_way_in(),
+            "auth.enabled",
+            &auth.enabled,
+            "come with auth.admin_token_file, auth.jwt_keys or auth.jwt_jwks, or nobody could ever be let in",
+        );
+        for (key, value) in [
+            ("auth.jwt_issuer", &auth.jwt_issuer),
+            ("auth.jwt_audience", &auth.jwt_audience),
+        ] {
+            self.must(
+                !auth.takes_jwt() || !value.is_empty(),
+                key,
+                &format!("{value:?}"),
+                "be set with auth.jwt_keys or auth.jwt_jwks: a token for somebody else must not be good here",
+            );
+        }
+        self.must(
+            auth.token_ttl_default <= auth.token_ttl_max,
+            "auth.token_ttl_default",
+            &auth.token_ttl_default,
+            &format!("be at most auth.token_ttl_max ({})", auth.token_ttl_max),
         );
     }
 

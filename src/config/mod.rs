@@ -23,9 +23,10 @@ use std::path::PathBuf;
 /// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
 pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 /// The sections in the order people meet them.
-pub const SECTIONS: [&str; 11] = [
+pub const SECTIONS: [&str; 12] = [
     "node",
     "api",
+    "auth",
     "cluster",
     "storage",
     "gateway",
@@ -43,6 +44,7 @@ pub const SECTIONS: [&str; 11] = [
 pub struct Config {
     pub node: NodeSettings,
     pub api: crate::api::Config,
+    pub auth: crate::security::Config,
     pub cluster: crate::consensus::Config,
     pub storage: crate::storage::Config,
     pub gateway: crate::gateway::Config,

@@ -35,6 +35,12 @@ fn about(section: &str) -> &'static str {
     match section {
         "node" => "Who this node is and where its data lives.",
         "api" => "The door for clients.",
+        "auth" => {
+            "Who is let in. Off, only this machine may connect and everybody is an administrator. On, every request under `/v1` \
+             needs a token: one made with `campanile token create`, the one in `admin_token_file`, or a JSON Web Token of an \
+             issuer whose keys are named here. A JSON Web Token says `sub` (the user), `role`, `weddings`, `venues`, `scope` \
+             (separated by blanks), `iss`, `aud` and `exp`."
+        }
         "cluster" => {
             "The other nodes and the log that they share. Without peers a node is a cluster of one. After a leader dies, \
              publishing goes on after about `election_timeout_max` plus a random time between the two timeouts."

@@ -101,14 +101,15 @@ fn count_refused() {
 /// Whether a command makes the node's files grow for good. Erasing does too, a little: it goes with the rest of the directory.
 pub fn grows(command: &Command) -> bool {
     match command {
-        Command::Publish(_) | Command::Directory(_) | Command::Audit(_) => true,
+        Command::Publish(_) | Command::Directory(_) | Command::CreateToken(_) | Command::Audit(_) => true,
         Command::Found(_)
         | Command::Acknowledge(_)
         | Command::Receipts(_)
         | Command::Presence(_)
         | Command::NodeStarted(_)
         | Command::NodeLost { .. }
-        | Command::Tick(_) => false,
+        | Command::Tick(_)
+        | Command::RevokeToken(_) => false,
     }
 }
 

@@ -26,6 +26,7 @@ pub mod goodbye;
 mod hear;
 mod members;
 mod message;
+mod pass;
 pub mod poll;
 mod pump;
 mod reader;
@@ -41,6 +42,7 @@ mod wire;
 
 pub use backlog::Backlog;
 pub use gateway::{From, Gateway, Report, Request, SessionRef, Socket, Subscriber, Transport};
+pub use pass::Pass;
 
 use crate::base::size::{Size, Span};
 use serde::{Deserialize, Serialize};

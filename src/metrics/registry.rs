@@ -39,6 +39,8 @@ pub struct Metrics {
     pub stored_index: IntGauge,
     pub snapshots: IntCounter,
     pub window_bytes: IntGauge,
+    /// Requests refused because of who asked (401 and 403), by code.
+    pub denied: IntCounterVec,
     /// Refusals by the name of the limit that was hit.
     pub limits_hit: IntCounterVec,
 }
@@ -102,6 +104,7 @@ impl Metrics {
             stored_index: gauge("stored_index", "Applied index of the rows in sled."),
             snapshots: counter("snapshots_total", "Snapshots built."),
             window_bytes: gauge("window_bytes", "Bytes of releases and frames in memory."),
+            denied: counters("denied_total", "Requests refused because of who asked.", "code"),
             limits_hit: counters("limits_hit_total", "Refusals by limit.", "limit"),
             registry,
         }

@@ -13,6 +13,7 @@ use super::rates::Rates;
 use super::retention::Kept;
 use super::rights::{self, Grant};
 use super::rows::Counters;
+use super::tokens::Tokens;
 use super::{Command, Effect, Outcome, Refused, ReleaseKind, RowKey};
 use crate::model::{Audience, Broadcast, BroadcastId, Millis, Number, Position, Step};
 use std::collections::BTreeSet;
@@ -30,6 +31,7 @@ pub struct State {
     pub(super) audit: Audit,
     pub(super) presence: Presence,
     pub(super) nodes: Nodes,
+    pub(super) tokens: Tokens,
     remembered: Remembered,
     /// Rows to be made again before the next batch.
     pub(super) changed: BTreeSet<RowKey>,
@@ -100,6 +102,8 @@ impl State {
                 Outcome::Done
             }
             Command::Tick(tick) => self.tick(tick, effects),
+            Command::CreateToken(new) => self.create_token(*new).unwrap_or_else(Outcome::Refused),
+            Command::RevokeToken(id) => self.revoke_token(&id, effects).unwrap_or_else(Outcome::Refused),
             Command::Audit(entries) => self.note(entries),
         }
     }
@@ -198,6 +202,9 @@ impl State {
                     effects.push(Effect::Erased(user));
                 }
                 self.erase_names(&leaving);
+                for user in leaving {
+                    self.revoke_tokens_of(&user, effects);
+                }
                 self.counters.users = self.directory.next_number();
                 Outcome::Changed(done)
             }
@@ -340,6 +347,7 @@ impl State {
 
     /// Old broadcasts go, in the order of positions and a bounded number at a time.
     fn tick(&mut self, tick: Tick, effects: &mut Vec<Effect>) -> Outcome {
+        self.forget_tokens();
         let Counters {
             log_time: now,
             next,

@@ -19,6 +19,7 @@ pub struct Entry {
     pub token: Option<String>,
     /// `None` for a token without a user, and for a user who has been erased since.
     pub user: Option<String>,
+    /// Empty for who had no valid token.
     pub role: String,
     /// Method and address, or what was to be published.
     pub action: String,
@@ -30,13 +31,13 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub fn new(at: Millis, node: NodeId, caller: &Caller, action: String) -> Self {
+    pub fn new(at: Millis, node: NodeId, caller: Option<&Caller>, action: String) -> Self {
         Self {
             at,
             node,
-            token: caller.token.clone(),
-            user: caller.user.clone(),
-            role: caller.role.clone(),
+            token: caller.and_then(|caller| caller.token.clone()),
+            user: caller.and_then(|caller| caller.user.clone()),
+            role: caller.map_or_else(String::new, |caller| caller.role.clone()),
             action,
             code: String::new(),
             detail: String::new(),
@@ -135,7 +136,7 @@ mod tests {
             user: Some(user.into()),
             ..Caller::administrator()
         };
-        Entry::new(1, 1, &caller, action.into())
+        Entry::new(1, 1, Some(&caller), action.into())
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::rights::Grant;
 use crate::model::directory::{Preferences, Segment, User, Venue, Wedding};
-use crate::model::{Draft, Millis, NodeId, Number, PerPriority, Place, Position, Step, UserNumber};
+use crate::model::{Caller, Draft, Millis, NodeId, Number, PerPriority, Place, Position, Step, UserNumber};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,9 @@ pub enum Command {
     },
     /// The leader's clock has moved on: what is due by log time happens (expiry, pruning).
     Tick(Tick),
+    CreateToken(Box<NewToken>),
+    /// By its id.
+    RevokeToken(String),
     /// Who was refused what, and who changed what, as one node gathered it.
     Audit(Vec<super::audit::Entry>),
 }
@@ -140,6 +143,17 @@ pub struct NodeStarted {
 pub struct Tick {
     /// Broadcasts are kept this long after acceptance, and until they have expired.
     pub kept_ms: u64,
+}
+
+/// A token as the log has it: never the secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewToken {
+    pub id: String,
+    pub hash: super::tokens::TokenHash,
+    pub caller: Caller,
+    pub expires_at: Option<Millis>,
+    /// Beyond this many tokens it is refused.
+    pub tokens_max: u64,
 }
 
 /// What one log entry carries: commands that waited together, and the leader's log time.

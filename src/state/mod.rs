@@ -22,6 +22,7 @@ pub mod rates;
 mod retention;
 pub mod rights;
 pub mod rows;
+pub mod tokens;
 
 pub use apply::State;
 pub use command::Command;

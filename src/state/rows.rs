@@ -38,6 +38,8 @@ pub enum RowKey {
     LedgerLate(Number, u64),
     /// Idempotency keys taken by the log entries up to this index since the last such row.
     Keys(u64),
+    /// What a token's id stands for.
+    Token(String),
     /// When a sender published within the last day.
     Rate(String),
     /// Who was refused or changed what, by number.
@@ -204,6 +206,7 @@ impl State {
                 .map(|role| encode(&role)),
             RowKey::Block(block) => self.broadcasts.blocks.get(block).map(encode),
             RowKey::Ledger(number) => self.broadcasts.get(*number).map(|hot| encode(&*hot.ledger)),
+            RowKey::Token(id) => self.tokens.get(id).map(encode),
             RowKey::Rate(sender) => self.rates.row(sender).map(encode),
             RowKey::Audit(number) => self.audit.row(*number).map(encode),
             // These are never changed in place; a mark means that they are gone.
@@ -258,6 +261,7 @@ impl State {
             }
             RowKey::LedgerLate(..) => {}
             RowKey::Keys(index) => self.keys.load_row(*index, payload(key, value)?)?,
+            RowKey::Token(id) => self.tokens.insert(id.clone(), decode(key, value)?),
             RowKey::Rate(sender) => self.rates.load(sender, decode(key, value)?),
             RowKey::Audit(number) => self.audit.load(*number, decode(key, value)?),
         }
@@ -310,6 +314,9 @@ impl State {
             (node, &record.url, record.watermarks).hash(&mut hasher);
         }
         self.keys.len().hash(&mut hasher);
+        for (id, _) in self.tokens.iter() {
+            self.row(&RowKey::Token(id.to_owned())).hash(&mut hasher);
+        }
         let newest = self
             .audit
             .below(None)

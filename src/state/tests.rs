@@ -613,7 +613,7 @@ fn what_is_forgotten_takes_no_receipts_and_leaves_no_block() {
     let effects = bench.effects.iter();
     let told = effects.filter_map(|effect| match effect {
         Effect::Forgotten(position) => Some(*position),
-        Effect::Named(_) | Effect::Released(_) | Effect::Erased(_) | Effect::Node(_) => None,
+        Effect::Named(_) | Effect::Released(_) | Effect::Erased(_) | Effect::Node(_) | Effect::Revoked(_) => None,
     });
     assert_eq!(told.collect::<Vec<_>>(), [numbers[2], last]);
     bench.run(receipts(last, Step::Received, &[2]));

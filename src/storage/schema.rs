@@ -20,6 +20,7 @@
 //! | `0E` | late ledger | number u64, order u64 |
 //! | `0F` | idempotency keys | log index u64 |
 //! | `10` | there while a batch too large for one of sled's is being written | |
+//! | `11` | token | id |
 //! | `15` | rate of a sender | sender |
 //! | `16` | audit | number u64 |
 //!
@@ -90,6 +91,7 @@ pub fn encode(key: &RowKey) -> Vec<u8> {
         RowKey::Ledger(number) => Key::new(0x0D).long(*number),
         RowKey::LedgerLate(number, order) => Key::new(LATE).long(*number).long(*order),
         RowKey::Keys(index) => Key::new(0x0F).long(*index),
+        RowKey::Token(id) => Key::new(0x11).text(id),
         RowKey::Rate(sender) => Key::new(0x15).text(sender),
         RowKey::Audit(number) => Key::new(0x16).long(*number),
     };
@@ -154,6 +156,7 @@ pub fn decode(key: &[u8]) -> Option<RowKey> {
             RowKey::LedgerLate(long(number)?, long(order)?)
         }
         0x0F => RowKey::Keys(long(rest)?),
+        0x11 => RowKey::Token(only_text(rest)?),
         0x15 => RowKey::Rate(only_text(rest)?),
         0x16 => RowKey::Audit(long(rest)?),
         _ => return None,
@@ -216,6 +219,7 @@ mod tests {
             any::<u64>().prop_map(RowKey::Block),
             (any::<u64>(), any::<u64>()).prop_map(|(number, order)| RowKey::LedgerLate(number, order)),
             any::<u64>().prop_map(RowKey::Keys),
+            id.prop_map(RowKey::Token),
             id.prop_map(RowKey::Rate),
             any::<u64>().prop_map(RowKey::Audit),
         ]

@@ -12,6 +12,7 @@ use crate::gateway::Gateway;
 use crate::gateway::backlog::{Backlog, Read, Start};
 use crate::model::rules::RateRules;
 use crate::model::{Kinds, PerPriority, Position, Rules, UserNumber};
+use crate::security::{self, Gate};
 use crate::state::command::Found;
 use crate::state::{Command, Effect};
 use crate::storage::layout::Layout;
@@ -114,6 +115,11 @@ fn rules() -> Rules {
 
 impl Node {
     async fn start() -> Self {
+        Self::start_with(security::Config::default(), &[]).await
+    }
+
+    /// With this section `auth`, and these pages allowed.
+    async fn start_with(auth: security::Config, cors_origins: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = crate::storage::Config::default();
         let layout = Layout::open(folder.path(), 1, &storage).unwrap();
@@ -155,6 +161,7 @@ impl Node {
         };
         let config = Config {
             deadline: Span::seconds(2),
+            cors_origins: cors_origins.iter().map(ToString::to_string).collect(),
             ..Config::default()
         };
         let urls = vec![(1, "http://127.0.0.1:8205".to_owned())];
@@ -163,7 +170,8 @@ impl Node {
             rules: rules(),
             shown: json!({"api": {}}),
         };
-        let context = Context::new(handle, gateway.unwrap(), settings, 1, urls, reader);
+        let gate = (Arc::new(Gate::new(&auth).unwrap()), auth);
+        let context = Context::new(handle, gateway.unwrap(), settings, gate, 1, urls, reader);
         Self {
             router: router(context.clone()),
             context,

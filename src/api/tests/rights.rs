@@ -138,7 +138,22 @@ async fn refusals_stand_in_the_audit_each_kind_once_with_how_often() {
             .is_err()
     );
     crate::api::audit::flush(&node.context).await;
+    node.put("/v1/segments/djs", &json!({"roles": ["dj"]}))
+        .await
+        .expect(201);
+    crate::api::audit::flush(&node.context).await;
     let page = node.get("/v1/audit?limit=1").await.expect(200).json();
+    let done = &page["items"][0];
+    assert_eq!(
+        (&done["action"], &done["code"]),
+        (&json!("PUT /v1/segments/djs"), &Value::Null)
+    );
+    let after = page["next"].as_str().unwrap();
+    let page = node
+        .get(&format!("/v1/audit?limit=1&after={after}"))
+        .await
+        .expect(200)
+        .json();
     let newest = &page["items"][0];
     assert_eq!(
         (&newest["user"], &newest["role"], &newest["token"]),
@@ -150,9 +165,13 @@ async fn refusals_stand_in_the_audit_each_kind_once_with_how_often() {
     );
     let after = page["next"].as_str().unwrap();
     let page = node.get(&format!("/v1/audit?after={after}")).await.expect(200).json();
-    let [item] = page["items"].as_array().unwrap().as_slice() else {
+    let [item, import] = page["items"].as_array().unwrap().as_slice() else {
         panic!("{page}");
     };
+    assert_eq!(
+        (&import["action"], &import["role"]),
+        (&json!("POST /v1/import"), &json!("administrator"))
+    );
     assert_eq!(
         (&item["user"], &item["code"], &item["times"]),
         (&json!("bob"), &json!("CROSS_EVENT_TARGET"), &json!(3))
@@ -160,6 +179,6 @@ async fn refusals_stand_in_the_audit_each_kind_once_with_how_often() {
     assert!(page.get("next").is_none());
     node.call("DELETE", "/v1/users/bob", &[], "").await.expect(204);
     let page = node.get("/v1/audit").await.expect(200).json();
-    assert_eq!(page["items"][1]["user"], Value::Null, "an erased user's name goes");
+    assert_eq!(page["items"][2]["user"], Value::Null, "an erased user's name goes");
     node.stop().await;
 }

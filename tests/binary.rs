@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 10] = [
     "serve",
     "dev",
     "rehearse",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 9] = [
     "subscribe",
     "status",
     "import",
+    "token",
     "config",
     "version",
 ];

@@ -2,6 +2,7 @@
 
 mod requests;
 mod sockets;
+mod tokens;
 
 use super::{Config, Context, Reader, router};
 use crate::base::clock;

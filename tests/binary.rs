@@ -339,7 +339,14 @@ fn page() -> String {
     let mut page =
         "# Commands\n\nWhat `campanile COMMAND --help` prints, on one page; a test keeps it so.\n".to_owned();
     let all = [&["campanile"][..], &COMMANDS].concat();
-    let verbs = ["config check", "config show", "config default"];
+    let verbs = [
+        "token create",
+        "token list",
+        "token revoke",
+        "config check",
+        "config show",
+        "config default",
+    ];
     for name in all.iter().flat_map(|name| {
         let verbs = verbs
             .iter()

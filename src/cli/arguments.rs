@@ -253,7 +253,7 @@ Examples:
 pub struct Subscribe {
     #[command(flatten)]
     pub target: Target,
-    /// Whose broadcasts (without authentication)
+    /// Whose broadcasts; with a token, its own user's
     #[arg(long)]
     pub user: Option<String>,
     /// Go on from here
@@ -379,7 +379,7 @@ pub struct TokenCreate {
     /// What it is for; may be repeated
     #[arg(long = "scope", value_enum, value_delimiter = ',', required = true)]
     pub scopes: Vec<Scope>,
-    /// How long it is good [default: the node's auth.token_ttl_default]
+    /// How long it is good [default: the node's `auth.token_ttl_default`]
     #[arg(long, value_name = "DURATION")]
     pub ttl: Option<String>,
 }

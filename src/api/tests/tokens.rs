@@ -42,7 +42,7 @@ impl Guarded {
             json!({"kind": "user", "id": "bob", "role": "dj"}),
             json!({"kind": "member", "of": {"venue": "v"}, "user": "ann", "role": "couple"}),
         ];
-        let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let lines = lines.map(|line| line.to_string()).join("\n") + "\n";
         let typed = [("content-type", "application/x-ndjson")];
         guarded
             .call(&guarded.admin, "POST", "/v1/import", &typed, &lines)

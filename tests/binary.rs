@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 10] = [
     "serve",
     "dev",
     "rehearse",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 9] = [
     "subscribe",
     "status",
     "import",
+    "token",
     "config",
     "version",
 ];
@@ -338,7 +339,14 @@ fn page() -> String {
     let mut page =
         "# Commands\n\nWhat `campanile COMMAND --help` prints, on one page; a test keeps it so.\n".to_owned();
     let all = [&["campanile"][..], &COMMANDS].concat();
-    let verbs = ["config check", "config show", "config default"];
+    let verbs = [
+        "token create",
+        "token list",
+        "token revoke",
+        "config check",
+        "config show",
+        "config default",
+    ];
     for name in all.iter().flat_map(|name| {
         let verbs = verbs
             .iter()

@@ -11,6 +11,7 @@ use crate::security::{Denied, Identity, Shown, token};
 use crate::state::tokens::TokenHash;
 use axum::extract::{FromRequestParts, Query as Pairs};
 use http::{HeaderMap, Method, Uri, header};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The leader is asked about an unknown token for this long.
@@ -100,7 +101,7 @@ pub async fn admit(
 }
 
 /// The token that a request shows. A header wins; a browser's `EventSource` or `WebSocket` can only send an address.
-fn shown(uri: &Uri, headers: &HeaderMap) -> Result<String, Problem> {
+fn shown<'h>(uri: &Uri, headers: &'h HeaderMap) -> Result<Cow<'h, str>, Problem> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     if let Some(value) = given.next() {
         if given.next().is_some() {
@@ -109,7 +110,7 @@ fn shown(uri: &Uri, headers: &HeaderMap) -> Result<String, Problem> {
                 "there are two Authorization headers",
             ));
         }
-        return bearer(value.to_str().unwrap_or_default());
+        return bearer(value.to_str().unwrap_or_default()).map(Cow::Borrowed);
     }
     let in_query = || {
         let Pairs(pairs) = Pairs::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
@@ -117,12 +118,14 @@ fn shown(uri: &Uri, headers: &HeaderMap) -> Result<String, Problem> {
         found.map(|(_, token)| token).filter(|token| !token.is_empty())
     };
     let found = (uri.path() == SUBSCRIBE).then(in_query).flatten();
-    found.ok_or_else(|| Problem::new(Code::MissingToken, "send Authorization: Bearer TOKEN"))
+    found
+        .map(Cow::Owned)
+        .ok_or_else(|| Problem::new(Code::MissingToken, "send Authorization: Bearer TOKEN"))
 }
 
-fn bearer(value: &str) -> Result<String, Problem> {
+fn bearer(value: &str) -> Result<&str, Problem> {
     match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim().to_owned()),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
         _ => Err(Problem::new(
             Code::InvalidToken,
             "Authorization must be Bearer and a token",

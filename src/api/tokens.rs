@@ -203,13 +203,12 @@ fn scopes(fields: &mut Fields<'_, '_, '_>) -> Option<Scopes> {
     }
     let mut scopes = Vec::with_capacity(names.len());
     for (at, name) in names.iter().enumerate() {
-        match Scope::parse(name) {
-            Some(scope) => scopes.push(scope),
-            None => {
-                let path = fields.path.name("scopes");
-                let detail = "must be one of publish, subscribe, read, admin";
-                fields.faults.add(&path.index(at), Code::InvalidValue, detail);
-            }
+        if let Some(scope) = Scope::parse(name) {
+            scopes.push(scope);
+        } else {
+            let path = fields.path.name("scopes");
+            let detail = "must be one of publish, subscribe, read, admin";
+            fields.faults.add(&path.index(at), Code::InvalidValue, detail);
         }
     }
     Some(scopes.into())

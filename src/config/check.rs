@@ -267,6 +267,20 @@ mod tests {
                 "gateway.sessions_max is 0; it must be between 1 and 1000000",
             ),
             (
+                "auth.enabled=true",
+                "auth.enabled is true; it must come with auth.admin_token_file, auth.jwt_keys or auth.jwt_jwks, or nobody could \
+                 ever be let in",
+            ),
+            (
+                "auth.jwt_jwks=keys.json & auth.jwt_issuer=venue",
+                "auth.jwt_audience is \"\"; it must be set with auth.jwt_keys or auth.jwt_jwks: a token for somebody else must not \
+                 be good here",
+            ),
+            (
+                "auth.token_ttl_max=1d",
+                "auth.token_ttl_default is 30d; it must be at most auth.token_ttl_max (1d)",
+            ),
+            (
                 "api.deadline=0s",
                 "api.deadline is 0ms; it must be between 100ms and 5m",
             ),
@@ -347,5 +361,24 @@ mod tests {
         config.cluster.heartbeat = crate::base::size::Span::millis(400);
         config.api.listen = "here".into();
         assert_eq!(faults(&config).len(), 4, "{:#?}", faults(&config));
+    }
+
+    #[test]
+    fn authentication_opens_the_door_for_clients_and_none_for_peers() {
+        let set = |listens: &[&str]| -> Vec<String> {
+            let guarded = [
+                "auth.enabled=true",
+                "auth.admin_token_file=admin-token",
+                "api.url=http://a:8205",
+            ];
+            guarded.iter().chain(listens).map(ToString::to_string).collect()
+        };
+        let load = |set: &[String]| load(None, std::iter::empty(), set);
+        assert!(load(&set(&["api.listen=0.0.0.0:8205"])).is_ok());
+        let found = load(&set(&["cluster.listen=0.0.0.0:8206"])).unwrap_err();
+        assert!(found.0[0].contains("peers are not authenticated"), "{found}");
+        let key = r#"auth.jwt_keys=[{ id = "k", algorithm = "none", file = "k.pem" }]"#;
+        let found = load(&set(&[key])).unwrap_err();
+        assert!(found.0[0].contains("none"), "{found}");
     }
 }

@@ -26,7 +26,7 @@ impl Watcher {
             return;
         };
         handle.read(|state| {
-            gateway.revoke(|held| crate::security::token::is_id(held) && state.tokens().get(held).is_none())
+            gateway.revoke(|held| crate::security::token::is_id(held) && state.tokens().get(held).is_none());
         });
     }
 

@@ -217,6 +217,9 @@ fn bootstrap(config: &Config) -> Result<Option<(TokenHash, Identity)>, GateError
         return Ok(None);
     }
     let secret = secret::read(path)?;
+    if secret::is_shared(path) {
+        tracing::warn!(path = %path.display(), "other users of this machine can read the administrator's token");
+    }
     let text = secret.text().map(str::trim).filter(|text| token::is_token(text));
     let text = text.ok_or_else(|| GateError::NoToken { path: path.clone() })?;
     let caller = Caller {

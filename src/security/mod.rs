@@ -38,7 +38,7 @@ pub struct Config {
     pub enabled: bool,
     /// A file with one token (`cmp_...`) whose bearer is an administrator: the way in before there is any other. Empty: none.
     pub admin_token_file: PathBuf,
-    /// Replicated API tokens.
+    /// Replicated API tokens, ended ones that are still remembered among them.
     pub tokens_max: u64,
     /// The life of an API token whose request names none.
     pub token_ttl_default: Span,

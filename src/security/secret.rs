@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// No secret, key or set of keys is larger.
@@ -60,6 +61,13 @@ pub fn read(path: &Path) -> Result<Secret, SecretError> {
         return Err(SecretError::Empty { path: path.to_owned() });
     }
     Ok(Secret(bytes))
+}
+
+/// Whether other users of this machine can read the file.
+pub fn is_shared(path: &Path) -> bool {
+    const OTHERS: u32 = 0o077;
+    let mode = std::fs::metadata(path).map(|found| found.permissions().mode());
+    mode.is_ok_and(|mode| mode & OTHERS != 0)
 }
 
 #[cfg(test)]

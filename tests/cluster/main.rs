@@ -21,6 +21,7 @@ mod keys;
 mod kills;
 mod resume;
 mod retention;
+mod tokens;
 
 /// How often random checks are repeated: `CAMPANILE_CHECKS=N`, or what an ordinary run can afford.
 fn checks(ordinary: usize) -> usize {

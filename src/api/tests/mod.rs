@@ -3,6 +3,7 @@
 mod requests;
 mod rights;
 mod sockets;
+mod tokens;
 
 use super::{Config, Context, Reader, Settings, router};
 use crate::base::clock;

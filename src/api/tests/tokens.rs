@@ -40,7 +40,10 @@ impl Guarded {
             json!({"kind": "venue", "id": "v", "name": "V", "timezone": "UTC"}),
             json!({"kind": "user", "id": "ann", "role": "couple"}),
             json!({"kind": "user", "id": "bob", "role": "dj"}),
+            json!({"kind": "user", "id": "horn"}),
             json!({"kind": "member", "of": {"venue": "v"}, "user": "ann", "role": "couple"}),
+            json!({"kind": "member", "of": {"venue": "v"}, "user": "bob", "role": "dj"}),
+            json!({"kind": "member", "of": {"venue": "v"}, "user": "horn", "role": "siren"}),
         ];
         let lines = lines.map(|line| line.to_string()).join("\n") + "\n";
         let typed = [("content-type", "application/x-ndjson")];
@@ -77,7 +80,7 @@ impl Guarded {
     }
 
     async fn of_bob(&self, scopes: &[&str]) -> String {
-        self.token(&json!({"user": "bob", "role": "dj", "scopes": scopes}))
+        self.token(&json!({"user": "bob", "role": "dj", "venues": ["v"], "scopes": scopes}))
             .await
             .1
     }

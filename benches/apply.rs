@@ -6,6 +6,7 @@ use campanile::base::clock;
 use campanile::model::directory::{User, Wedding, WeddingStatus};
 use campanile::model::{Audience, Clause, Draft, Place, PlaceKind};
 use campanile::state::command::{Change, Key, Publish};
+use campanile::state::rights::Grant;
 use campanile::state::{Command, State};
 
 const USERS: u32 = 400_000;
@@ -68,6 +69,7 @@ fn publish(number: u32) -> Command {
         key,
         expires_after_ms: 86_400_000,
         superseded: None,
+        grant: Grant::default(),
     }))
 }
 

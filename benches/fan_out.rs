@@ -89,6 +89,7 @@ fn connect(
             servers.push(server.try_clone().unwrap());
         }
         let mut subscriber = Subscriber {
+            pass: None,
             socket: Socket::Tcp(server),
             read: bytes::Bytes::new(),
             head: bytes::Bytes::from_static(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),

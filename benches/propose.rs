@@ -9,6 +9,7 @@ use campanile::consensus::{self, Applied, Config, Handle, Peer, Running};
 use campanile::model::directory::{Wedding, WeddingStatus};
 use campanile::model::{Audience, Clause, Draft};
 use campanile::state::command::{Change, Found, Key, Publish};
+use campanile::state::rights::Grant;
 use campanile::state::{Command, Effect, Outcome};
 use campanile::storage;
 use campanile::storage::layout::Layout;
@@ -93,6 +94,7 @@ fn publish(number: u64) -> Command {
         sender: "bench".into(),
         key,
         expires_after_ms: 86_400_000,
+        grant: Grant::default(),
     }))
 }
 

@@ -10,7 +10,7 @@
 //! | 6 | [`api`] |
 //! | 5 | [`delivery`], [`control`] |
 //! | 4 | [`consensus`], [`gateway`] |
-//! | 3 | [`storage`], [`net`], [`workers`] |
+//! | 3 | [`storage`], [`net`], [`security`], [`workers`] |
 //! | 2 | [`state`], [`queue`] |
 //! | 1 | [`model`], [`metrics`] |
 //! | 0 | [`base`] |
@@ -33,6 +33,7 @@ pub mod model;
 pub mod net;
 pub mod node;
 pub mod queue;
+pub mod security;
 pub mod state;
 pub mod storage;
 pub mod workers;

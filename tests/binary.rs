@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 10] = [
     "serve",
     "dev",
     "rehearse",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 9] = [
     "subscribe",
     "status",
     "import",
+    "token",
     "config",
     "version",
 ];
@@ -535,7 +536,14 @@ something to say; `problem` is the node's whole answer ([API.md](API.md)).
 fn page() -> String {
     let mut page = HEAD.to_owned();
     let all = [&["campanile"][..], &COMMANDS].concat();
-    let verbs = ["config check", "config show", "config default"];
+    let verbs = [
+        "token create",
+        "token list",
+        "token revoke",
+        "config check",
+        "config show",
+        "config default",
+    ];
     for name in all.iter().flat_map(|name| {
         let verbs = verbs
             .iter()

@@ -53,6 +53,7 @@ const HOMES: [(&str, &[&str]); 24] = [
     ("anstream", &["cli", "lab"]),
     ("anstyle", &["cli", "lab"]),
     ("jiff", &["base", "control"]),
+    ("jsonwebtoken", &["security"]),
     ("prometheus", &["metrics"]),
     ("hdrhistogram", &["lab"]),
     ("toml", &["config", "cli"]),

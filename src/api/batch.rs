@@ -3,11 +3,13 @@
 //! Lines are proposed side by side so that the leader packs them. A client that sends everything before it reads
 //! anything is served too, as long as its answers fit [`ANSWER_BYTES_MAX`].
 
+use super::access::Asking;
 use super::context::Context;
 use super::lines::{Line, Lines, PATIENCE};
 use super::problem::{Code, Problem};
 use super::publish::{self, accept};
 use super::request::{self, Query};
+use crate::model::Caller;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -28,6 +30,7 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 const PIECES_MAX: usize = 4;
 
 pub async fn batch(State(context): State<Arc<Context>>, request: Request) -> Result<Response, Problem> {
+    let caller = Asking::of(request.extensions())?.0.caller;
     let (parts, body) = request.into_parts();
     Query::read(&parts.uri, &[])?;
     let key: Option<Arc<str>> = publish::idempotency_key(&parts.headers)?.map(Arc::from);
@@ -37,7 +40,7 @@ pub async fn batch(State(context): State<Arc<Context>>, request: Request) -> Res
     }
     let lines = Lines::new(body, context.config.body_bytes_max.bytes(), PATIENCE);
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
-    tokio::spawn(run(context, key, lines, sender));
+    tokio::spawn(run(context, caller, key, lines, sender));
     let pieces = stream::unfold(receiver, |mut receiver| async {
         let piece: Bytes = receiver.recv().await?;
         Some((Ok::<_, std::convert::Infallible>(piece), receiver))
@@ -50,7 +53,13 @@ pub async fn batch(State(context): State<Arc<Context>>, request: Request) -> Res
 }
 
 /// Ends when all lines are answered, or when nobody reads the answers any more.
-async fn run(context: Arc<Context>, key: Option<Arc<str>>, mut lines: Lines, sender: mpsc::Sender<Bytes>) {
+async fn run(
+    context: Arc<Context>,
+    caller: Arc<Caller>,
+    key: Option<Arc<str>>,
+    mut lines: Lines,
+    sender: mpsc::Sender<Bytes>,
+) {
     let mut pending = FuturesOrdered::new();
     let mut bytes_in_flight = 0;
     let mut answers = BytesMut::new();
@@ -74,12 +83,12 @@ async fn run(context: Arc<Context>, key: Option<Arc<str>>, mut lines: Lines, sen
                 Ok(Some(line)) => {
                     let bytes = line.text.as_ref().map_or(0, Bytes::len);
                     bytes_in_flight += bytes;
-                    pending.push_back(one(context.clone(), key.clone(), line, bytes));
+                    pending.push_back(one(context.clone(), caller.clone(), key.clone(), line, bytes));
                 }
                 Ok(None) => reading = false,
                 Err(problem) => {
                     reading = false;
-                    pending.push_back(one(context.clone(), None, Line { number: 0, text: Err(problem) }, 0));
+                    pending.push_back(one(context.clone(), caller.clone(), None, Line { number: 0, text: Err(problem) }, 0));
                 }
             },
         }
@@ -88,6 +97,7 @@ async fn run(context: Arc<Context>, key: Option<Arc<str>>, mut lines: Lines, sen
 
 async fn one(
     context: Arc<Context>,
+    caller: Arc<Caller>,
     key: Option<Arc<str>>,
     line: Line,
     bytes: usize,
@@ -95,7 +105,7 @@ async fn one(
     let answer = async {
         let text = line.text?;
         let key = key.map(|key| format!("{key}/{}", line.number));
-        let done = accept(&context, key.as_deref(), &text, context.deadline()).await?;
+        let done = accept(&context, &caller, key.as_deref(), &text, context.deadline()).await?;
         Ok(done.answer)
     };
     (bytes, answer.await)

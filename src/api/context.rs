@@ -7,7 +7,8 @@ use crate::base::clock;
 use crate::consensus::Handle;
 use crate::gateway::Gateway;
 use crate::gateway::gateway::QueueStatus;
-use crate::model::{BroadcastId, NodeId, Number, PerPriority, UserNumber};
+use crate::model::{BroadcastId, Caller, NodeId, Number, PerPriority, Rules, Scope, UserNumber};
+use crate::security::{self, Gate};
 use crate::state::State;
 use crate::state::broadcasts::Hot;
 use http::HeaderValue;
@@ -16,6 +17,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+use tokio::sync::Semaphore;
 
 /// Reads what may have left memory. These functions block; handlers call them on a thread that may.
 pub struct Reader {
@@ -29,11 +31,21 @@ pub struct Reader {
     pub newest: Box<dyn Fn(Option<Number>, &mut dyn FnMut(Hot) -> bool) + Send + Sync>,
 }
 
+/// The settings that the API decides with.
+pub struct Settings {
+    pub config: Arc<Config>,
+    /// Who may send what.
+    pub rules: Rules,
+    /// All that are in effect, for `GET /v1/config`; secrets are masked already.
+    pub shown: serde_json::Value,
+}
+
 /// What a node gives its API.
 pub struct Context {
     pub handle: Handle,
     pub gateway: Arc<Gateway>,
     pub config: Arc<Config>,
+    pub rules: Rules,
     pub node: NodeId,
     /// The configured nodes' addresses for clients, this one's among them.
     pub nodes: Vec<(NodeId, String)>,
@@ -41,37 +53,50 @@ pub struct Context {
     pub settings: serde_json::Value,
     pub reader: Reader,
     pub hosts: super::hosts::Hosts,
+    pub gate: Arc<Gate>,
+    pub auth: security::Config,
+    /// Turns for asking the leader about unknown tokens.
+    pub asking: Semaphore,
     pub node_header: HeaderValue,
     /// Clients' keys whose requests run on this node.
     pub running: Running,
+    /// What the audit is still to be told.
+    pub audit: super::audit::Book,
     /// What `GET /v1/queues` saw last, for rates.
     pub seen: Mutex<Option<(Instant, PerPriority<QueueStatus>)>>,
     draining: AtomicBool,
 }
 
 impl Context {
+    #[allow(clippy::too_many_arguments)] // each part of the node, once
     pub fn new(
         handle: Handle,
         gateway: Arc<Gateway>,
-        config: Arc<Config>,
+        settings: Settings,
+        (gate, auth): (Arc<Gate>, security::Config),
         node: NodeId,
         nodes: Vec<(NodeId, String)>,
-        settings: serde_json::Value,
         reader: Reader,
     ) -> Arc<Self> {
+        let Settings { config, rules, shown } = settings;
         let own = nodes.iter().filter(|(id, _)| *id == node).map(|(_, url)| url.as_str());
         let hosts = super::hosts::Hosts::new(&config, own.chain(config.url.as_deref()));
         Arc::new(Self {
             handle,
             gateway,
             config,
+            rules,
             node,
             nodes,
-            settings,
+            settings: shown,
             reader,
             hosts,
+            gate,
+            auth,
+            asking: Semaphore::new(super::access::ASKING_MAX),
             node_header: HeaderValue::from(node),
             running: Running::default(),
+            audit: super::audit::Book::default(),
             seen: Mutex::new(None),
             draining: AtomicBool::new(false),
         })
@@ -149,16 +174,26 @@ impl Context {
             .ok_or_else(|| Problem::absent("user", super::fields::shorten(id)))
     }
 
-    /// The user that a request speaks for. Without authentication, `?user=` says so.
-    pub async fn caller(&self, query: &Query, deadline: Instant) -> Result<(String, UserNumber), Problem> {
-        let id = query.get("user").ok_or_else(|| {
-            Problem::fault(
-                "?user",
-                Code::MissingField,
-                "says whom this is for, as long as there are no tokens",
-            )
-        })?;
-        Ok((id.to_owned(), self.user(id, deadline).await?))
+    /// The user that a request speaks for: the token's. `?user=` says so where nobody is authenticated, and to an administrator.
+    pub async fn acting(&self, caller: &Caller, query: &Query, deadline: Instant) -> Result<UserNumber, Problem> {
+        let id = match (query.get("user"), &caller.user) {
+            (Some(named), _) => {
+                super::access::acts_for(caller, named)?;
+                named
+            }
+            (None, Some(own)) => own,
+            (None, None) if caller.may(Scope::Admin) => {
+                let detail = "says whom this is for: no token names a user";
+                return Err(Problem::fault("?user", Code::MissingField, detail));
+            }
+            (None, None) => {
+                return Err(Problem::new(
+                    Code::NoUser,
+                    "this is for people, and the token names no user",
+                ));
+            }
+        };
+        self.user(id, deadline).await
     }
 
     /// The number behind a public id, if the id is of this cluster.

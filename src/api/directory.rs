@@ -1,5 +1,6 @@
 //! Users, weddings, venues, segments, members and preferences over HTTP.
 
+use super::access::{self, Asking};
 use super::context::Context;
 use super::fields::{Faults, Fields, ID_BYTES_MAX, Path as Pointer, WORD_MAX, check_word};
 use super::json::{self, Json};
@@ -382,6 +383,7 @@ pub async fn put_preferences(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
+    access::acts_for(Asking::of(request.extensions())?.caller(), &id)?;
     check_id(&id)?;
     let (body, deadline) = body(&context, request).await?;
     let mut faults = Faults::default();
@@ -407,9 +409,11 @@ pub async fn put_preferences(
 
 pub async fn get_preferences(
     State(context): State<Arc<Context>>,
+    asking: Asking,
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
+    access::acts_for(asking.caller(), &id)?;
     let deadline = context.deadline();
     context.fresh(&Query::read(&uri, &[])?, deadline).await?;
     let number: UserNumber = context.user(&id, deadline).await?;

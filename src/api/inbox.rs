@@ -1,5 +1,6 @@
 //! `GET /v1/inbox`: a user's broadcasts, newest first, each with the user's own step, and how many are unread.
 
+use super::access::Asking;
 use super::broadcasts::matches;
 use super::context::Context;
 use super::problem::Problem;
@@ -118,13 +119,13 @@ struct Unread {
     at_least: bool,
 }
 
-pub async fn inbox(State(context): State<Arc<Context>>, uri: Uri) -> Result<Response, Problem> {
+pub async fn inbox(State(context): State<Arc<Context>>, asking: Asking, uri: Uri) -> Result<Response, Problem> {
     const KNOWN: &[&str] = &[
         "user", "limit", "after", "unread", "priority", "type", "wedding", "category", "since",
     ];
     let (query, deadline) = (Query::read(&uri, KNOWN)?, context.deadline());
     context.fresh(&query, deadline).await?;
-    let (_, user) = context.caller(&query, deadline).await?;
+    let user = context.acting(asking.caller(), &query, deadline).await?;
     let owned = |name: &str| query.get(name).map(str::to_owned);
     let filter = Filter {
         user,

@@ -5,7 +5,9 @@
 //! Never: a decision of the domain; a row or a term.
 //! Start: [`router`] has every route on one page, [`problem`] every way to say no, [`serve`] the way in.
 
+mod access;
 mod audience;
+pub mod audit;
 mod batch;
 mod broadcasts;
 mod cancel;
@@ -25,15 +27,17 @@ mod problem;
 mod publish;
 mod receipts;
 mod request;
+mod rights;
 mod router;
 pub mod serve;
 mod subscribe;
+mod tokens;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
-pub use context::{Context, Reader};
+pub use context::{Context, Reader, Settings};
 pub use problem::{Code, Fault, Problem};
 pub use router::router;
 

@@ -21,6 +21,11 @@ pub fn to_unknown(refused: &Refused, body: &[u8]) -> Option<String> {
         | Refused::ScheduleFull(_)
         | Refused::Expired
         | Refused::LeftMemory
+        | Refused::UnknownToken(_)
+        | Refused::TokenExists(_)
+        | Refused::TokensFull(_)
+        | Refused::RateLimited { .. }
+        | Refused::NoSuchRole { .. }
         | Refused::VenueInUse(_) => return None,
     };
     let body = json::parse(body, "data").ok()?;

@@ -3,7 +3,7 @@
 use crate::consensus::ProposeError;
 use crate::state::Refused;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -31,8 +31,17 @@ codes! {
     MalformedJson "MALFORMED_JSON" 400 false "The body is not valid JSON";
     InvalidUtf8 "INVALID_UTF8" 400 false "The body is not valid UTF-8";
     MalformedRequest "MALFORMED_REQUEST" 400 false "The request cannot be read";
+    MissingToken "MISSING_TOKEN" 401 false "This address needs a token";
+    InvalidToken "INVALID_TOKEN" 401 false "The token is not valid";
+    TokenExpired "TOKEN_EXPIRED" 401 false "The token has expired";
+    MissingScope "MISSING_SCOPE" 403 false "The token is not for this";
+    OtherUser "OTHER_USER" 403 false "The token is for another user";
+    NoUser "NO_USER" 403 false "The token is for no user";
     ForeignHost "FOREIGN_HOST" 403 false "This node does not answer to that host name";
     ForeignOrigin "FOREIGN_ORIGIN" 403 false "Web pages of that origin may not call this node";
+    CrossEventTarget "CROSS_EVENT_TARGET" 403 false "The audience is outside of the sender's reach";
+    NoSuchRoleInEvent "NO_SUCH_ROLE_IN_EVENT" 403 false "The sender's role is not held there";
+    ForbiddenTypeForRole "FORBIDDEN_TYPE_FOR_ROLE" 403 false "The sender's role may not send this";
     NotFound "NOT_FOUND" 404 false "There is nothing here";
     MethodNotAllowed "METHOD_NOT_ALLOWED" 405 false "This address does not take that method";
     NotAcceptable "NOT_ACCEPTABLE" 406 false "No transport for subscribers fits the request";
@@ -54,6 +63,7 @@ codes! {
     OutOfRange "OUT_OF_RANGE" 422 false "A value is out of range";
     ScheduleTooFar "SCHEDULE_TOO_FAR" 422 false "The time of delivery is too far ahead";
     EmptyAudience "EMPTY_AUDIENCE" 422 false "The audience names nobody";
+    CriticalTypeNotAllowed "CRITICAL_TYPE_NOT_ALLOWED" 422 false "This type may not be critical";
     InvalidKey "INVALID_IDEMPOTENCY_KEY" 422 false "The idempotency key cannot be used";
     KeyReused "KEY_REUSED" 422 false "The key was used with another body";
     NotAvailableYet "NOT_AVAILABLE_YET" 422 false "This is not available yet";
@@ -64,11 +74,14 @@ codes! {
     UnknownBroadcast "UNKNOWN_BROADCAST" 422 false "A broadcast is not known";
     NotARecipient "NOT_A_RECIPIENT" 422 false "The user was not among the recipients";
     UnknownAnswer "UNKNOWN_ANSWER" 422 false "The broadcast does not ask for this answer";
+    EventDayLock "EVENT_DAY_LOCK" 423 false "Product news waits while an event is on";
+    RateLimited "RATE_LIMITED" 429 true "This sender has published too much of late";
     HeadTooLarge "HEAD_TOO_LARGE" 431 false "The request's head is too large";
     Internal "INTERNAL" 500 true "Something broke inside the node";
     NoLeader "NO_LEADER" 503 true "This node has no leader";
     NoData "NO_DATA" 503 true "This node has no data and takes no part in its cluster";
     Overloaded "OVERLOADED" 503 true "Too much waits already";
+    TokensFull "TOKENS_FULL" 503 false "There are as many tokens as the settings allow";
     KeysFull "KEYS_FULL" 503 true "The table of idempotency keys is full";
     ScheduleFull "SCHEDULE_FULL" 503 true "Too many broadcasts wait for their time";
     TimedOut "TIMED_OUT" 503 true "There was no answer in time";
@@ -142,6 +155,7 @@ struct Inner {
     retry_after: Option<Duration>,
     outcome: Option<Published>,
     allow: Option<HeaderValue>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     /// The rest of the request was not read: the connection cannot be used again.
     close: bool,
 }
@@ -172,6 +186,7 @@ impl Problem {
             retry_after: retry_after.filter(|_| code.retryable()),
             outcome: None,
             allow: None,
+            headers: Vec::new(),
             close: false,
         }))
     }
@@ -217,6 +232,18 @@ impl Problem {
     #[must_use]
     pub fn with_allow(mut self, methods: Option<HeaderValue>) -> Self {
         self.0.allow = methods;
+        self
+    }
+
+    #[must_use]
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.0.retry_after = Some(after);
+        self
+    }
+
+    #[must_use]
+    pub fn with_headers(mut self, headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Self {
+        self.0.headers.extend(headers);
         self
     }
 
@@ -298,6 +325,11 @@ pub fn code_of(refused: &Refused) -> Code {
         Refused::Expired => Code::Expired,
         Refused::LeftMemory => Code::LeftMemory,
         Refused::VenueInUse(_) => Code::VenueInUse,
+        Refused::UnknownToken(_) => Code::NotFound,
+        Refused::TokenExists(_) => Code::KeyReused,
+        Refused::TokensFull(_) => Code::TokensFull,
+        Refused::RateLimited { .. } => Code::RateLimited,
+        Refused::NoSuchRole { .. } => Code::NoSuchRoleInEvent,
     }
 }
 
@@ -338,10 +370,28 @@ impl IntoResponse for Problem {
         if let Some(methods) = self.0.allow {
             headers.insert(header::ALLOW, methods);
         }
+        if let Some(challenge) = challenge(self.0.code) {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        headers.extend(self.0.headers);
         if self.0.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+        response.extensions_mut().insert(self.0.code);
         response
+    }
+}
+
+/// What RFC 6750 says to whoever comes without the right token.
+const fn challenge(code: Code) -> Option<&'static str> {
+    match code {
+        Code::MissingToken => Some("Bearer realm=\"campanile\""),
+        Code::InvalidToken => Some("Bearer realm=\"campanile\", error=\"invalid_token\""),
+        Code::TokenExpired => {
+            Some("Bearer realm=\"campanile\", error=\"invalid_token\", error_description=\"the token has expired\"")
+        }
+        Code::MissingScope => Some("Bearer realm=\"campanile\", error=\"insufficient_scope\""),
+        _ => None,
     }
 }
 

@@ -1,26 +1,26 @@
 //! `POST /v1/broadcasts`: read, key, propose, answer. Answered once a quorum holds the broadcast on disk, before its fan-out.
 
+use super::access::{self, Asking};
 use super::cancel::cold;
 use super::context::Context;
 use super::problem::{Code, Problem, Published, code_of};
 use super::request::{self, Query};
-use super::{draft, json, pointer, wire};
-use crate::base::clock;
+use super::rights::Written;
+use super::{audit, draft, json, pointer, rights, wire};
+use crate::base::clock::{self, Millis};
 use crate::metrics::METRICS;
-use crate::model::Draft;
+use crate::model::{Caller, Draft, Rate};
 use crate::state::command::{Cold, Key, Publish};
 use crate::state::{Command, Outcome, Refused, State as Applied};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Without tokens, every caller is this one.
-pub const CALLER: &str = "administrator";
 /// How long a key that the node made itself is kept: as long as forwarding may repeat the command.
 const OWN_KEY_KEPT_MS: u64 = 60_000;
 const KEY_BYTES_MAX: usize = 255;
@@ -30,6 +30,8 @@ pub struct Done {
     pub answer: Bytes,
     pub location: String,
     pub replayed: bool,
+    /// What the sender has left, where there are caps.
+    pub rate: Option<[(HeaderName, HeaderValue); 2]>,
     /// This node has applied the log up to here.
     pub applied: u64,
 }
@@ -37,16 +39,18 @@ pub struct Done {
 pub async fn publish(State(context): State<Arc<Context>>, request: Request) -> Result<Response, Problem> {
     let started = clock::now();
     let deadline = context.deadline();
+    let asking = Asking::of(request.extensions())?;
     let (parts, body) = request.into_parts();
+    let caller = asking.caller();
     let query = Query::read(&parts.uri, &["dry_run"])?;
     let key = idempotency_key(&parts.headers)?;
     request::media_type(&parts.headers, request::JSON)?;
     let body = request::body(body, context.config.body_bytes_max.bytes(), deadline).await?;
     if query.flag("dry_run")? {
         context.fresh(&query, deadline).await?;
-        return dry_run(&context, &body);
+        return dry_run(&context, caller, &body, deadline).await;
     }
-    let done = accept(&context, key, &body, deadline).await?;
+    let done = accept(&context, caller, key, &body, deadline).await?;
     METRICS.publish_seconds.observe(started.elapsed().as_secs_f64());
     Ok(done.into_response())
 }
@@ -59,6 +63,7 @@ impl Done {
             headers.insert(header::LOCATION, location);
         }
         headers.insert("campanile-applied", HeaderValue::from(self.applied));
+        headers.extend(self.rate.into_iter().flatten());
         if self.replayed {
             headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
         }
@@ -66,9 +71,26 @@ impl Done {
     }
 }
 
-/// From the bytes of one broadcast to its answer; also the road of each line of a batch.
+/// From the bytes of one broadcast to its answer; also the road of each line of a batch. What is refused is counted, and who was
+/// refused it stands in the audit.
 pub async fn accept(
     context: &Arc<Context>,
+    caller: &Caller,
+    key: Option<&str>,
+    body: &[u8],
+    deadline: Instant,
+) -> Result<Done, Problem> {
+    let accepted = propose(context, caller, key, body, deadline).await;
+    if let Err(problem) = &accepted {
+        METRICS.refused.with_label_values(&[problem.code().text()]).inc();
+        audit::denied(context, Some(caller), "publish".into(), problem);
+    }
+    accepted
+}
+
+async fn propose(
+    context: &Arc<Context>,
+    caller: &Caller,
     key: Option<&str>,
     body: &[u8],
     deadline: Instant,
@@ -77,7 +99,7 @@ pub async fn accept(
         return Err(Problem::new(Code::Stopping, "this node is stopping").with_outcome(Published::NotPublished));
     }
     let draft = draft::read(json::parse(body, "data")?, &context.config, context.handle.log_time())?;
-    let key = key.map_or_else(own_key, |key| clients_key(context, key, body));
+    let key = key.map_or_else(own_key, |key| clients_key(context, caller, key, body));
     let _turn = match key.table_bytes_max {
         0 => None,
         _ => Some(context.running.enter(key.fingerprint).ok_or_else(|| {
@@ -87,13 +109,17 @@ pub async fn accept(
             )
         })?),
     };
+    let written = Written { draft: &draft, body };
+    let grant = rights::grant(context, caller, written, Some(&key), deadline).await?;
+    let rate = grant.rate.clone();
     let superseded = superseded(context, &draft).await;
     let publish = Publish {
         draft,
         superseded,
-        sender: CALLER.to_owned(),
+        sender: access::sender(caller).to_owned(),
         key,
         expires_after_ms: context.config.expires_default.0.as_millis() as u64,
+        grant,
     };
     let command = Command::Publish(Box::new(publish));
     let proposed = context
@@ -101,9 +127,13 @@ pub async fn accept(
         .propose(command, deadline)
         .await
         .map_err(|error| Problem::of_publish(&error))?;
+    let at = context.handle.log_time();
     match proposed.outcome {
-        Outcome::Published { number, replayed } => answer(context, number, replayed, proposed.index).await,
-        Outcome::Refused(refused) => Err(refusal(&refused, body)),
+        Outcome::Published { number, replayed } => {
+            let rate = rate.map(|rate| rights::rate_headers(context, &rate, at));
+            answer(context, number, replayed, rate, proposed.index).await
+        }
+        Outcome::Refused(refused) => Err(refusal(context, &refused, body, rate.as_ref(), at)),
         other => Err(Problem::new(Code::Internal, format!("a publish came to {other:?}"))),
     }
 }
@@ -114,7 +144,13 @@ async fn superseded(context: &Arc<Context>, draft: &Draft) -> Option<Box<Cold>> 
     cold(context, &old)
 }
 
-async fn answer(context: &Arc<Context>, number: u64, replayed: bool, applied: u64) -> Result<Done, Problem> {
+async fn answer(
+    context: &Arc<Context>,
+    number: u64,
+    replayed: bool,
+    rate: Option<[(HeaderName, HeaderValue); 2]>,
+    applied: u64,
+) -> Result<Done, Problem> {
     let hot = match context.handle.read(|state| state.broadcast(number)) {
         Some(broadcast) => broadcast,
         None => context
@@ -133,6 +169,7 @@ async fn answer(context: &Arc<Context>, number: u64, replayed: bool, applied: u6
         answer: writer.into_inner().freeze(),
         location: format!("/v1/broadcasts/{}", hot.id),
         replayed,
+        rate,
         applied,
     })
 }
@@ -157,9 +194,9 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     Err(Problem::new(Code::InvalidKey, detail))
 }
 
-fn clients_key(context: &Context, key: &str, body: &[u8]) -> Key {
+fn clients_key(context: &Context, caller: &Caller, key: &str, body: &[u8]) -> Key {
     Key {
-        fingerprint: fingerprint(CALLER, key),
+        fingerprint: fingerprint(&access::key_space(caller), key),
         body: body_hash(body),
         kept_ms: context.config.keys_kept.0.as_millis() as u64,
         table_bytes_max: context.config.keys_bytes_max.0,
@@ -194,8 +231,18 @@ fn body_hash(body: &[u8]) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// What the state refused, with a pointer to where the body says it.
-fn refusal(refused: &Refused, body: &[u8]) -> Problem {
+/// What the state refused, with a pointer to where the body says it, and with what is left where that is the reason.
+pub fn refusal(context: &Context, refused: &Refused, body: &[u8], rate: Option<&Rate>, at: Millis) -> Problem {
+    let problem = pointed(refused, body);
+    match (refused, rate) {
+        (Refused::RateLimited { retry_after_ms, .. }, Some(rate)) => problem
+            .with_retry_after(Duration::from_millis(*retry_after_ms))
+            .with_headers(rights::rate_headers(context, rate, at)),
+        _ => problem,
+    }
+}
+
+fn pointed(refused: &Refused, body: &[u8]) -> Problem {
     let pointer = match refused {
         Refused::ExpiresBeforeRelease | Refused::ExpiresBeforeDelivery => Some("/expires_at".to_owned()),
         Refused::UnknownBroadcast => Some("/supersedes".to_owned()),
@@ -213,7 +260,7 @@ fn refusal(refused: &Refused, body: &[u8]) -> Problem {
 }
 
 /// What a publish would come to, with nothing stored.
-fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
+async fn dry_run(context: &Context, caller: &Caller, body: &[u8], deadline: Instant) -> Result<Response, Problem> {
     #[derive(Serialize)]
     struct Would<'a> {
         dry_run: bool,
@@ -232,6 +279,8 @@ fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
     let now = context.handle.log_time();
     let draft: Draft = draft::read(json::parse(body, "data")?, &context.config, now)?;
     draft::check_time(&draft, now)?;
+    let written = Written { draft: &draft, body };
+    let grant = rights::grant(context, caller, written, None, deadline).await?;
     let look = |state: &Applied| {
         if let Some(old) = draft.supersedes {
             let known = state.is_kept(old.number()) && old.salt() == state.salt();
@@ -245,9 +294,9 @@ fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
     let (resolved, connected, sorted) = context
         .handle
         .read(look)
-        .map_err(|refused: Refused| refusal(&refused, body))?;
+        .map_err(|refused: Refused| pointed(&refused, body))?;
     let targeted = resolved.recipients.len();
-    Ok(wire::json(
+    let mut response = wire::json(
         StatusCode::OK,
         &Would {
             dry_run: true,
@@ -261,12 +310,15 @@ fn dry_run(context: &Context, body: &[u8]) -> Result<Response, Problem> {
             unknown: resolved.unknown,
             warnings: wire::warnings(targeted as u32),
         },
-    ))
+    );
+    let rate = grant.rate.map(|rate| rights::rate_headers(context, &rate, now));
+    response.headers_mut().extend(rate.into_iter().flatten());
+    Ok(response)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{fingerprint, idempotency_key, refusal};
+    use super::{fingerprint, idempotency_key, pointed};
     use crate::state::Refused;
     use http::{HeaderMap, HeaderValue};
 
@@ -310,7 +362,7 @@ mod tests {
     #[test]
     fn a_refused_id_is_pointed_to() {
         let body = br#"{"audience": {"venues": ["a"]}, "exclude": [{"venues": ["a"], "on_site": ["a", "b"]}]}"#;
-        let problem = refusal(&Refused::UnknownVenue("b".into()), body);
+        let problem = pointed(&Refused::UnknownVenue("b".into()), body);
         assert_eq!(problem.errors()[0].pointer, "/exclude/0/on_site/1");
         assert_eq!(
             (problem.code().text(), problem.status().as_u16()),

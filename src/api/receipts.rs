@@ -1,5 +1,6 @@
 //! The way back over HTTP: received, read, and a person's confirmation.
 
+use super::access::Asking;
 use super::context::Context;
 use super::fields::{Faults, Fields, Path as Pointer};
 use super::json::{self, Json};
@@ -46,8 +47,9 @@ pub async fn receipts(State(context): State<Arc<Context>>, request: Request) -> 
         #[serde(skip_serializing_if = "Vec::is_empty")]
         refused: Vec<Not>,
     }
+    let asking = Asking::of(request.extensions())?;
     let (query, body, deadline) = body(&context, request).await?;
-    let (_, user) = context.caller(&query, deadline).await?;
+    let user = context.acting(asking.caller(), &query, deadline).await?;
     let lists = read_receipts(json::parse(&body, "")?)?;
     let mut counts = [0; 2];
     let mut refused = Vec::new();
@@ -156,8 +158,9 @@ pub async fn acknowledge(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let asking = Asking::of(request.extensions())?;
     let (query, body, deadline) = body(&context, request).await?;
-    let (_, user) = context.caller(&query, deadline).await?;
+    let user = context.acting(asking.caller(), &query, deadline).await?;
     let answer = read_answer(&body)?;
     let hot = mine(&context, &id, user, deadline).await?;
     check_answer(&hot, &answer)?;
@@ -224,8 +227,9 @@ fn refusal(refused: &Refused, id: &str) -> Problem {
 
 /// `POST /v1/acknowledgements` `{"ids": [...], "answer": "ok"}`
 pub async fn acknowledgements(State(context): State<Arc<Context>>, request: Request) -> Result<Response, Problem> {
+    let asking = Asking::of(request.extensions())?;
     let (query, body, deadline) = body(&context, request).await?;
-    let (_, user) = context.caller(&query, deadline).await?;
+    let user = context.acting(asking.caller(), &query, deadline).await?;
     let (ids, answer) = read_bulk(json::parse(&body, "")?)?;
     let mut checked = Vec::with_capacity(ids.len());
     for id in &ids {

@@ -114,7 +114,7 @@ async fn discard(mut body: Body) {
 #[derive(Debug, Default)]
 pub struct Query(Vec<(String, String)>);
 
-const EVERYWHERE: [&str; 3] = ["consistency", "at_least", "token"];
+const EVERYWHERE: [&str; 2] = ["consistency", "at_least"];
 
 impl Query {
     pub fn read(uri: &Uri, known: &[&str]) -> Result<Self, Problem> {
@@ -286,6 +286,6 @@ mod tests {
                 .unwrap()
                 .is_some()
         );
-        assert!(read("/x?consistency=strong&token=t").is_ok());
+        assert!(read("/x?consistency=strong&at_least=1").is_ok());
     }
 }

@@ -1,9 +1,10 @@
 //! Every route on one page, and what all of them have in common.
 
+use super::access;
 use super::context::Context;
 use super::directory::{self, Noun};
 use super::problem::{Code, Problem};
-use super::{batch, broadcasts, cancel, import, inbox, operate, publish, receipts, subscribe};
+use super::{audit, batch, broadcasts, cancel, import, inbox, operate, publish, receipts, subscribe, tokens};
 use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::model::PlaceKind;
@@ -12,7 +13,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::panic::AssertUnwindSafe;
@@ -143,6 +144,21 @@ pub fn routes() -> Vec<Route> {
             &[("GET", "this node's settings, secrets masked")],
             get(operate::config),
         ),
+        route(
+            "/v1/tokens",
+            &[("POST", "make a token"), ("GET", "list tokens, without their secrets")],
+            post(tokens::create).get(tokens::list),
+        ),
+        route(
+            "/v1/tokens/{id}",
+            &[("DELETE", "revoke a token")],
+            delete(tokens::revoke),
+        ),
+        route(
+            "/v1/audit",
+            &[("GET", "who was refused what, and what administrators changed")],
+            get(audit::list),
+        ),
         route("/livez", &[("GET", "the process answers")], get(operate::livez)),
         route("/healthz", &[("GET", "the same as /livez")], get(operate::livez)),
         route("/readyz", &[("GET", "the node takes requests")], get(operate::readyz)),
@@ -218,10 +234,10 @@ async fn front(State(context): State<Arc<Context>>, request: Request, next: Next
     pass(&context, request, |request| next.run(request)).await
 }
 
-/// What every request passes: names, origins, panics, the headers of every answer, the count.
+/// What every request passes: names, origins, who asks, panics, the headers of every answer, the count.
 async fn pass<F: Future<Output = Response>>(
     context: &Context,
-    request: Request,
+    mut request: Request,
     handle: impl FnOnce(Request) -> F,
 ) -> Response {
     let started = clock::now();
@@ -231,11 +247,30 @@ async fn pass<F: Future<Output = Response>>(
     let (mut response, origin) = match checked {
         Err(problem) => (problem.into_response(), None),
         Ok(Some(origin)) if is_preflight(&request) => (StatusCode::NO_CONTENT.into_response(), Some(origin)),
-        Ok(origin) => {
-            let answered = AssertUnwindSafe(handle(request)).catch_unwind().await;
-            (answered.unwrap_or_else(|_| broken()), origin)
-        }
+        Ok(origin) => match access::admit(context, request.method(), request.uri(), request.headers()).await {
+            Err(problem) => (problem.into_response(), origin),
+            Ok(identity) => {
+                let doing = audit::Doing::begin(identity.as_ref(), request.method(), request.uri().path());
+                if let Some(identity) = identity {
+                    request.extensions_mut().insert(identity);
+                }
+                let answered = AssertUnwindSafe(handle(request)).catch_unwind().await;
+                let answered = answered.unwrap_or_else(|_| broken());
+                if let Some(doing) = doing {
+                    doing.end(context, &answered);
+                }
+                (answered, origin)
+            }
+        },
     };
+    if let Some(code) = response
+        .extensions()
+        .get::<Code>()
+        .copied()
+        .filter(|code| access::is_denial(*code))
+    {
+        access::denied(code);
+    }
     if let Some(origin) = origin {
         allow(response.headers_mut(), origin);
     }
@@ -257,7 +292,7 @@ fn is_preflight(request: &Request) -> bool {
     request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
+pub fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     let all = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE"),
         (
@@ -266,7 +301,8 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
         ),
         (
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "campanile-applied, campanile-node, idempotent-replayed, location, retry-after",
+            "campanile-applied, campanile-node, idempotent-replayed, location, ratelimit, ratelimit-policy, retry-after, \
+             www-authenticate",
         ),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),
         (header::VARY, "origin"),

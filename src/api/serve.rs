@@ -2,9 +2,10 @@
 //! its socket leaves for a worker, everything else goes on in hyper.
 
 use super::Config;
+use super::access;
 use super::context::Context;
 use super::problem::{Code, Problem};
-use super::router::{answer, router, stamp};
+use super::router::{allow, answer, router, stamp};
 use super::subscribe::{self, Plan, Wanted};
 use crate::base::clock;
 use crate::gateway::{Socket, Subscriber};
@@ -13,7 +14,7 @@ use crate::net::{Connection, Head, HeadError, Listener, Opening, Rewind, head};
 use axum::Router;
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use http::{HeaderValue, Uri, header};
+use http::{HeaderValue, Method, Uri, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -101,11 +102,11 @@ impl Server {
             Ok(Opening::Http1 { read, .. }) => self.http1(stream, read).await,
             Ok(Opening::Http2 { .. }) => {
                 let problem = Problem::new(Code::MalformedRequest, "this address speaks HTTP/1.1");
-                self.refuse(stream, &problem).await;
+                self.refuse(stream, &problem, None).await;
             }
             Err(error) => {
                 if let Some(problem) = problem_of(&error) {
-                    self.refuse(stream, &problem).await;
+                    self.refuse(stream, &problem, None).await;
                 }
             }
         }
@@ -114,25 +115,21 @@ impl Server {
 
     /// Answers a request to subscribe by hand. Gives the socket back when it is one that HTTP answers (a long poll).
     async fn subscriber(&self, stream: TcpStream, head: &Head, rest: Bytes) -> Option<TcpStream> {
-        let planned = match self.origin(head) {
-            Ok(origin) => subscribe::plan(&self.context, head).await.map(|plan| (plan, origin)),
-            Err(problem) => Err(problem),
-        };
-        let (Plan { wanted, user, from }, origin) = match planned {
-            Ok((
-                Plan {
-                    wanted: Wanted::Poll(_),
-                    ..
-                },
-                _,
-            )) => return Some(stream),
-            Ok(planned) => planned,
+        let origin = match self.origin(head) {
+            Ok(origin) => origin,
             Err(problem) => {
-                METRICS
-                    .http_requests
-                    .with_label_values(&[problem.status().as_str()])
-                    .inc();
-                self.refuse(stream, &problem).await;
+                self.turn_away(stream, &problem, None).await;
+                return None;
+            }
+        };
+        let Plan { wanted, listening } = match self.plan(head).await {
+            Ok(Plan {
+                wanted: Wanted::Poll(_),
+                ..
+            }) => return Some(stream),
+            Ok(plan) => plan,
+            Err(problem) => {
+                self.turn_away(stream, &problem, origin).await;
                 return None;
             }
         };
@@ -146,14 +143,7 @@ impl Server {
         };
         METRICS.http_requests.with_label_values(&[status]).inc();
         let Ok(socket) = stream.into_std() else { return None };
-        let subscriber = Subscriber {
-            socket: Socket::Tcp(socket),
-            read: rest,
-            head: head.into(),
-            transport,
-            user,
-            from,
-        };
+        let subscriber = listening.on(Socket::Tcp(socket), rest, head.into(), transport);
         if let Err(Subscriber {
             socket: Socket::Tcp(socket),
             ..
@@ -165,18 +155,33 @@ impl Server {
                 "this node takes no more subscribers; try another one",
             );
             if let Ok(stream) = TcpStream::from_std(socket) {
-                self.refuse(stream, &problem).await;
+                self.refuse(stream, &problem, origin).await;
             }
         }
         None
     }
 
+    async fn plan(&self, head: &Head) -> Result<Plan, Problem> {
+        let uri = target(head)?;
+        let admitted = access::admit(&self.context, &Method::GET, &uri, &subscribe::headers_of(head)).await?;
+        let identity = admitted.ok_or_else(|| Problem::new(Code::Internal, "nobody was asked who they are"))?;
+        subscribe::plan(&self.context, head, &identity).await
+    }
+
+    /// What [`super::router`] does for every other request that is refused.
+    async fn turn_away(&self, stream: TcpStream, problem: &Problem, origin: Option<HeaderValue>) {
+        METRICS
+            .http_requests
+            .with_label_values(&[problem.status().as_str()])
+            .inc();
+        if access::is_denial(problem.code()) {
+            access::denied(problem.code());
+        }
+        self.refuse(stream, problem, origin).await;
+    }
+
     fn origin(&self, head: &Head) -> Result<Option<HeaderValue>, Problem> {
-        let uri: Uri = head
-            .target
-            .parse()
-            .map_err(|_| Problem::new(Code::MalformedRequest, "the target cannot be read"))?;
-        self.context.hosts.check(&uri, &subscribe::headers_of(head))
+        self.context.hosts.check(&target(head)?, &subscribe::headers_of(head))
     }
 
     fn stream_head(&self, content_type: &str, origin: Option<&HeaderValue>) -> Vec<u8> {
@@ -226,8 +231,8 @@ impl Server {
     }
 
     /// A problem written by hand, and the end of the connection.
-    async fn refuse(&self, mut stream: TcpStream, problem: &Problem) {
-        let answer = self.answer(problem);
+    async fn refuse(&self, mut stream: TcpStream, problem: &Problem, origin: Option<HeaderValue>) {
+        let answer = self.answer(problem, origin);
         let write = async {
             stream.write_all(&answer).await?;
             stream.shutdown().await?;
@@ -245,9 +250,12 @@ impl Server {
         let _ = tokio::time::timeout(LINGER, write).await;
     }
 
-    fn answer(&self, problem: &Problem) -> Vec<u8> {
+    fn answer(&self, problem: &Problem, origin: Option<HeaderValue>) -> Vec<u8> {
         let mut response = problem.clone().into_response();
         stamp(&self.context, response.headers_mut());
+        if let Some(origin) = origin {
+            allow(response.headers_mut(), origin);
+        }
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -264,6 +272,11 @@ impl Server {
         let _ = write!(head, "content-length: {}\r\n\r\n", body.len());
         [head.into_bytes(), body].concat()
     }
+}
+
+fn target(head: &Head) -> Result<Uri, Problem> {
+    let target = head.target.parse();
+    target.map_err(|_| Problem::new(Code::MalformedRequest, "the target cannot be read"))
 }
 
 /// What a client whose head was not understood is told; nobody is left to tell it to when the connection is gone.

@@ -3,15 +3,17 @@
 //! On a fresh connection [`super::serve`] answers by hand and the socket leaves HTTP. Here are the rules both roads share,
 //! and the road of later requests of a kept connection: an upgrade, or a socket pair that feeds a body.
 
+use super::access::{self, Asking};
 use super::context::Context;
 use super::problem::{Code, Problem};
 use super::request::Query;
 use super::wire;
 use crate::base::clock;
 use crate::base::size::Span;
-use crate::gateway::{From, Socket, Subscriber, Transport};
+use crate::gateway::{From, Pass, Socket, Subscriber, Transport};
 use crate::model::{Cursor, UserNumber};
 use crate::net::{Head, rewind, websocket};
+use crate::security::Identity;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -41,8 +43,30 @@ const LINE_BYTES_MAX: u64 = 4 << 20;
 #[derive(Debug)]
 pub struct Plan {
     pub wanted: Wanted,
-    pub user: UserNumber,
-    pub from: From,
+    pub listening: Listening,
+}
+
+/// Who listens, from where on, and for how long they may.
+#[derive(Debug)]
+pub struct Listening {
+    user: UserNumber,
+    from: From,
+    pass: Option<Pass>,
+}
+
+impl Listening {
+    pub fn on(self, socket: Socket, read: Bytes, head: Bytes, transport: Transport) -> Subscriber {
+        let Self { user, from, pass } = self;
+        Subscriber {
+            socket,
+            read,
+            head,
+            transport,
+            user,
+            from,
+            pass,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -54,10 +78,10 @@ pub enum Wanted {
     Poll(Duration),
 }
 
-const PARAMETERS: &[&str] = &["user", "cursor", "from", "wait"];
+const PARAMETERS: &[&str] = &["user", "cursor", "from", "wait", "token"];
 
 /// Reads a request to subscribe. Everything that can be refused is refused here, while there is still an HTTP status for it.
-pub async fn plan(context: &Context, head: &Head) -> Result<Plan, Problem> {
+pub async fn plan(context: &Context, head: &Head, identity: &Identity) -> Result<Plan, Problem> {
     let uri: Uri = head
         .target
         .parse()
@@ -70,12 +94,14 @@ pub async fn plan(context: &Context, head: &Head) -> Result<Plan, Problem> {
     }
     context.named()?;
     context.fresh(&query, deadline).await?;
-    let (_, user) = context.caller(&query, deadline).await?;
+    let user = context.acting(&identity.caller, &query, deadline).await?;
     let from = match from {
         From::Cursor(cursor) => From::Cursor(catch_up(context, cursor).await?),
         other => other,
     };
-    Ok(Plan { wanted, user, from })
+    let pass = access::pass(context, identity)?;
+    let listening = Listening { user, from, pass };
+    Ok(Plan { wanted, listening })
 }
 
 fn wanted(head: &Head, query: &Query) -> Result<Wanted, Problem> {
@@ -184,18 +210,19 @@ fn full() -> Problem {
 /// A request on a connection that stays with hyper.
 pub async fn subscribe(State(context): State<Arc<Context>>, mut request: Request) -> Result<Response, Problem> {
     let head = head_of(&request);
-    let Plan { wanted, user, from } = plan(&context, &head).await?;
+    let Asking(identity) = Asking::of(request.extensions())?;
+    let Plan { wanted, listening } = plan(&context, &head, &identity).await?;
     if request.method() == Method::HEAD {
         return looked_at(&wanted);
     }
     match wanted {
-        Wanted::WebSocket(_) => Ok(upgrade(context, &head, &mut request, user, from)),
+        Wanted::WebSocket(_) => Ok(upgrade(context, &head, &mut request, listening)),
         Wanted::Sse | Wanted::Lines => {
             let transport = transport(&wanted);
-            let ours = pair(&context, transport, user, from)?;
+            let ours = pair(&context, transport, listening)?;
             Ok(stream_of(Body::from_stream(pieces(ours)), transport))
         }
-        Wanted::Poll(wait) => poll(pair(&context, Transport::Lines, user, from)?, clock::now() + wait).await,
+        Wanted::Poll(wait) => poll(pair(&context, Transport::Lines, listening)?, clock::now() + wait).await,
     }
 }
 
@@ -246,7 +273,7 @@ pub fn headers_of(head: &Head) -> HeaderMap {
     headers
 }
 
-fn upgrade(context: Arc<Context>, head: &Head, request: &mut Request, user: UserNumber, from: From) -> Response {
+fn upgrade(context: Arc<Context>, head: &Head, request: &mut Request, listening: Listening) -> Response {
     let mut response = wire::empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -269,14 +296,7 @@ fn upgrade(context: Arc<Context>, head: &Head, request: &mut Request, user: User
             return;
         };
         let Ok(socket) = stream.into_std() else { return };
-        let subscriber = Subscriber {
-            socket: Socket::Tcp(socket),
-            read,
-            head: Bytes::new(),
-            transport: Transport::WebSocket,
-            user,
-            from,
-        };
+        let subscriber = listening.on(Socket::Tcp(socket), read, Bytes::new(), Transport::WebSocket);
         if context.gateway.accept(subscriber).is_err() {
             tracing::debug!("a WebSocket came when this node was full");
         }
@@ -285,7 +305,7 @@ fn upgrade(context: Arc<Context>, head: &Head, request: &mut Request, user: User
 }
 
 /// A session whose socket is one end of a pair; this is the other.
-fn pair(context: &Context, transport: Transport, user: UserNumber, from: From) -> Result<UnixStream, Problem> {
+fn pair(context: &Context, transport: Transport, listening: Listening) -> Result<UnixStream, Problem> {
     let connect = || {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -293,14 +313,7 @@ fn pair(context: &Context, transport: Transport, user: UserNumber, from: From) -
         Ok::<_, std::io::Error>((UnixStream::from_std(ours)?, theirs))
     };
     let (ours, theirs) = connect().map_err(|error| Problem::new(Code::TooManySessions, error.to_string()))?;
-    let subscriber = Subscriber {
-        socket: Socket::Unix(theirs),
-        read: Bytes::new(),
-        head: Bytes::new(),
-        transport,
-        user,
-        from,
-    };
+    let subscriber = listening.on(Socket::Unix(theirs), Bytes::new(), Bytes::new(), transport);
     context.gateway.accept(subscriber).map_err(|_| full())?;
     Ok(ours)
 }

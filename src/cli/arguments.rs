@@ -49,6 +49,7 @@ pub enum Command {
     Subscribe(Subscribe),
     Status(Status),
     Import(Import),
+    Token(Token),
     Config(Config),
     /// Print version, commit and data format
     #[command(after_help = "Example:\n  campanile version --json")]
@@ -80,11 +81,13 @@ pub struct Serve {
 #[command(after_help = "\
 Client APIs are on PORT, PORT+10 and PORT+20, peers one above each. A node that is killed from
 outside stays dead unless --respawn. With --json it prints a line per node once the cluster takes
-writes: {\"node\": 1, \"url\": \"http://127.0.0.1:8205\", \"pid\": 4711}.
+writes: {\"node\": 1, \"url\": \"http://127.0.0.1:8205\", \"pid\": 4711}. With --auth the line
+{\"admin_token\": \"cmp_...\"} comes before them.
 
 Examples:
   campanile dev
   campanile dev --data ./three-nodes --respawn
+  campanile dev --auth
   campanile dev --port 9205 --json --set log.level=debug")]
 pub struct Dev {
     /// The first node's port for clients
@@ -96,7 +99,7 @@ pub struct Dev {
     /// Start a node again when it dies
     #[arg(long)]
     pub respawn: bool,
-    /// Authentication: not available yet, refused
+    /// Every request needs a token; the administrator's is printed first, and kept in the folder's `admin-token`
     #[arg(long)]
     pub auth: bool,
     /// A setting for all three nodes; may be repeated
@@ -263,7 +266,7 @@ Examples:
 pub struct Subscribe {
     #[command(flatten)]
     pub target: Target,
-    /// Whose broadcasts (without authentication)
+    /// Whose broadcasts; with a token, its own user's
     #[arg(long)]
     pub user: Option<String>,
     /// Go on from here
@@ -332,6 +335,98 @@ pub struct Import {
     /// Faults that are printed
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub faults_max: usize,
+}
+
+/// Make, list and revoke API tokens
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A token says who its bearer is (user, role), where (weddings, venues) and what for (scopes):
+  publish     send broadcasts, within what the role may send
+  subscribe   receive, confirm, read the own inbox, set the own preferences
+  read        look at broadcasts, who got them, the directory, the cluster
+  admin       all of that, and change the directory, the cluster and tokens
+
+Only an administrator makes tokens. The first administrator's token is a file: see
+auth.admin_token_file in `campanile config default`; `campanile dev --auth` makes one and prints it.
+
+Examples:
+  export CAMPANILE_TOKEN=cmp_...
+  campanile token create --user ah-dj-01 --role dj --wedding w-1 --scope publish,subscribe --ttl 12h
+  campanile token create --role venue_ops --venue larkfield --scope publish --json | jq -r .token
+  campanile token list
+  campanile token revoke tok-0123456789abcdef")]
+pub struct Token {
+    #[command(subcommand)]
+    pub verb: TokenVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenVerb {
+    Create(TokenCreate),
+    List(TokenList),
+    Revoke(TokenRevoke),
+}
+
+/// Make a token; it is printed once and kept nowhere
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The token is the only line on stdout, so that a script can keep it; what it is stands on stderr.
+
+Examples:
+  campanile token create --user ah-dj-01 --role dj --wedding w-1 --scope publish,subscribe --ttl 12h
+  TOKEN=$(campanile token create --role administrator --scope admin)")]
+pub struct TokenCreate {
+    #[command(flatten)]
+    pub target: Target,
+    /// Whom it stands for; without it, for a thing or for whoever holds the role
+    #[arg(long, value_name = "ID")]
+    pub user: Option<String>,
+    /// The role that its bearer acts in
+    #[arg(long)]
+    pub role: String,
+    /// Weddings that it counts in; may be repeated
+    #[arg(long = "wedding", value_name = "ID", value_delimiter = ',')]
+    pub weddings: Vec<String>,
+    /// Venues that it counts in; may be repeated
+    #[arg(long = "venue", value_name = "ID", value_delimiter = ',')]
+    pub venues: Vec<String>,
+    /// What it is for; may be repeated
+    #[arg(long = "scope", value_enum, value_delimiter = ',', required = true)]
+    pub scopes: Vec<Scope>,
+    /// How long it is good [default: the node's `auth.token_ttl_default`]
+    #[arg(long, value_name = "DURATION")]
+    pub ttl: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scope {
+    /// Send broadcasts
+    Publish,
+    /// Receive and confirm
+    Subscribe,
+    /// Look at broadcasts and who got them
+    Read,
+    /// Everything
+    Admin,
+}
+
+/// Show all tokens, never their secrets
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  campanile token list --json | jq 'select(.expired | not) | .id'")]
+pub struct TokenList {
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Make a token worthless, on every node and at once; its open streams end
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  campanile token revoke tok-0123456789abcdef")]
+pub struct TokenRevoke {
+    #[command(flatten)]
+    pub target: Target,
+    /// As `campanile token list` shows it
+    #[arg(required = true)]
+    pub ids: Vec<String>,
 }
 
 /// Check, show and explain settings

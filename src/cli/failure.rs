@@ -136,6 +136,7 @@ impl Failure {
 fn hint_for(status: u16) -> Option<&'static str> {
     match status {
         401 => Some("give a token with --token or CAMPANILE_TOKEN"),
+        403 => Some("a token of the right user and scope; `campanile token create --help` says what each scope is for"),
         404 => Some("`campanile status` shows whether this node is one of yours; is the id right?"),
         503 => Some("`campanile status` shows who leads; the node may be starting, stopping or cut off"),
         507 => Some("free space on the nodes' disks"),

@@ -19,6 +19,7 @@ pub mod serve;
 pub mod settings;
 pub mod status;
 pub mod subscribe;
+pub mod token;
 pub mod version;
 
 use arguments::{Arguments, Command};
@@ -75,6 +76,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
         Command::Status(options) => wait(status::run(&options, json)),
         Command::Import(options) => wait(import::run(&options, json)),
+        Command::Token(options) => wait(token::run(&options.verb, json)),
         Command::Config(options) => settings::run(&options.verb, json),
         Command::Version => version::run(json),
     }?;

@@ -2,7 +2,9 @@
 
 use super::arguments::Target;
 use super::failure::{Exit, Failure};
+use crate::net::client::whole_body;
 use crate::net::{Answer, Client, ClientError};
+use http::Method;
 use std::fmt::Write as _;
 
 pub struct Nodes {
@@ -33,6 +35,22 @@ impl Nodes {
             match client.get(path).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => last = Some(error),
+            }
+        }
+        Err(last.map_or_else(|| Failure::usage("--url is empty"), Failure::from))
+    }
+}
+
+impl Nodes {
+    /// Sends a change to the first node that can be reached. What is under way may have happened: it is not sent again.
+    pub async fn change(&self, method: Method, path: &str, json: &str) -> Result<Answer, Failure> {
+        let mut last = None;
+        for client in &self.clients {
+            let headers = [("content-type", "application/json")];
+            let request = client.request(method.clone(), path, &headers, whole_body(json.to_owned()))?;
+            match client.send(request).await {
+                Err(error @ ClientError::Unreachable { .. }) => last = Some(error),
+                sent => return Ok(sent?),
             }
         }
         Err(last.map_or_else(|| Failure::usage("--url is empty"), Failure::from))

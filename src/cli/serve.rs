@@ -72,17 +72,13 @@ fn orphaned() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 pub fn dev(options: Dev, as_json: bool) -> Result<ExitCode, Failure> {
-    if options.auth {
-        return Err(Failure::usage(
-            "--auth is not there yet: this version knows no tokens, and its nodes listen on this machine only",
-        ));
-    }
     check(&options.set)?;
     let options = lab::dev::Options {
         port: options.port,
         data: options.data,
         json: as_json,
         respawn: options.respawn,
+        auth: options.auth,
         set: options.set,
     };
     Ok(lab::dev::run(options)?)

@@ -1,6 +1,7 @@
 //! The range of every setting that is a number, a duration or a size, on one page. A test finds what is missing here.
 
 use super::check::whole;
+use super::rules::RATE_MAX;
 use crate::base::size::{Size, Span};
 use std::fmt::Display;
 use toml::Value;
@@ -32,6 +33,13 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("api.schedule_max", Time(Span::millis(0), Span::seconds(366 * DAY))),
     ("api.keys_kept", Time(Span::seconds(1), Span::seconds(30 * DAY))),
     ("api.keys_bytes_max", Bytes(Size::mib(1), Size::mib(64 * GIB))),
+    ("auth.tokens_max", Count(1, 10_000_000)),
+    (
+        "auth.token_ttl_default",
+        Time(Span::seconds(1), Span::seconds(3660 * DAY)),
+    ),
+    ("auth.token_ttl_max", Time(Span::seconds(1), Span::seconds(3660 * DAY))),
+    ("auth.jwt_leeway", Time(Span::millis(0), Span::seconds(600))),
     (
         "cluster.election_timeout_min",
         Time(Span::millis(20), Span::seconds(60)),
@@ -73,6 +81,10 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("delivery.node_lost_after", Time(Span::millis(500), Span::seconds(3600))),
     ("schedule.missed_after", Time(Span::seconds(1), Span::seconds(7 * DAY))),
     ("retention.broadcasts", Time(Span::seconds(1), Span::seconds(366 * DAY))),
+    ("rates.hour", Count(1, RATE_MAX as u64)),
+    ("rates.day", Count(1, RATE_MAX as u64)),
+    ("rates.administrators", Count(1, 10)),
+    ("rates.coordinators", Count(1, 10)),
 ];
 
 pub fn holds(bound: &Bound, value: &Value) -> bool {

@@ -16,8 +16,11 @@ pub fn faults(config: &Config) -> Vec<String> {
     let mut found = Found(Vec::new());
     found.ranges(config);
     found.addresses(config);
+    found.auth(config);
     found.peers(config);
     found.order(config);
+    found.0.extend(config.rules().err());
+    found.0.extend(super::rules::faults(&config.rates));
     let level = &config.log.level;
     found.must(
         level.split(',').all(is_filter),
@@ -51,22 +54,25 @@ impl Found {
     }
 
     fn addresses(&mut self, config: &Config) {
-        let Config { node, api, cluster, .. } = config;
+        let Config {
+            node,
+            api,
+            cluster,
+            auth,
+            ..
+        } = config;
+        let nobody = "be a loopback address: nobody is authenticated. Set auth.enabled, or in a network you trust node.insecure = true (--insecure)";
+        let peers = "be a loopback address: peers are not authenticated. In a network you trust set node.insecure = true (--insecure)";
         let listens = [
-            ("api.listen", &api.listen, 8205),
-            ("cluster.listen", &cluster.listen, 8206),
+            ("api.listen", &api.listen, 8205, auth.enabled, nobody),
+            ("cluster.listen", &cluster.listen, 8206, false, peers),
         ];
-        for (key, listen, port) in listens {
+        for (key, listen, port, is_guarded, wanted) in listens {
             let address = listen.parse::<SocketAddr>();
             let rule = format!("be an address with a port, like 127.0.0.1:{port}");
             self.must(address.is_ok(), key, listen, &rule);
             let is_open = address.is_ok_and(|address| !address.ip().is_loopback());
-            self.must(
-                node.insecure || !is_open,
-                key,
-                listen,
-                "be a loopback address: nobody is authenticated yet. In a network you trust set node.insecure = true (--insecure)",
-            );
+            self.must(node.insecure || is_guarded || !is_open, key, listen, wanted);
         }
         let same = api.listen == cluster.listen && !api.listen.ends_with(":0");
         self.must(!same, "cluster.listen", &cluster.listen, "differ from api.listen");
@@ -80,6 +86,33 @@ impl Found {
             "api.listen",
             &api.listen,
             "come with api.url, which tells clients where this node is",
+        );
+    }
+
+    fn auth(&mut self, config: &Config) {
+        let auth = &config.auth;
+        self.must(
+            !auth.enabled || auth.has_a_way_in(),
+            "auth.enabled",
+            &auth.enabled,
+            "come with auth.admin_token_file, auth.jwt_keys or auth.jwt_jwks, or nobody could ever be let in",
+        );
+        for (key, value) in [
+            ("auth.jwt_issuer", &auth.jwt_issuer),
+            ("auth.jwt_audience", &auth.jwt_audience),
+        ] {
+            self.must(
+                !auth.takes_jwt() || !value.is_empty(),
+                key,
+                &format!("{value:?}"),
+                "be set with auth.jwt_keys or auth.jwt_jwks: a token for somebody else must not be good here",
+            );
+        }
+        self.must(
+            auth.token_ttl_default <= auth.token_ttl_max,
+            "auth.token_ttl_default",
+            &auth.token_ttl_default,
+            &format!("be at most auth.token_ttl_max ({})", auth.token_ttl_max),
         );
     }
 
@@ -234,6 +267,20 @@ mod tests {
                 "gateway.sessions_max is 0; it must be between 1 and 1000000",
             ),
             (
+                "auth.enabled=true",
+                "auth.enabled is true; it must come with auth.admin_token_file, auth.jwt_keys or auth.jwt_jwks, or nobody could \
+                 ever be let in",
+            ),
+            (
+                "auth.jwt_jwks=keys.json & auth.jwt_issuer=venue",
+                "auth.jwt_audience is \"\"; it must be set with auth.jwt_keys or auth.jwt_jwks: a token for somebody else must not \
+                 be good here",
+            ),
+            (
+                "auth.token_ttl_max=1d",
+                "auth.token_ttl_default is 30d; it must be at most auth.token_ttl_max (1d)",
+            ),
+            (
                 "api.deadline=0s",
                 "api.deadline is 0ms; it must be between 100ms and 5m",
             ),
@@ -314,5 +361,24 @@ mod tests {
         config.cluster.heartbeat = crate::base::size::Span::millis(400);
         config.api.listen = "here".into();
         assert_eq!(faults(&config).len(), 4, "{:#?}", faults(&config));
+    }
+
+    #[test]
+    fn authentication_opens_the_door_for_clients_and_none_for_peers() {
+        let set = |listens: &[&str]| -> Vec<String> {
+            let guarded = [
+                "auth.enabled=true",
+                "auth.admin_token_file=admin-token",
+                "api.url=http://a:8205",
+            ];
+            guarded.iter().chain(listens).map(ToString::to_string).collect()
+        };
+        let load = |set: &[String]| load(None, std::iter::empty(), set);
+        assert!(load(&set(&["api.listen=0.0.0.0:8205"])).is_ok());
+        let found = load(&set(&["cluster.listen=0.0.0.0:8206"])).unwrap_err();
+        assert!(found.0[0].contains("peers are not authenticated"), "{found}");
+        let key = r#"auth.jwt_keys=[{ id = "k", algorithm = "none", file = "k.pem" }]"#;
+        let found = load(&set(&[key])).unwrap_err();
+        assert!(found.0[0].contains("none"), "{found}");
     }
 }

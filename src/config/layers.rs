@@ -18,6 +18,8 @@ const NOT_SETTINGS: [&str; 6] = [
     "CAMPANILE_CHECKS",
     "CAMPANILE_CONFIG",
 ];
+/// Keys that have no default value, and so do not show among the defaults.
+const OPTIONAL: [&str; 2] = ["api.url", "rules.senders"];
 /// How alike two words must be for one to be suggested.
 const NEAR: f64 = 0.6;
 
@@ -195,9 +197,7 @@ impl Layers<'_> {
     fn insert(&mut self, section: &str, key: &str, value: Value, origin: &'static str) {
         let name = format!("{section}.{key}");
         let known = self.known.get(section).and_then(Value::as_table);
-        // Keys that have no default value do not show among the defaults.
-        let optional = name == "api.url";
-        if !optional && !known.is_some_and(|keys| keys.contains_key(key)) {
+        if !OPTIONAL.contains(&name.as_str()) && !known.is_some_and(|keys| keys.contains_key(key)) {
             return self.faults.push(unknown(self.known, &name));
         }
         let section = self.merged.entry(section).or_insert_with(|| Value::Table(Table::new()));

@@ -11,19 +11,22 @@ pub mod effective;
 pub mod layers;
 #[cfg(test)]
 mod pages;
+pub mod rules;
 
 pub use effective::{DEFAULT, Effective};
 pub use layers::{Faults, Settings, load};
 
+use crate::model::rules::RateRules;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
 pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 /// The sections in the order people meet them.
-pub const SECTIONS: [&str; 11] = [
+pub const SECTIONS: [&str; 13] = [
     "node",
     "api",
+    "auth",
     "cluster",
     "storage",
     "gateway",
@@ -31,6 +34,7 @@ pub const SECTIONS: [&str; 11] = [
     "delivery",
     "retention",
     "schedule",
+    "rules",
     "rates",
     "log",
 ];
@@ -41,6 +45,7 @@ pub const SECTIONS: [&str; 11] = [
 pub struct Config {
     pub node: NodeSettings,
     pub api: crate::api::Config,
+    pub auth: crate::security::Config,
     pub cluster: crate::consensus::Config,
     pub storage: crate::storage::Config,
     pub gateway: crate::gateway::Config,
@@ -48,7 +53,8 @@ pub struct Config {
     pub delivery: crate::delivery::Config,
     pub retention: Retention,
     pub schedule: Schedule,
-    pub rates: Rates,
+    pub rules: rules::Settings,
+    pub rates: RateRules,
     pub log: Log,
 }
 
@@ -104,19 +110,6 @@ impl Default for Schedule {
         Self {
             missed_after: crate::base::size::Span::seconds(60),
         }
-    }
-}
-
-/// Rate caps per sender: settable, not enforced yet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Rates {
-    pub enabled: bool,
-}
-
-impl Default for Rates {
-    fn default() -> Self {
-        Self { enabled: true }
     }
 }
 

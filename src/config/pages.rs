@@ -35,6 +35,12 @@ fn about(section: &str) -> &'static str {
     match section {
         "node" => "Who this node is and where its data lives.",
         "api" => "The door for clients.",
+        "auth" => {
+            "Who is let in. Off, only this machine may connect and everybody is an administrator. On, every request under `/v1` \
+             needs a token: one made with `campanile token create`, the one in `admin_token_file`, or a JSON Web Token of an \
+             issuer whose keys are named here. A JSON Web Token says `sub` (the user), `role`, `weddings`, `venues`, `scope` \
+             (separated by blanks), `iss`, `aud` and `exp`."
+        }
         "cluster" => {
             "The other nodes and the log that they share. Without peers a node is a cluster of one. After a leader dies, \
              publishing goes on after about `election_timeout_max` plus a random time between the two timeouts."
@@ -50,8 +56,14 @@ fn about(section: &str) -> &'static str {
              leader's setting counts for all nodes. A subscriber that comes back with a cursor from before what is kept is told of a `gap`."
         }
         "schedule" => "Broadcasts with a time of their own. The leader's setting counts for all nodes.",
+        "rules" => {
+            "Who may send what. The table is TOML: each `[[sender]]` has `roles` (`staff` is every role but guest, couple, family \
+             and wedding_party), `types` (`weather.warning`, `weather.*` or `*`), `up_to` (the most urgent priority) and `scope` \
+             (`own`: the sender's weddings and their venues; `venue`: the sender's venue and the weddings held there; `any`). The \
+             first that names the sender's role and the type decides; where none does, it is refused."
+        }
         "rates" => {
-            "Rate caps per sender. **Not enforced yet**: the switch is there so that settings stay valid when they are."
+            "Caps per sender: a token's user, or the token where it has none. Only what was accepted counts, on all nodes together."
         }
         "log" => "What the node says on stderr.",
         _ => "",

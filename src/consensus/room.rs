@@ -101,7 +101,7 @@ fn count_refused() {
 /// Whether a command makes the node's files grow for good. Erasing does too, a little: it goes with the rest of the directory.
 pub fn grows(command: &Command) -> bool {
     match command {
-        Command::Publish(_) | Command::Directory(_) => true,
+        Command::Publish(_) | Command::Directory(_) | Command::CreateToken(_) | Command::Audit(_) => true,
         Command::Found(_)
         | Command::Cancel(_)
         | Command::Acknowledge(_)
@@ -110,7 +110,8 @@ pub fn grows(command: &Command) -> bool {
         | Command::NodeStarted(_)
         | Command::NodeLost { .. }
         | Command::Tick(_)
-        | Command::Zones(_) => false,
+        | Command::Zones(_)
+        | Command::RevokeToken(_) => false,
     }
 }
 

@@ -4,6 +4,7 @@
 use super::batch::{Batch, Kind};
 use super::confirm::Returned;
 use super::goodbye::{self, Goodbye};
+use super::pass::Pass;
 use super::reader::{Ask, Question};
 use super::session::{Behind, NONE, Session, Stage, Stream};
 use super::shared::Context;
@@ -14,7 +15,7 @@ use crate::model::{PerPriority, Position, Priority, UserNumber};
 use crate::queue::Turns;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -47,6 +48,8 @@ pub struct Cell {
     pub leaving: Vec<(SessionRef, Instant)>,
     /// Cursors that clients came back with.
     pub returned: VecDeque<Returned>,
+    /// How long sessions may stay, by slot: apart from them, so that a session stays small.
+    pub passes: BTreeMap<u32, Pass>,
     /// The tick at which the positions last changed.
     pub moved: u32,
     /// The last tick that this cell has had.
@@ -123,6 +126,7 @@ impl Cell {
             reads: VecDeque::new(),
             leaving: Vec::new(),
             returned: VecDeque::new(),
+            passes: BTreeMap::new(),
             moved: 0,
             ticked: 0,
             degraded: false,
@@ -228,6 +232,7 @@ impl Cell {
             transport,
             user,
             from,
+            pass,
         } = subscriber;
         self.skip_to(context.shared.window.head());
         let generation = self.next_generation;
@@ -250,6 +255,7 @@ impl Cell {
             decoder: None,
         };
         let slot = self.put(session);
+        self.passes.extend(pass.map(|pass| (slot, pass)));
         METRICS.sessions.inc();
         self.join_user(slot, user, context);
         if self.register(slot, context).is_err() {
@@ -323,6 +329,7 @@ impl Cell {
         }
         self.slots[slot as usize] = None;
         self.free.push(slot);
+        self.passes.remove(&slot);
         METRICS.sessions.dec();
         context.shared.sessions.fetch_sub(1, Relaxed);
     }

@@ -6,6 +6,7 @@ use super::cell::Cell;
 use super::cells::{Cells, Note};
 use super::collect::Collector;
 use super::goodbye::RESTART;
+use super::pass::{Pass, Passes};
 use super::reader;
 use super::shared::{Bulletin, Context, NO_SALT, Shared};
 use super::window::Window;
@@ -63,6 +64,8 @@ pub struct Subscriber {
     pub transport: Transport,
     pub user: UserNumber,
     pub from: From,
+    /// How long it may stay; `None` where nobody is authenticated.
+    pub pass: Option<Pass>,
 }
 
 /// A client's message that needs the log, or what has left the window; answered through [`Gateway::answer`].
@@ -143,6 +146,7 @@ impl Gateway {
             sessions: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             clock_offset: AtomicI64::new(0),
+            passes: Passes::default(),
             bulletin: Mutex::new(Bulletin {
                 epoch,
                 ..Bulletin::default()
@@ -285,6 +289,18 @@ impl Gateway {
         self.tell_all(|bulletin| {
             bulletin.erased.insert(user);
         });
+    }
+
+    /// A pass for a session of this token. Look at the token once more after this: a revocation from now on ends the session.
+    pub fn issue(&self, token: &str, until: Option<Millis>) -> Pass {
+        self.shared.passes.issue(token, until)
+    }
+
+    /// Sessions that came with a token that `is_over` end with 4001.
+    pub fn revoke(&self, is_over: impl Fn(&str) -> bool) {
+        if self.shared.passes.revoke(is_over) {
+            self.tell_all(|_| {});
+        }
     }
 
     /// Tells all sessions that this node has no leader (or has one again).

@@ -33,6 +33,7 @@ pub const TOO_BIG: Goodbye = for_good(1009, "a message is larger than gateway.me
 pub const RESTART: Goodbye = goodbye(1012, "this node stops or restarts", 1_000);
 pub const AHEAD: Goodbye = goodbye(1013, "this node has not caught up with the cursor", 1_000);
 pub const TRY_LATER: Goodbye = goodbye(1013, "this node cannot read what was missed right now", 2_000);
+pub const TOKEN_OVER: Goodbye = for_good(4001, "the token has expired or was revoked; come back with another one");
 pub const ERASED: Goodbye = for_good(4003, "the user is not allowed here any more");
 pub const SLOW: Goodbye = goodbye(4008, "slow consumer: nothing was read for gateway.stall_max", 1_000);
 pub const SILENT: Goodbye = goodbye(4008, "silent: nothing was heard for gateway.silent_max", 1_000);

@@ -27,6 +27,7 @@ pub mod goodbye;
 mod hear;
 mod members;
 mod message;
+mod pass;
 pub mod poll;
 mod pump;
 mod reader;
@@ -43,6 +44,7 @@ mod wire;
 pub use backlog::Backlog;
 pub use gateway::{From, Gateway, Report, Request, SessionRef, Socket, Subscriber, Transport};
 pub use hear::NoReceipt;
+pub use pass::Pass;
 
 use crate::base::size::{Size, Span};
 use serde::{Deserialize, Serialize};

@@ -49,6 +49,7 @@ impl Gateway {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let subscriber = Subscriber {
+            pass: None,
             socket: Socket::Unix(theirs),
             read: Bytes::new(),
             head: Bytes::new(),

@@ -4,6 +4,7 @@ use super::backlog::Backlog;
 use super::batch::{Batch, Joiner, Kind};
 use super::collect::{Collector, Tally};
 use super::goodbye::Goodbye;
+use super::pass::Passes;
 use super::reader::Asks;
 use super::window::Window;
 use super::{Config, Request};
@@ -39,6 +40,7 @@ pub struct Shared {
     pub draining: AtomicBool,
     /// Log time less the wall clock of this machine.
     pub clock_offset: AtomicI64,
+    pub passes: Passes,
     pub bulletin: Mutex<Bulletin>,
     /// Counts the changes of the bulletin.
     pub version: AtomicU64,

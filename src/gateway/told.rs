@@ -23,6 +23,7 @@ impl Cell {
             self.check_silent(tick, context);
             self.check_behind(context);
             self.check_leaving(context);
+            self.check_passes(context);
         }
     }
 
@@ -80,6 +81,25 @@ impl Cell {
         }
     }
 
+    /// Those whose token has ended or was revoked go.
+    fn check_passes(&mut self, context: &mut Context) {
+        if self.passes.is_empty() {
+            return;
+        }
+        let now = context.shared.log_time();
+        let mut ended = Vec::new();
+        self.passes.retain(|slot, pass| {
+            let holds = pass.holds(now);
+            if !holds {
+                ended.push(*slot);
+            }
+            holds
+        });
+        for slot in ended {
+            self.dismiss(slot, goodbye::TOKEN_OVER, context);
+        }
+    }
+
     /// Tells the sessions what has changed since this cell last looked.
     pub fn read_bulletin(&mut self, bulletin: &Bulletin, version: u64, context: &mut Context) {
         self.version = version;
@@ -100,6 +120,7 @@ impl Cell {
                 }
             }
         }
+        self.check_passes(context);
         if let Some(goodbye) = bulletin.goodbye {
             self.confirm_all(context);
             for slot in self.occupied() {

@@ -2,12 +2,14 @@
 
 use super::http::{self, Call};
 use crate::base::clock;
+use crate::security::token;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::{self, File},
+    io::Write,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    os::unix::process::CommandExt,
+    os::unix::{fs::OpenOptionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -26,6 +28,8 @@ const READY_MAX: Duration = Duration::from_secs(30);
 const STOP_MAX: Duration = Duration::from_secs(10);
 const ASK_MAX: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(20);
+/// The administrator's token stands in this file of the folder.
+const ADMIN_TOKEN: &str = "admin-token";
 const LOG_TAIL_LINES: usize = 15;
 /// Tells `serve` that its standard input is a pipe held by its parent: the end of it means stop.
 pub const PARENT_PIPE: &str = "CAMPANILE_PARENT_PIPE";
@@ -40,6 +44,8 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     /// Settings for every node, as `section.key=value`.
     pub set: Vec<String>,
+    /// Every request needs a token; an administrator's is made, or found in the folder.
+    pub auth: bool,
 }
 
 /// Three processes and the folder they live in. Dropping it kills them.
@@ -47,6 +53,7 @@ pub struct Settings {
 pub struct Cluster {
     program: PathBuf,
     set: Vec<String>,
+    admin_token: Option<String>,
     port: u16,
     nodes: Vec<Node>,
     folder: Folder,
@@ -93,15 +100,18 @@ impl Cluster {
             api: address(port, number, 0),
             child: None,
         };
+        let folder = folder(settings.data)?;
+        let admin_token = settings.auth.then(|| admin_token(&folder.path)).transpose()?;
         let mut cluster = Self {
             program: settings
                 .program
                 .map_or_else(std::env::current_exe, Ok)
                 .context("the path of this program")?,
             set: settings.set,
+            admin_token,
             port,
             nodes: (1..=NODES).map(node).collect(),
-            folder: folder(settings.data)?,
+            folder,
         };
         for number in 1..=NODES {
             cluster.restart(number)?;
@@ -144,6 +154,11 @@ impl Cluster {
             "node {number} took no writes within {READY_MAX:?} ({last}); its last words:\n{}",
             self.log_tail(number)
         )
+    }
+
+    /// The administrator's token, where every request needs one.
+    pub fn admin_token(&self) -> Option<&str> {
+        self.admin_token.as_deref()
     }
 
     /// Client addresses, in the order of the nodes.
@@ -312,7 +327,14 @@ impl Cluster {
             format!("cluster.listen={}", address(self.port, number, 1)),
             format!("cluster.peers=[{}]", peers.join(", ")),
         ];
-        own.into_iter().chain(self.set.iter().cloned()).collect()
+        let auth = self.admin_token.iter().flat_map(|_| {
+            let file = self.folder.path.join(ADMIN_TOKEN);
+            [
+                "auth.enabled=true".to_owned(),
+                format!("auth.admin_token_file={}", file.display()),
+            ]
+        });
+        own.into_iter().chain(auth).chain(self.set.iter().cloned()).collect()
     }
 }
 
@@ -341,6 +363,23 @@ fn free_port() -> Result<u16> {
     free.with_context(|| format!("no free ports in {FREE_PORTS:?} in {FREE_PORT_TRIES} tries"))
 }
 
+/// The token in the folder, or a new one, which only this user can read.
+fn admin_token(folder: &Path) -> Result<String> {
+    let path = folder.join(ADMIN_TOKEN);
+    if let Ok(kept) = fs::read_to_string(&path) {
+        return Ok(kept.trim().to_owned());
+    }
+    let made = token::make()?;
+    let mut file = File::options()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| path.display().to_string())?;
+    writeln!(file, "{made}").with_context(|| path.display().to_string())?;
+    Ok(made)
+}
+
 fn folder(data: Option<PathBuf>) -> Result<Folder> {
     let is_ours = data.is_none();
     let name = format!("campanile-{}-{:08x}", std::process::id(), rand::random::<u32>());
@@ -364,6 +403,7 @@ mod tests {
             port: None,
             data: None,
             set: vec!["node.drain=1s".into()],
+            auth: false,
         };
         let cluster = Cluster::start(settings).unwrap();
         let config = config::load(None, std::iter::empty(), &cluster.arguments(2))
@@ -375,6 +415,33 @@ mod tests {
         assert_eq!(config.cluster.listen, config.cluster.peers[1].peer);
         assert_eq!(config.cluster.peers[1].url, cluster.url(2));
         assert_eq!(config.node.drain, Span::seconds(1));
+    }
+
+    #[test]
+    fn an_administrators_token_is_made_once_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = || {
+            Cluster::start(Settings {
+                program: Some("/bin/cat".into()),
+                port: None,
+                data: Some(folder.path().into()),
+                set: Vec::new(),
+                auth: true,
+            })
+            .unwrap()
+        };
+        let first = start();
+        let token = first.admin_token().unwrap().to_owned();
+        let config = config::load(None, std::iter::empty(), &first.arguments(1))
+            .unwrap()
+            .config;
+        assert!(config.auth.enabled);
+        assert_eq!(
+            std::fs::read_to_string(&config.auth.admin_token_file).unwrap().trim(),
+            token
+        );
+        drop(first);
+        assert_eq!(start().admin_token(), Some(&*token));
     }
 
     #[test]
@@ -391,6 +458,7 @@ mod tests {
             port: None,
             data: None,
             set: vec!["a.b=c".into()],
+            auth: false,
         };
         let mut cluster = Cluster::start(settings).unwrap();
         let folder = cluster.folder().to_owned();
@@ -410,6 +478,7 @@ mod tests {
             port: None,
             data: None,
             set: Vec::new(),
+            auth: false,
         };
         let mut cluster = Cluster::start(settings).unwrap();
         assert!(cluster.pid(1).is_some());

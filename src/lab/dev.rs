@@ -18,6 +18,8 @@ pub struct Options {
     pub json: bool,
     /// Start a node again that was killed from outside.
     pub respawn: bool,
+    /// Ask callers for tokens, and make an administrator's.
+    pub auth: bool,
     /// Settings for every node, as `section.key=value`.
     pub set: Vec<String>,
 }
@@ -29,6 +31,7 @@ impl Default for Options {
             data: None,
             json: false,
             respawn: false,
+            auth: false,
             set: Vec::new(),
         }
     }
@@ -49,7 +52,9 @@ async fn live(options: Options) -> Result<()> {
         port: Some(options.port),
         data: options.data.clone(),
         set: options.set.clone(),
+        auth: options.auth,
     })?;
+    tell_token(&cluster, &options);
     let watched = async {
         cluster.ready().await?;
         greet(&cluster, &options);
@@ -103,6 +108,17 @@ fn greet(cluster: &Cluster, options: &Options) {
         println!("  try: campanile status --url {url}     (`campanile --help` has the first steps)");
         println!("  Ctrl-C stops them.");
     }
+}
+
+/// First of all: without it nobody gets in.
+fn tell_token(cluster: &Cluster, options: &Options) {
+    let Some(token) = cluster.admin_token() else { return };
+    let line = if options.json {
+        format!("{{\"admin_token\": \"{token}\"}}")
+    } else {
+        format!("The administrator's token:\n  export CAMPANILE_TOKEN={token}\n")
+    };
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn announce(cluster: &Cluster, number: u64, options: &Options) {

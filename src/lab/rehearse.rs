@@ -97,6 +97,7 @@ async fn play(scenario: &Scenario, options: &Options) -> Result<Report> {
         port: None,
         data: None,
         set: vec!["rates.enabled=false".into()],
+        auth: false,
     })?;
     bar.set_message("three nodes start");
     cluster.ready().await?;

@@ -40,9 +40,21 @@ pub struct Scripted {
     pub reference: String,
     pub at: Millis,
     pub priority: Priority,
+    pub sender: Sender,
     /// The body of the publish, its times and its `supersedes` still those of the script.
     pub publish: Object,
     pub expect: Expect,
+}
+
+/// Whose token a broadcast is sent with: a role, and where it is held.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sender {
+    pub role: String,
+    #[serde(default)]
+    pub wedding: Option<String>,
+    #[serde(default)]
+    pub venue: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +78,7 @@ struct ScriptedLine {
     #[serde(rename = "ref")]
     reference: String,
     at: String,
+    sender: Sender,
     publish: Object,
     expect: ExpectLine,
 }
@@ -157,6 +170,7 @@ fn scripted(line: ScriptedLine) -> Result<Scripted> {
             .and_then(Priority::parse)
             .with_context(|| format!("{}: unknown priority", line.reference))?,
         reference: line.reference,
+        sender: line.sender,
         publish: line.publish,
         expect,
     })

@@ -12,6 +12,8 @@ pub struct Metrics {
     pub http_request_seconds: Histogram,
     /// Broadcasts accepted, by priority.
     pub published: IntCounterVec,
+    /// Broadcasts refused, by the problem's code.
+    pub refused: IntCounterVec,
     /// Publish accepted to answered.
     pub publish_seconds: Histogram,
     /// Frames given to sockets, by priority.
@@ -37,6 +39,8 @@ pub struct Metrics {
     pub stored_index: IntGauge,
     pub snapshots: IntCounter,
     pub window_bytes: IntGauge,
+    /// Requests refused because of who asked (401 and 403), by code.
+    pub denied: IntCounterVec,
     /// Refusals by the name of the limit that was hit.
     pub limits_hit: IntCounterVec,
 }
@@ -75,6 +79,7 @@ impl Metrics {
             http_requests: counters("http_requests_total", "Requests by status.", "status"),
             http_request_seconds: histogram(seconds("http_request_seconds", "Time to answer a request.")),
             published: counters("published_total", "Broadcasts accepted.", "priority"),
+            refused: counters("publish_refused_total", "Broadcasts refused.", "code"),
             publish_seconds: histogram(seconds("publish_seconds", "Publish received to answered.")),
             written: counters("written_total", "Frames given to sockets.", "priority"),
             delivery_seconds: histogram(seconds("delivery_seconds", "Released to given to the socket.")),
@@ -99,6 +104,7 @@ impl Metrics {
             stored_index: gauge("stored_index", "Applied index of the rows in sled."),
             snapshots: counter("snapshots_total", "Snapshots built."),
             window_bytes: gauge("window_bytes", "Bytes of releases and frames in memory."),
+            denied: counters("denied_total", "Requests refused because of who asked.", "code"),
             limits_hit: counters("limits_hit_total", "Refusals by limit.", "limit"),
             registry,
         }

@@ -7,19 +7,25 @@
 
 pub mod audience;
 pub mod broadcast;
+pub mod caller;
 pub mod cursor;
 pub mod directory;
 pub mod id;
+pub mod kinds;
 pub mod priority;
 pub mod receipt;
+pub mod rules;
 
 pub use audience::{Audience, Clause};
 pub use broadcast::{Acknowledge, Action, Broadcast, Draft, Text};
+pub use caller::{Caller, Scope, Scopes};
 pub use cursor::Cursor;
 pub use directory::{Place, PlaceKind};
 pub use id::BroadcastId;
+pub use kinds::Kinds;
 pub use priority::{PerPriority, Priority};
 pub use receipt::{Reason, Step};
+pub use rules::{Rate, Rules};
 
 /// A user's dense number: given once, never used again.
 pub type UserNumber = u32;

@@ -5,11 +5,12 @@ use super::history::History;
 use super::watcher::Watcher;
 use crate::api;
 use crate::base::clock;
-use crate::config::Settings;
+use crate::config::{Config, Settings};
 use crate::consensus::{self, Handle};
 use crate::delivery;
 use crate::gateway::Gateway;
 use crate::model::NodeId;
+use crate::security::Gate;
 use crate::state::command::NodeStarted;
 use crate::storage::layout::{Found, Layout};
 use anyhow::{Context, Result, bail};
@@ -26,11 +27,14 @@ const REQUESTS_MAX: usize = 1_024;
 const DEGRADED_AFTER: Duration = Duration::from_secs(5);
 /// How often a node looks whether it has a leader, and how far log time is from its own clock.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often the set of keys for JSON Web Tokens is read.
+const KEYS_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs a node until `shutdown`, or until a part of it ends.
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<()> {
     let config = settings.config.clone();
-    check_address(&config.api.listen, config.node.insecure)?;
+    check_address(&config)?;
+    let gate = Arc::new(Gate::new(&config.auth).context("the files of the section auth cannot be used")?);
     let node = config.node.id;
     let layout = Layout::open(&config.node.data, node, &config.storage).context("the data folder cannot be used")?;
     if let Found::Restored { why } | Found::Emptied { why } = &layout.found {
@@ -71,7 +75,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
 
     let (stop, stopping) = watch::channel(false);
     let incarnation = clock::wall() as u64;
-    let context = context(&settings, &handle, &gateway, &history, urls);
+    let context = context(&settings, &gate, &handle, &gateway, &history, urls)?;
     let mut parts = JoinSet::new();
     parts.spawn(delivery::receipts::report(
         config.delivery.clone(),
@@ -99,6 +103,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         }
         .run(stopping.clone()),
     );
+    parts.spawn(keys(gate, stopping.clone()));
+    parts.spawn(api::audit::run(context.clone(), stopping.clone()));
     parts.spawn(degraded(handle.clone(), gateway.clone(), stopping.clone()));
     let mut once = JoinSet::new();
     let started = NodeStarted {
@@ -135,17 +141,40 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
 }
 
 /// Without authentication only this machine may call.
-fn check_address(listen: &str, insecure: bool) -> Result<()> {
+fn check_address(config: &Config) -> Result<()> {
+    let listen = &config.api.listen;
     let address: SocketAddr = listen
         .parse()
         .with_context(|| format!("api.listen {listen} is not an address"))?;
-    if !address.ip().is_loopback() && !insecure {
+    if !address.ip().is_loopback() && !config.node.insecure && !config.auth.enabled {
         bail!(
-            "api.listen is {listen}, but there is no authentication yet: everybody who can connect would be an administrator. \
-             Listen on 127.0.0.1 and put a proxy with authentication in front, or say --insecure"
+            "api.listen is {listen}, but auth.enabled is false: everybody who can connect would be an administrator. \
+             Turn authentication on, listen on 127.0.0.1, or say --insecure in a network that you trust"
         );
     }
     Ok(())
+}
+
+/// Reads the set of keys again when it changes. A file that cannot be read right now is told once, and changes nothing.
+async fn keys(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
+    let mut look = tokio::time::interval(KEYS_EVERY);
+    let mut complained = false;
+    loop {
+        tokio::select! {
+            _ = stop.changed() => return,
+            _ = look.tick(), if gate.has_set() => {}
+        }
+        let reading = gate.clone();
+        let Ok(read) = tokio::task::spawn_blocking(move || reading.reload()).await else {
+            return;
+        };
+        match &read {
+            Ok(true) => tracing::info!("the keys for JSON Web Tokens have changed"),
+            Err(error) if !complained => tracing::warn!(%error, "the keys for JSON Web Tokens stay as they are"),
+            Ok(false) | Err(_) => {}
+        }
+        complained = read.is_err();
+    }
 }
 
 fn urls(peers: &[consensus::Peer], node: NodeId, own: &str) -> Vec<(NodeId, String)> {
@@ -157,28 +186,35 @@ fn urls(peers: &[consensus::Peer], node: NodeId, own: &str) -> Vec<(NodeId, Stri
 
 fn context(
     settings: &Settings,
+    gate: &Arc<Gate>,
     handle: &Handle,
     gateway: &Arc<Gateway>,
     history: &History,
     urls: Vec<(NodeId, String)>,
-) -> Arc<api::Context> {
+) -> Result<Arc<api::Context>> {
     let (one, mine, all) = (history.clone(), history.clone(), history.clone());
     let reader = api::Reader {
         broadcast: Box::new(move |number| one.broadcast(number)),
         inbox: Box::new(move |user, look| mine.inbox(user, look)),
         newest: Box::new(move |after, look| all.newest(after, look)),
     };
-    let shown = serde_json::to_value(&settings.config).unwrap_or_default();
-    let config = Arc::new(settings.config.api.clone());
-    api::Context::new(
-        handle.clone(),
-        gateway.clone(),
-        config,
-        settings.config.node.id,
+    let config = &settings.config;
+    let decide = api::Settings {
+        config: Arc::new(config.api.clone()),
+        rules: config.rules().map_err(anyhow::Error::msg)?,
+        shown: serde_json::to_value(config).unwrap_or_default(),
+    };
+    let (handle, gateway) = (handle.clone(), gateway.clone());
+    let gate = (gate.clone(), config.auth.clone());
+    Ok(api::Context::new(
+        handle,
+        gateway,
+        decide,
+        gate,
+        config.node.id,
         urls,
-        shown,
         reader,
-    )
+    ))
 }
 
 /// Tells the sessions when this node has had no leader for a while, and when it has one again; and the gateway the log's time.

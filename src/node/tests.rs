@@ -8,6 +8,7 @@ use crate::gateway::{Backlog, Gateway, Request, SessionRef};
 use crate::model::directory::User;
 use crate::model::{Audience, BroadcastId, Clause, Draft, Number, Position, Priority, Step};
 use crate::state::command::{Change, Found, Key, Publish, Receipts, Tick};
+use crate::state::rights::Grant;
 use crate::state::{Command, Effect, Outcome, RowKey, State};
 use crate::storage::layout::Layout;
 use std::path::Path;
@@ -199,6 +200,7 @@ fn publish(number: Number, expires_after_ms: u64) -> Command {
         sender: "administrator".into(),
         key,
         expires_after_ms,
+        grant: Grant::default(),
     }))
 }
 

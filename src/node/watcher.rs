@@ -20,6 +20,16 @@ impl Watcher {
         let _ = self.gateway.set(gateway);
     }
 
+    /// A snapshot tells of no revocations: whoever came with a token that is not in it any more has to go.
+    fn revoke_forgotten(&self) {
+        let (Some(handle), Some(gateway)) = (self.handle.get(), self.gateway.get()) else {
+            return;
+        };
+        handle.read(|state| {
+            gateway.revoke(|held| crate::security::token::is_id(held) && state.tokens().get(held).is_none());
+        });
+    }
+
     /// Fills the window from the state. The state cannot move meanwhile, and the window knows what it has already.
     pub fn refill(&self) {
         let (Some(handle), Some(gateway)) = (self.handle.get(), self.gateway.get()) else {
@@ -52,12 +62,14 @@ impl Applied for Watcher {
                 Effect::Forgotten(position) => gateway.gone(position),
                 Effect::Erased(user) => gateway.erase(user),
                 Effect::Node(_) => {}
+                Effect::Revoked(token) => gateway.revoke(|held| held == token),
             }
         }
     }
 
     fn installed(&self) {
         self.refill();
+        self.revoke_forgotten();
     }
 
     fn stored(&self, position: Position) {

@@ -1,6 +1,7 @@
 //! The state and its one door: [`State::apply`].
 
 use super::audiences::{Remembered, Resolved, check_known, resolve};
+use super::audit::{Audit, Entry};
 use super::broadcasts::Broadcasts;
 use super::cluster::{NodeRecord, Nodes};
 use super::command::{Change, NodeStarted, Tick};
@@ -8,8 +9,10 @@ use super::directory::{Directory, Touched};
 use super::keys::Keys;
 use super::ledger::Ledger;
 use super::presence::Presence;
+use super::rates::Rates;
 use super::retention::Kept;
 use super::rows::Counters;
+use super::tokens::Tokens;
 use super::{Command, Effect, Outcome, Refused, RowKey};
 use crate::model::{Broadcast, Draft, Millis, Number, Position};
 use std::collections::BTreeSet;
@@ -23,8 +26,11 @@ pub struct State {
     pub(super) directory: Directory,
     pub(super) broadcasts: Broadcasts,
     pub(super) keys: Keys,
+    pub(super) rates: Rates,
+    pub(super) audit: Audit,
     pub(super) presence: Presence,
     pub(super) nodes: Nodes,
+    pub(super) tokens: Tokens,
     pub(super) remembered: Remembered,
     /// What waits for its time: when, and which broadcast. Made anew from the rows at a start.
     pub(super) due: BTreeSet<(Millis, Number)>,
@@ -50,6 +56,9 @@ impl State {
         let at = self.counters.log_time;
         let changed = &mut self.changed;
         self.keys.forget(at, |row| {
+            changed.insert(row);
+        });
+        self.rates.forget(at, |row| {
             changed.insert(row);
         });
         let outcomes = commands
@@ -108,11 +117,15 @@ impl State {
                 self.directory.zones.replace(tables, &mut self.changed);
                 Outcome::Done
             }
+            Command::CreateToken(new) => self.create_token(*new).unwrap_or_else(Outcome::Refused),
+            Command::RevokeToken(id) => self.revoke_token(&id, effects).unwrap_or_else(Outcome::Refused),
+            Command::Audit(entries) => self.note(entries),
         }
     }
 
     fn directory_changes(&mut self, changes: Vec<Change>, effects: &mut Vec<Effect>) -> Outcome {
         let mut touched = Touched::default();
+        let leaving: Vec<String> = changes.iter().filter_map(Change::erases).map(str::to_owned).collect();
         match self.directory.change(changes, &mut touched) {
             Err(faults) => Outcome::NotChanged(faults),
             Ok(done) => {
@@ -121,10 +134,37 @@ impl State {
                     self.presence.forget(user, &mut self.changed);
                     effects.push(Effect::Erased(user));
                 }
+                self.erase_names(&leaving);
+                for user in leaving {
+                    self.revoke_tokens_of(&user, effects);
+                }
                 self.counters.users = self.directory.next_number();
                 Outcome::Changed(done)
             }
         }
+    }
+
+    fn note(&mut self, entries: Vec<Entry>) -> Outcome {
+        let changed = &mut self.changed;
+        for entry in entries {
+            self.audit.add(entry, |row| {
+                changed.insert(row);
+            });
+        }
+        Outcome::Done
+    }
+
+    /// The names of users who are gone leave what is kept of senders, too.
+    fn erase_names(&mut self, users: &[String]) {
+        if users.is_empty() {
+            return;
+        }
+        let changed = &mut self.changed;
+        let mut touch = |row| {
+            changed.insert(row);
+        };
+        self.audit.erase(users, &mut touch);
+        users.iter().for_each(|user| self.rates.erase(user, &mut touch));
     }
 
     fn node_started(&mut self, started: NodeStarted, effects: &mut Vec<Effect>) -> Outcome {
@@ -159,6 +199,7 @@ impl State {
     fn tick(&mut self, tick: Tick, effects: &mut Vec<Effect>) -> Outcome {
         self.fall_due(tick.missed_after_ms, effects);
         self.tidy();
+        self.forget_tokens();
         let Counters {
             log_time: now,
             next,
@@ -231,6 +272,14 @@ impl State {
 
     pub fn nodes(&self) -> &Nodes {
         &self.nodes
+    }
+
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    pub fn rates(&self) -> &Rates {
+        &self.rates
     }
 
     pub fn keys(&self) -> &Keys {

@@ -2,9 +2,10 @@
 
 use super::journal::JournalEntry;
 use super::ledger::Ledger;
+use super::rights::Grant;
 use super::zones::ZoneTable;
 use crate::model::directory::{Preferences, Segment, User, Venue, Wedding};
-use crate::model::{Draft, Millis, NodeId, Number, PerPriority, Place, Position, Step, UserNumber};
+use crate::model::{Caller, Draft, Millis, NodeId, Number, PerPriority, Place, Position, Step, UserNumber};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,11 @@ pub enum Command {
     Tick(Tick),
     /// The leader's word on what the clocks of some zones show; it replaces what was known of them.
     Zones(Vec<ZoneTable>),
+    CreateToken(Box<NewToken>),
+    /// By its id.
+    RevokeToken(String),
+    /// Who was refused what, and who changed what, as one node gathered it.
+    Audit(Vec<super::audit::Entry>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +55,8 @@ pub struct Publish {
     pub expires_after_ms: u64,
     /// The broadcast that the draft supersedes, when it has left memory.
     pub superseded: Option<Box<Cold>>,
+    /// What the rules let it rest on.
+    pub grant: Grant,
 }
 
 /// A broadcast is off: a scheduled one never goes out, a released one stops.
@@ -98,6 +106,27 @@ pub enum Change {
     KnowZones(Vec<ZoneTable>),
 }
 
+impl Change {
+    /// The user who is gone once this is done.
+    pub fn erases(&self) -> Option<&str> {
+        match self {
+            Self::DeleteUser(id) => Some(id),
+            Self::PutUser(_)
+            | Self::PutWedding(_)
+            | Self::DeleteWedding(_)
+            | Self::PutVenue(_)
+            | Self::DeleteVenue(_)
+            | Self::PutSegment(_)
+            | Self::DeleteSegment(_)
+            | Self::PutMembers(..)
+            | Self::PutMember(..)
+            | Self::DeleteMember(..)
+            | Self::PutPreferences(..)
+            | Self::KnowZones(_) => None,
+        }
+    }
+}
+
 /// A person confirmed, up to 50 broadcasts at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
@@ -142,6 +171,17 @@ pub struct Tick {
     pub kept_ms: u64,
     /// A scheduled broadcast that is this late has been missed.
     pub missed_after_ms: u64,
+}
+
+/// A token as the log has it: never the secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewToken {
+    pub id: String,
+    pub hash: super::tokens::TokenHash,
+    pub caller: Caller,
+    pub expires_at: Option<Millis>,
+    /// Beyond this many tokens it is refused.
+    pub tokens_max: u64,
 }
 
 /// What one log entry carries: commands that waited together, and the leader's log time.

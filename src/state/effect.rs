@@ -18,6 +18,8 @@ pub enum Effect {
     Erased(UserNumber),
     /// A node's address or incarnation changed.
     Node(NodeId),
+    /// A token is worth nothing any more: sessions that were opened with it end.
+    Revoked(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

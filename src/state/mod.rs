@@ -7,6 +7,7 @@
 
 pub mod apply;
 pub mod audiences;
+pub mod audit;
 pub mod broadcasts;
 pub mod cluster;
 pub mod command;
@@ -17,14 +18,18 @@ pub mod keys;
 pub mod ledger;
 pub mod names;
 pub mod outcome;
+mod places;
 pub mod preferences;
 pub mod presence;
 mod publish;
 pub mod quiet;
+pub mod rates;
 mod receive;
 mod retention;
+pub mod rights;
 pub mod rows;
 mod schedule;
+pub mod tokens;
 pub mod zones;
 
 pub use apply::State;

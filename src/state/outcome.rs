@@ -75,4 +75,18 @@ pub enum Refused {
     LeftMemory,
     #[error("the venue {0:?} still has weddings")]
     VenueInUse(String),
+    #[error("no token has the id {0:?}")]
+    UnknownToken(String),
+    #[error("another token has the id {0:?}")]
+    TokenExists(String),
+    #[error("there are as many tokens as auth.tokens_max allows: {0}")]
+    TokensFull(u64),
+    #[error("this sender may publish {max} within {} min; the next goes in {} s", within_ms / 60_000, retry_after_ms.div_ceil(1000))]
+    RateLimited {
+        max: u32,
+        within_ms: u64,
+        retry_after_ms: u64,
+    },
+    #[error("the role {role:?} is not held at {place}, or its rights have ended there")]
+    NoSuchRole { role: String, place: String },
 }

@@ -7,6 +7,7 @@ use super::journal::JournalEntry;
 use super::keys::Known;
 use super::ledger::{Aside, Ledger};
 use super::preferences::Sorted;
+use super::rights::{self, Grant};
 use super::{Effect, Outcome, Refused, ReleaseKind, RowKey, State};
 use crate::model::{Broadcast, BroadcastId, Draft, Millis, Number, Position, Step};
 use roaring::RoaringBitmap;
@@ -39,12 +40,14 @@ impl State {
         if due.is_some() {
             self.check_schedule()?;
         }
+        self.still_granted(&publish.grant)?;
         let meant = self.meant(&publish.draft, at)?;
         if due.is_none() && !meant.sorted.held.is_empty() {
             self.check_schedule()?;
         }
         self.check_escalations(&publish.draft)?;
         let superseded = self.superseded(&publish)?;
+        self.count(&publish.grant);
         let number = self.counters.next;
         self.counters.next += 1;
         self.keys.take(&publish.key, number, at);
@@ -72,6 +75,24 @@ impl State {
             number,
             replayed: false,
         })
+    }
+
+    /// The rules were asked before; only what may have changed since is looked at again.
+    fn still_granted(&self, grant: &Grant) -> Result<(), Refused> {
+        let at = self.counters.log_time;
+        grant.rate.iter().try_for_each(|rate| self.rates.check(rate, at))?;
+        let mut claims = grant.claim.iter();
+        claims.try_for_each(|claim| rights::holds(&self.directory, claim, at))
+    }
+
+    /// Nothing can refuse the publish any more: it counts.
+    fn count(&mut self, grant: &Grant) {
+        if let Some(rate) = &grant.rate {
+            let changed = &mut self.changed;
+            self.rates.count(rate, self.counters.log_time, |row| {
+                changed.insert(row);
+            });
+        }
     }
 
     /// The broadcast that a draft supersedes, in memory.

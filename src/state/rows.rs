@@ -51,6 +51,12 @@ pub enum RowKey {
     Keys(u64),
     /// What the clocks of a zone show.
     Zone(String),
+    /// What a token's id stands for.
+    Token(String),
+    /// When a sender published within the last day.
+    Rate(String),
+    /// Who was refused or changed what, by number.
+    Audit(u64),
 }
 
 /// A changed row; no value removes it.
@@ -224,6 +230,9 @@ impl State {
             }
             RowKey::Cancelled(number) => self.broadcasts.cancelled.get(number).map(encode),
             RowKey::Zone(name) => directory.zones().get(name).map(encode),
+            RowKey::Token(id) => self.tokens.get(id).map(encode),
+            RowKey::Rate(sender) => self.rates.row(sender).map(encode),
+            RowKey::Audit(number) => self.audit.row(*number).map(encode),
             // These are never changed in place; a mark means that they are gone.
             RowKey::Journal(..) | RowKey::LedgerLate(..) | RowKey::Keys(_) => None,
         }
@@ -290,6 +299,9 @@ impl State {
             RowKey::LedgerLate(..) => {}
             RowKey::Keys(index) => self.keys.load_row(*index, payload(key, value)?)?,
             RowKey::Zone(_) => directory.zones.set(decode(key, value)?),
+            RowKey::Token(id) => self.tokens.insert(id.clone(), decode(key, value)?),
+            RowKey::Rate(sender) => self.rates.load(sender, decode(key, value)?),
+            RowKey::Audit(number) => self.audit.load(*number, decode(key, value)?),
         }
         Ok(())
     }
@@ -355,6 +367,18 @@ impl State {
             (node, &record.url, record.watermarks).hash(&mut hasher);
         }
         self.keys.len().hash(&mut hasher);
+        for (id, _) in self.tokens.iter() {
+            self.row(&RowKey::Token(id.to_owned())).hash(&mut hasher);
+        }
+        let newest = self
+            .audit
+            .below(None)
+            .next()
+            .map(|(number, entry)| (number, encode(entry)));
+        newest.hash(&mut hasher);
+        for (sender, times) in self.rates.iter() {
+            (sender, times).hash(&mut hasher);
+        }
         hasher.finish()
     }
 

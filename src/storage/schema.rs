@@ -24,6 +24,9 @@
 //! | `12` | late ledger | position u64, order u64 |
 //! | `13` | idempotency keys | log index u64 |
 //! | `14` | zone | name |
+//! | `15` | token | id |
+//! | `16` | rate of a sender | sender |
+//! | `17` | audit | number u64 |
 //! | `FF` | there while a batch too large for one of sled's is being written | |
 //!
 //! Every text ends with `00 01`, and a `00` within it is written `00 FF`: so no key begins with another, whatever the ids, and
@@ -98,6 +101,9 @@ pub fn encode(key: &RowKey) -> Vec<u8> {
         RowKey::LedgerLate(position, order) => Key::new(LATE).long(*position).long(*order),
         RowKey::Keys(index) => Key::new(0x13).long(*index),
         RowKey::Zone(name) => Key::new(0x14).text(name),
+        RowKey::Token(id) => Key::new(0x15).text(id),
+        RowKey::Rate(sender) => Key::new(0x16).text(sender),
+        RowKey::Audit(number) => Key::new(0x17).long(*number),
     };
     key.0
 }
@@ -165,6 +171,9 @@ pub fn decode(key: &[u8]) -> Option<RowKey> {
         }
         0x13 => RowKey::Keys(long(rest)?),
         0x14 => RowKey::Zone(only_text(rest)?),
+        0x15 => RowKey::Token(only_text(rest)?),
+        0x16 => RowKey::Rate(only_text(rest)?),
+        0x17 => RowKey::Audit(long(rest)?),
         _ => return None,
     })
 }
@@ -230,6 +239,9 @@ mod tests {
             (any::<u64>(), any::<u64>()).prop_map(|(number, order)| RowKey::LedgerLate(number, order)),
             any::<u64>().prop_map(RowKey::Keys),
             id.prop_map(RowKey::Zone),
+            id.prop_map(RowKey::Token),
+            id.prop_map(RowKey::Rate),
+            any::<u64>().prop_map(RowKey::Audit),
         ]
     }
 

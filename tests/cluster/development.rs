@@ -12,26 +12,40 @@ use std::time::Duration;
 struct Development {
     child: Child,
     nodes: Vec<(SocketAddr, u64)>,
+    /// With `--auth`.
+    admin_token: Option<String>,
 }
 
 fn start(data: &Path, port: u16) -> Development {
+    start_with(data, port, &[])
+}
+
+fn start_with(data: &Path, port: u16, more: &[&str]) -> Development {
     let mut child = cluster::binary()
         .args(["dev", "--json", "--data"])
         .arg(data)
         .args(["--port", &port.to_string()])
+        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let node = |line: std::io::Result<String>| {
-        let said: Value = serde_json::from_str(&line.unwrap()).unwrap();
+    let mut lines = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let admin_token = more
+        .contains(&"--auth")
+        .then(|| lines.next().unwrap()["admin_token"].as_str().unwrap().to_owned());
+    let node = |said: Value| {
         let url = said["url"].as_str().unwrap().strip_prefix("http://").unwrap();
         (url.parse().unwrap(), said["pid"].as_u64().unwrap())
     };
     let nodes = lines.take(3).map(node).collect();
-    Development { child, nodes }
+    Development {
+        child,
+        nodes,
+        admin_token,
+    }
 }
 
 /// Signals go through the shell: the standard library has only SIGKILL for one's own children.
@@ -109,5 +123,49 @@ fn dev_runs_three_nodes_and_goes_on_where_it_stopped() {
         &before,
         &answer.unwrap().json(),
     );
+    second.stop();
+}
+
+#[test]
+fn dev_with_authentication_prints_the_way_in_and_keeps_it() {
+    let _others_wait = cluster::alone();
+    let folder = tempfile::tempdir().unwrap();
+    let port = cluster::free_ports(30)[0];
+
+    let first = start_with(folder.path(), port, &["--auth"]);
+    let admin = first.admin_token.clone().unwrap();
+    let address = first.nodes[1].0;
+    assert_eq!(
+        Client::new(address).get("/v1/cluster").expect(401).json()["code"],
+        "MISSING_TOKEN"
+    );
+    Client::new(address).bearer(&admin).get("/v1/tokens").expect(200);
+    let url = format!("http://{address}");
+    let token = |words: &[&str]| {
+        let output = cluster::binary()
+            .args(["token"])
+            .args(words)
+            .args(["--url", &url])
+            .env("CAMPANILE_TOKEN", &admin)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let secret = token(&["create", "--role", "venue_ops", "--scope", "read"]);
+    let listed: Value = serde_json::from_str(&token(&["list", "--json"])).unwrap();
+    Client::new(address)
+        .bearer(secret.trim())
+        .get("/v1/broadcasts")
+        .expect(200);
+    token(&["revoke", listed["id"].as_str().unwrap()]);
+    Client::new(address)
+        .bearer(secret.trim())
+        .get("/v1/broadcasts")
+        .expect(401);
+    first.stop();
+
+    let second = start_with(folder.path(), port, &["--auth"]);
+    assert_eq!(second.admin_token.as_ref(), Some(&admin));
     second.stop();
 }

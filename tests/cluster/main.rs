@@ -22,6 +22,7 @@ mod kills;
 mod resume;
 mod retention;
 mod schedule;
+mod tokens;
 mod urgent;
 
 /// How often random checks are repeated: `CAMPANILE_CHECKS=N`, or what an ordinary run can afford.

@@ -30,6 +30,8 @@ pub struct Node {
 pub struct Cluster {
     pub nodes: Vec<Node>,
     settings: Vec<String>,
+    /// The administrator's, where every request needs one.
+    token: Option<String>,
     folder: tempfile::TempDir,
 }
 
@@ -98,6 +100,20 @@ impl Cluster {
 
     /// Nodes on the given folders (which may be mount points), with `section.key=value` settings.
     pub fn start_in(folder: tempfile::TempDir, folders: Vec<PathBuf>, settings: &[&str]) -> Self {
+        Self::start_as(folder, folders, settings, None)
+    }
+
+    /// `count` nodes that ask for tokens; this one is the administrator's.
+    pub fn start_guarded(count: u64, token: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = (1..=count).map(|id| folder.path().join(format!("node-{id}"))).collect();
+        let file = folder.path().join("admin-token");
+        std::fs::write(&file, token).unwrap();
+        let file = format!("auth.admin_token_file={}", file.display());
+        Self::start_as(folder, folders, &["auth.enabled=true", &file], Some(token))
+    }
+
+    fn start_as(folder: tempfile::TempDir, folders: Vec<PathBuf>, settings: &[&str], token: Option<&str>) -> Self {
         let ports = free_ports(folders.len() * 2);
         let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let nodes = folders.into_iter().zip(ports.chunks(2)).zip(1..);
@@ -111,6 +127,7 @@ impl Cluster {
         let mut cluster = Self {
             nodes: nodes.collect(),
             settings: settings.iter().map(|text| (*text).to_owned()).collect(),
+            token: token.map(str::to_owned),
             folder,
         };
         for at in 0..cluster.nodes.len() {
@@ -125,7 +142,15 @@ impl Cluster {
     }
 
     pub fn client(&self, at: usize) -> Client {
-        Client::new(self.nodes[at].address)
+        self.client_of(self.nodes[at].address)
+    }
+
+    fn client_of(&self, address: SocketAddr) -> Client {
+        let client = Client::new(address);
+        match &self.token {
+            Some(token) => client.bearer(token),
+            None => client,
+        }
     }
 
     /// Starts a node that is not running; does not wait for it.
@@ -208,7 +233,9 @@ impl Cluster {
 
     fn agreed_leader(&self) -> Option<usize> {
         let running = self.nodes.iter().filter(|node| node.child.is_some());
-        let said: Vec<Option<u64>> = running.map(|node| leader_seen_by(node.address)).collect();
+        let said: Vec<Option<u64>> = running
+            .map(|node| leader_seen_by(self.client_of(node.address)))
+            .collect();
         let first = (*said.first()?)?;
         let agreed = said.iter().all(|leader| *leader == Some(first));
         let at = self.nodes.iter().position(|node| node.id == first)?;
@@ -249,7 +276,7 @@ impl Cluster {
         for node in self.nodes.iter().filter(|node| node.child.is_some()) {
             until(&format!("node {} has applied {index}", node.id), within, || {
                 let path = format!("/v1/cluster?at_least={index}");
-                let answer = Client::new(node.address).send("GET", &path, &[], b"").ok()?;
+                let answer = self.client_of(node.address).send("GET", &path, &[], b"").ok()?;
                 (answer.status == 200).then_some(())
             });
         }
@@ -356,8 +383,8 @@ fn settings(node: &Node, all: &[Node]) -> String {
     text
 }
 
-fn leader_seen_by(address: SocketAddr) -> Option<u64> {
-    let mut client = Client::new(address).patience(Duration::from_secs(2));
+fn leader_seen_by(client: Client) -> Option<u64> {
+    let mut client = client.patience(Duration::from_secs(2));
     let answer = client.send("GET", "/v1/cluster", &[], b"").ok()?;
     (answer.status == 200).then(|| answer.json()["leader"].as_u64())?
 }

@@ -51,6 +51,7 @@ pub struct Client {
     address: SocketAddr,
     kept: Option<BufReader<TcpStream>>,
     patience: Duration,
+    token: Option<String>,
 }
 
 impl Client {
@@ -59,11 +60,18 @@ impl Client {
             address,
             kept: None,
             patience: PATIENCE,
+            token: None,
         }
     }
 
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Every request shows this token.
+    pub fn bearer(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
         self
     }
 
@@ -97,6 +105,9 @@ impl Client {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
+        }
+        if let Some(token) = &self.token {
+            head += &format!("Authorization: Bearer {token}\r\n");
         }
         if !body.is_empty() && !typed {
             head += "Content-Type: application/json\r\n";

@@ -96,6 +96,11 @@ const KEY_ANSWER: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 impl Connection {
     pub fn open(address: SocketAddr, transport: Transport, user: &str, start: &Start) -> io::Result<Self> {
+        Self::open_as(address, transport, &format!("user={user}"), start)
+    }
+
+    /// `who` stands first in the query: `user=...` or `token=...`.
+    pub fn open_as(address: SocketAddr, transport: Transport, who: &str, start: &Start) -> io::Result<Self> {
         let (query, resume) = match start {
             Start::Owed => (String::new(), String::new()),
             Start::Now => ("&from=now".into(), String::new()),
@@ -114,7 +119,7 @@ impl Connection {
             ),
         };
         let mut stream = connect(address, Duration::from_secs(5))?;
-        let head = format!("GET /v1/subscribe?user={user}{query} HTTP/1.1\r\nHost: {address}\r\n{wish}{resume}\r\n");
+        let head = format!("GET /v1/subscribe?{who}{query} HTTP/1.1\r\nHost: {address}\r\n{wish}{resume}\r\n");
         stream.get_mut().write_all(head.as_bytes())?;
         let answer = read_head(&mut stream)?;
         let wanted = if transport == Transport::WebSocket { 101 } else { 200 };

@@ -3,15 +3,19 @@
 mod page;
 mod refusals;
 mod requests;
+mod rights;
 mod sockets;
+mod tokens;
 
-use super::{Config, Context, Reader, router};
+use super::{Config, Context, Reader, Settings, router};
 use crate::base::clock;
 use crate::base::size::Span;
 use crate::consensus::{self, Applied, Running};
 use crate::gateway::Gateway;
 use crate::gateway::backlog::{Backlog, Read, Start};
-use crate::model::{PerPriority, Position, UserNumber};
+use crate::model::rules::RateRules;
+use crate::model::{Kinds, PerPriority, Position, Rules, UserNumber};
+use crate::security::{self, Gate};
 use crate::state::command::Found;
 use crate::state::{Command, Effect};
 use crate::storage::layout::Layout;
@@ -91,8 +95,34 @@ impl Answer {
     }
 }
 
+/// A small table: who is a DJ calls cues, a coordinator may do more, and venue staff reaches all weddings there.
+fn rules() -> Rules {
+    let senders = json!({"sender": [
+        {"roles": ["coordinator"], "types": ["cue.*", "weather.*", "venue.*"], "up_to": "critical", "scope": "own"},
+        {"roles": ["security"], "types": ["cue.*"], "up_to": "high", "scope": "venue"},
+        {"roles": ["staff"], "types": ["cue.*"], "up_to": "high", "scope": "own"},
+    ]});
+    Rules {
+        senders: serde_json::from_value(senders).unwrap(),
+        critical: ["weather.warning", "cue.call", "venue.evacuation"]
+            .into_iter()
+            .filter_map(Kinds::parse)
+            .collect(),
+        rates: RateRules {
+            hour: 3,
+            day: 5,
+            ..RateRules::default()
+        },
+    }
+}
+
 impl Node {
     async fn start() -> Self {
+        Self::start_with(security::Config::default(), &[]).await
+    }
+
+    /// With this section `auth`, and these pages allowed.
+    async fn start_with(auth: security::Config, cors_origins: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = crate::storage::Config::default();
         let layout = Layout::open(folder.path(), 1, &storage).unwrap();
@@ -135,18 +165,17 @@ impl Node {
         };
         let config = Config {
             deadline: Span::seconds(2),
+            cors_origins: cors_origins.iter().map(ToString::to_string).collect(),
             ..Config::default()
         };
         let urls = vec![(1, "http://127.0.0.1:8205".to_owned())];
-        let context = Context::new(
-            handle,
-            gateway.unwrap(),
-            Arc::new(config),
-            1,
-            urls,
-            json!({"api": {}}),
-            reader,
-        );
+        let settings = Settings {
+            config: Arc::new(config),
+            rules: rules(),
+            shown: json!({"api": {}}),
+        };
+        let gate = (Arc::new(Gate::new(&auth).unwrap()), auth);
+        let context = Context::new(handle, gateway.unwrap(), settings, gate, 1, urls, reader);
         Self {
             router: router(context.clone()),
             context,

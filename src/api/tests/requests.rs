@@ -128,10 +128,10 @@ async fn keys_make_a_publish_safe_to_repeat() {
     node.call("POST", "/v1/broadcasts", &headers, other)
         .await
         .expect_problem(422, "KEY_REUSED", "");
-    let turn = node
-        .context
-        .running
-        .enter(crate::api::publish::fingerprint(crate::api::publish::CALLER, "k-2"));
+    let turn = node.context.running.enter(crate::api::publish::fingerprint(
+        crate::model::caller::ADMINISTRATOR,
+        "k-2",
+    ));
     let headers = [("idempotency-key", "k-2")];
     node.call("POST", "/v1/broadcasts", &headers, broadcast(&json!({})).to_string())
         .await

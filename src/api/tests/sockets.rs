@@ -23,7 +23,7 @@ const WEBSOCKET: &str = "GET /v1/subscribe?user=ann&from=now HTTP/1.1\r\nHost: l
 const LIVEZ: &str = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// A node that listens.
-struct Served {
+pub(super) struct Served {
     node: Node,
     address: SocketAddr,
     close: watch::Sender<bool>,
@@ -34,6 +34,10 @@ impl Served {
     async fn start() -> Self {
         let node = Node::start().await;
         node.furnish().await;
+        Self::of(node)
+    }
+
+    pub(super) fn of(node: Node) -> Self {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 100).unwrap();
         let address = listener.address().unwrap();
         let (close, closing) = watch::channel(false);
@@ -46,7 +50,7 @@ impl Served {
         }
     }
 
-    async fn connect(&self) -> Client {
+    pub(super) async fn connect(&self) -> Client {
         Client {
             stream: TcpStream::connect(self.address).await.unwrap(),
             read: Vec::new(),
@@ -60,21 +64,26 @@ impl Served {
         client.rest().await
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.close.send_replace(true);
         timeout(PATIENCE, self.serving).await.expect("the loop ends").unwrap();
         self.node.stop().await;
     }
 }
 
-struct Client {
+pub(super) struct Client {
     stream: TcpStream,
     read: Vec<u8>,
 }
 
 impl Client {
-    async fn send(&mut self, bytes: &str) {
+    pub(super) async fn send(&mut self, bytes: &str) {
         self.stream.write_all(bytes.as_bytes()).await.unwrap();
+    }
+
+    /// What has come so far was looked at.
+    pub(super) fn forget(&mut self) {
+        self.read.clear();
     }
 
     fn text(&self) -> String {
@@ -82,7 +91,7 @@ impl Client {
     }
 
     /// Reads until `wanted` has come.
-    async fn until(&mut self, wanted: &str) -> String {
+    pub(super) async fn until(&mut self, wanted: &str) -> String {
         let read = async {
             while !self.text().contains(wanted) {
                 let count = self.stream.read_buf(&mut self.read).await.unwrap();

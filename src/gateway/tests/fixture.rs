@@ -188,6 +188,7 @@ impl House {
         let (server, _) = self.listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
         let subscriber = Subscriber {
+            pass: None,
             socket: Socket::Tcp(server),
             read: Bytes::new(),
             head: Bytes::from_static(b"HEAD\r\n\r\n"),

@@ -1,6 +1,7 @@
 //! What clients say: receipts, acknowledgements, pings, and messages that break the rules.
 
 use super::fixture::{Heard, SALT, bitmap, config, draft, eventually, house, release, release_of};
+use crate::base::clock;
 use crate::base::size::Span;
 use crate::gateway::{Config, From, Transport, frame};
 use crate::model::Priority::Normal;
@@ -211,6 +212,44 @@ fn everybody_is_told_of_the_leader_of_the_end_and_of_their_own_end() {
     drop(clients);
     drop(late);
     drain.join().unwrap();
+}
+
+#[test]
+fn a_session_ends_with_its_token() {
+    let house = house(&config(), 2, 4);
+    let now = clock::wall();
+    for (user, transport) in (0..).zip([Transport::WebSocket, Transport::Sse, Transport::Lines]) {
+        let connect = |user: u32, token: &str, until: Option<i64>| {
+            let (mut client, mut subscriber) = house.meet(user, transport, From::Now);
+            subscriber.pass = Some(house.gateway.issue(token, until));
+            house.accept(subscriber);
+            client.until("hello");
+            client
+        };
+        let mut revoked = connect(user, "tok-1", None);
+        let mut other = connect(user + 10, "tok-2", Some(now + 3_600_000));
+        house.gateway.revoke(|token| token == "tok-1");
+        let goodbye = revoked.until("goodbye");
+        assert_eq!(
+            (&goodbye["code"], &goodbye["reconnect_ms"]),
+            (&4001.into(), &serde_json::Value::Null)
+        );
+        let mut expiring = connect(user + 20, "tok-3", Some(clock::wall() + 300));
+        assert_eq!(expiring.until("goodbye")["code"], 4001);
+        // one that was on its way when its token was revoked
+        let (mut late, mut subscriber) = house.meet(user + 30, transport, From::Now);
+        subscriber.pass = Some(house.gateway.issue("tok-4", None));
+        house.gateway.revoke(|token| token == "tok-4");
+        house.accept(subscriber);
+        assert_eq!(late.until("goodbye")["code"], 4001);
+        house.gateway.revoke(|token| token == "tok-2");
+        assert_eq!(
+            other.until("goodbye")["code"],
+            4001,
+            "it stayed until its own token ended"
+        );
+    }
+    eventually("nobody is left", || house.gateway.sessions() == 0);
 }
 
 #[test]

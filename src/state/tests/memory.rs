@@ -105,7 +105,12 @@ fn what_is_forgotten_takes_no_receipts_and_leaves_no_block() {
     let effects = bench.effects.iter();
     let told = effects.filter_map(|effect| match effect {
         Effect::Forgotten(position) => Some(*position),
-        Effect::Cancelled(_) | Effect::Named(_) | Effect::Released(_) | Effect::Erased(_) | Effect::Node(_) => None,
+        Effect::Cancelled(_)
+        | Effect::Revoked(_)
+        | Effect::Named(_)
+        | Effect::Released(_)
+        | Effect::Erased(_)
+        | Effect::Node(_) => None,
     });
     assert_eq!(told.collect::<Vec<_>>(), [numbers[2], last]);
     bench.run(receipts(last, Step::Received, &[2]));

@@ -10,7 +10,8 @@ mod schedule;
 use super::command::{Acknowledged, Change, Found, Key, NodeStarted, Presence, Publish, Receipts, Tick};
 use super::ledger::Ledger;
 use super::outcome::{Acknowledgement, Did};
-use super::{Command, Effect, Outcome, Refused, RowKey, State};
+use super::rights::Grant;
+use super::{Command, Effect, Outcome, Refused, ReleaseKind, RowKey, State};
 use crate::model::broadcast::{OnMissed, Status};
 use crate::model::directory::{Segment, User, Venue, Wedding, WeddingStatus};
 use crate::model::{Acknowledge, Audience, Clause, Draft, Place, PlaceKind, Priority, Step};
@@ -86,6 +87,7 @@ fn publish(draft: Draft, key: u8, body: u64) -> Command {
     Command::Publish(Box::new(Publish {
         draft,
         superseded: None,
+        grant: Grant::default(),
         sender: "administrator".into(),
         key,
         expires_after_ms: 3_600_000,
@@ -123,6 +125,25 @@ impl Bench {
         self.state
             .apply(index, self.at, vec![command], &mut self.effects)
             .remove(0)
+    }
+
+    /// What went out since the last call: number, kind and users.
+    fn released(&mut self) -> Vec<(u64, ReleaseKind, Vec<u32>)> {
+        let effects = std::mem::take(&mut self.effects);
+        let released = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Released(release) => Some((
+                release.broadcast.number,
+                release.kind,
+                release.recipients.iter().collect(),
+            )),
+            Effect::Named(_)
+            | Effect::Revoked(_)
+            | Effect::Cancelled(_)
+            | Effect::Forgotten(_)
+            | Effect::Erased(_)
+            | Effect::Node(_) => None,
+        });
+        released.collect()
     }
 
     fn number(&mut self, command: Command) -> u64 {

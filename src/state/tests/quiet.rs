@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::model::directory::{Preferences, QuietHours, TimeOfDay};
-use crate::state::ReleaseKind;
 
 const MINUTE: i64 = 60_000;
 const TICK: Tick = Tick {
@@ -47,42 +46,25 @@ fn tick_at(bench: &mut Bench, minute: i64) {
     bench.run(Command::Tick(TICK));
 }
 
-fn released(bench: &mut Bench) -> Vec<(u64, ReleaseKind, Vec<u32>)> {
-    let effects = std::mem::take(&mut bench.effects);
-    let releases = effects.into_iter().filter_map(|effect| match effect {
-        Effect::Released(release) => Some(release),
-        Effect::Named(_) | Effect::Cancelled(_) | Effect::Forgotten(_) | Effect::Erased(_) | Effect::Node(_) => None,
-    });
-    releases
-        .map(|release| {
-            (
-                release.broadcast.number,
-                release.kind,
-                release.recipients.iter().collect(),
-            )
-        })
-        .collect()
-}
-
 #[test]
 fn the_held_get_it_when_their_quiet_ends_and_the_skipped_never() {
     let (mut bench, mut disk) = (Bench::new(people()), Disk::default());
     let number = bench.number(publish(draft(everyone()), 1, 1));
     let broadcast = bench.state.broadcast(number).unwrap();
     assert_eq!((broadcast.targeted, broadcast.held, broadcast.skipped), (4, 2, 1));
-    assert_eq!(released(&mut bench), [(number, ReleaseKind::Broadcast, vec![3])]);
+    assert_eq!(bench.released(), [(number, ReleaseKind::Broadcast, vec![3])]);
     bench.state = reload(&mut bench.state, &mut disk);
     tick_at(&mut bench, 9);
-    assert_eq!(released(&mut bench), []);
+    assert_eq!(bench.released(), []);
     tick_at(&mut bench, 10);
-    assert_eq!(released(&mut bench), [(number, ReleaseKind::Again, vec![0])]);
+    assert_eq!(bench.released(), [(number, ReleaseKind::Again, vec![0])]);
     bench.state = reload(&mut bench.state, &mut disk);
     let hot = bench.state.broadcasts().get(number).unwrap();
     assert_eq!([0, 1, 2, 3].map(|user| hot.is_for(user)), [true, false, false, true]);
     tick_at(&mut bench, 30);
-    assert_eq!(released(&mut bench), [(number, ReleaseKind::Again, vec![1])]);
+    assert_eq!(bench.released(), [(number, ReleaseKind::Again, vec![1])]);
     tick_at(&mut bench, 30);
-    assert_eq!((released(&mut bench), bench.state.next_due()), (vec![], None));
+    assert_eq!((bench.released(), bench.state.next_due()), (vec![], None));
     bench.run(receipts(number, Step::Received, &[0, 1, 3]));
     let status = bench.state.broadcasts().get(number).unwrap().status(bench.at);
     assert_eq!(status, Status::Completed);
@@ -96,10 +78,7 @@ fn critical_holds_for_nobody() {
         ..draft(everyone())
     };
     let number = bench.number(publish(urgent, 1, 1));
-    assert_eq!(
-        released(&mut bench),
-        [(number, ReleaseKind::Broadcast, vec![0, 1, 2, 3])]
-    );
+    assert_eq!(bench.released(), [(number, ReleaseKind::Broadcast, vec![0, 1, 2, 3])]);
 }
 
 #[test]
@@ -118,17 +97,17 @@ fn nobody_is_woken_for_what_is_over_or_off_or_unwanted_by_then() {
     bench.run(Command::Cancel(Box::new(cancel)));
     let kept = bench.number(publish(draft(everyone()), 3, 3));
     bench.run(Command::Directory(vec![prefers("bob", None, &["venue"])]));
-    released(&mut bench);
+    bench.released();
     tick_at(&mut bench, 10);
     assert_eq!(
-        released(&mut bench),
+        bench.released(),
         [
             (short, ReleaseKind::Again, vec![0]),
             (kept, ReleaseKind::Again, vec![0])
         ]
     );
     tick_at(&mut bench, 20);
-    assert_eq!(released(&mut bench), []);
+    assert_eq!(bench.released(), []);
     let aside = bench
         .state
         .broadcasts()
@@ -154,12 +133,12 @@ fn what_still_has_somebody_held_stays_in_memory() {
         bench.number(publish(bulky, key, 1));
     }
     bench.state = reload(&mut bench.state, &mut disk);
-    released(&mut bench);
+    bench.released();
     tick_at(&mut bench, 10);
-    assert_eq!(released(&mut bench), [(number, ReleaseKind::Again, vec![0])]);
+    assert_eq!(bench.released(), [(number, ReleaseKind::Again, vec![0])]);
     bench.state = reload(&mut bench.state, &mut disk);
     tick_at(&mut bench, 20);
-    assert_eq!(released(&mut bench), [(number, ReleaseKind::Again, vec![1])]);
+    assert_eq!(bench.released(), [(number, ReleaseKind::Again, vec![1])]);
     bench.state = reload(&mut bench.state, &mut disk);
     tick_at(&mut bench, 21);
     assert!(bench.state.broadcasts().get(number).is_none());
@@ -187,7 +166,7 @@ proptest! {
         let mut got: Vec<u32> = Vec::new();
         let mut minute = 0;
         for step in steps.into_iter().chain([3_000]) {
-            got.extend(released(&mut bench).into_iter().flat_map(|(_, _, users)| users));
+            got.extend(bench.released().into_iter().flat_map(|(_, _, users)| users));
             let hot = bench.state.broadcasts().get(number).unwrap();
             for user in 0..4 {
                 let aside = hot.ledger.aside.as_ref().and_then(|aside| aside.reason(user));

@@ -3,7 +3,6 @@
 use super::memory::bulky;
 use super::*;
 use crate::model::BroadcastId;
-use crate::state::ReleaseKind;
 use crate::state::command::{Cancel, Cold};
 
 const TICK: Tick = Tick {
@@ -40,22 +39,6 @@ impl Bench {
 
     fn cancel(&mut self, number: u64) -> Outcome {
         self.run(Command::Cancel(Box::new(Cancel { number, cold: None })))
-    }
-
-    /// What went out since the last call: position, kind and users.
-    fn released(&mut self) -> Vec<(u64, ReleaseKind, Vec<u32>)> {
-        let effects = std::mem::take(&mut self.effects);
-        let released = effects.into_iter().filter_map(|effect| match effect {
-            Effect::Released(release) => Some((
-                release.broadcast.number,
-                release.kind,
-                release.recipients.iter().collect(),
-            )),
-            Effect::Named(_) | Effect::Cancelled(_) | Effect::Forgotten(_) | Effect::Erased(_) | Effect::Node(_) => {
-                None
-            }
-        });
-        released.collect()
     }
 
     fn status(&self, number: u64) -> Status {

@@ -33,7 +33,7 @@ const TOP_LEVEL: [&str; 9] = [
     "tests",
 ];
 /// A crate, and the only parts that may name it.
-const HOMES: [(&str, &[&str]); 24] = [
+const HOMES: [(&str, &[&str]); 25] = [
     ("openraft", &["consensus"]),
     ("raft_log", &["consensus"]),
     ("codeq", &["consensus"]),

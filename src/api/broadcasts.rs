@@ -9,6 +9,7 @@ use crate::model::broadcast::Status;
 use crate::model::{BroadcastId, NodeId, Priority, Reason, Step, UserNumber};
 use crate::state::State as Applied;
 use crate::state::broadcasts::Hot;
+use crate::state::ledger::Aside;
 use axum::extract::State;
 use axum::response::Response;
 use http::{StatusCode, Uri};
@@ -61,14 +62,14 @@ impl<'a> Shown<'a> {
         } = self.hot;
         let is_over = self.now >= broadcast.expires_at && !ledger.is_cancelled();
         let aside = ledger.aside.as_deref();
-        let skipped = aside.map_or(0, |aside| aside.skipped());
+        let skipped = aside.map_or(0, Aside::skipped);
         Counts {
             targeted: u64::from(broadcast.targeted),
             sent: ledger.count(Step::Sent),
             received: ledger.count(Step::Received),
             read: ledger.count(Step::Read),
             acknowledged: ledger.count(Step::Acknowledged),
-            held: aside.map_or(0, |aside| aside.held()),
+            held: aside.map_or(0, Aside::held),
             skipped,
             expired: if is_over {
                 recipients.difference_len(self.hot.done()).saturating_sub(skipped)

@@ -387,9 +387,13 @@ impl Broadcasts {
     /// Lets those go that nothing is due for any more.
     pub(super) fn unpin(&mut self, now: Millis, mut left: impl FnMut(Position, Arc<Ledger>)) {
         let over = |hot: &Hot| hot.broadcast.expires_at <= now || !hot.is_pending();
-        for (position, hot) in self.pinned.extract_if(.., |_, hot| over(hot)) {
-            left(position, hot.ledger);
-        }
+        self.pinned.retain(|position, hot| {
+            let over = over(hot);
+            if over {
+                left(*position, hot.ledger.clone());
+            }
+            !over
+        });
     }
 
     pub(super) fn waiting(&self) -> usize {

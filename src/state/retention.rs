@@ -62,12 +62,18 @@ impl Broadcasts {
             self.hot_bytes -= cost;
             self.costs.pop_front();
         }
-        for (pinned, _) in self.pinned.extract_if(..=position, |_, _| true) {
-            gone(RowKey::Pinned(pinned));
+        while let Some(first) = self.pinned.first_entry()
+            && *first.key() <= position
+        {
+            gone(RowKey::Pinned(first.remove_entry().0));
         }
-        for (number, _) in self.moved.extract_if(.., |_, place| *place <= position) {
-            gone(RowKey::Moved(number));
-        }
+        self.moved.retain(|number, place| {
+            let kept = *place > position;
+            if !kept {
+                gone(RowKey::Moved(*number));
+            }
+            kept
+        });
         // The last block may have room left: it begins anew with what comes.
         let is_over = |block: u64| (block + 1) * BLOCK <= position + 1 || position + 1 == next;
         while let Some(first) = self.blocks.first_entry()

@@ -9,7 +9,7 @@ use super::preferences::Sorted;
 use super::publish::Meant;
 use super::{Effect, Refused, ReleaseKind, RowKey, State};
 use crate::model::broadcast::OnMissed;
-use crate::model::{Broadcast, Draft, Millis, Number};
+use crate::model::{Broadcast, BroadcastId, Draft, Millis, Number};
 use roaring::RoaringBitmap;
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ impl State {
         };
         // A place that is gone by now has nobody any more.
         let meant = self.meant(&broadcast.draft, now).unwrap_or_default();
-        let superseded = broadcast.draft.supersedes.map(|id| id.number());
+        let superseded = broadcast.draft.supersedes.map(BroadcastId::number);
         let position = self.move_to_next(number);
         let broadcast = Broadcast {
             released_late_at: Some(now),
@@ -159,13 +159,13 @@ impl State {
     pub(super) fn tidy(&mut self) {
         let now = self.counters.log_time;
         let changed = &mut self.changed;
-        for (number, _) in self
-            .broadcasts
-            .cancelled
-            .extract_if(.., |_, expires_at| *expires_at <= now)
-        {
-            changed.insert(RowKey::Cancelled(number));
-        }
+        self.broadcasts.cancelled.retain(|number, expires_at| {
+            let kept = *expires_at > now;
+            if !kept {
+                changed.insert(RowKey::Cancelled(*number));
+            }
+            kept
+        });
         let cooled = &mut self.cooled;
         self.broadcasts.unpin(now, |position, ledger: Arc<Ledger>| {
             changed.insert(RowKey::Pinned(position));

@@ -93,10 +93,7 @@ fn a_schedule_outlives_its_leader_and_is_kept_to_once() {
     }
     for at in 0..3 {
         let now = shown(cluster, at, &id);
-        assert_eq!(
-            now["released_at"].as_str().unwrap().parse::<Timestamp>().unwrap() >= due,
-            true
-        );
+        assert!(now["released_at"].as_str().unwrap().parse::<Timestamp>().unwrap() >= due);
         assert_ne!(now["position"], Value::Null);
         assert_eq!(shown(cluster, at, &never)["status"], "cancelled");
     }

@@ -10,16 +10,16 @@ const TICK: Tick = Tick {
 };
 
 /// Minutes of the day, from `NOON` on, which is no noon.
-fn hours(from: i64, to: i64) -> Option<QuietHours> {
+fn hours(from: i64, to: i64) -> QuietHours {
     let time = |at: i64| {
         let minute = (NOON / MINUTE + at).rem_euclid(24 * 60);
         TimeOfDay::parse(&format!("{:02}:{:02}", minute / 60, minute % 60)).unwrap()
     };
-    Some(QuietHours {
+    QuietHours {
         start: time(from),
         end: time(to),
         timezone: "UTC".into(),
-    })
+    }
 }
 
 fn prefers(user: &str, quiet_hours: Option<QuietHours>, muted: &[&str]) -> Change {
@@ -35,8 +35,8 @@ fn prefers(user: &str, quiet_hours: Option<QuietHours>, muted: &[&str]) -> Chang
 fn people() -> Vec<Change> {
     let names = ["ann", "bob", "cid", "dee"];
     let mut changes: Vec<Change> = names.iter().map(|id| Change::PutUser(user(id, "guest"))).collect();
-    changes.push(prefers("ann", hours(-10, 10), &[]));
-    changes.push(prefers("bob", hours(-10, 20), &[]));
+    changes.push(prefers("ann", Some(hours(-10, 10)), &[]));
+    changes.push(prefers("bob", Some(hours(-10, 20)), &[]));
     changes.push(prefers("cid", None, &["venue"]));
     changes
 }
@@ -157,7 +157,7 @@ proptest! {
         let (mut bench, mut disk) = (Bench::new(people()), Disk::default());
         let names = ["ann", "bob", "cid", "dee"];
         let changes = names.iter().enumerate().map(|(index, name)| {
-            let hours = quiet[index].and_then(|(from, length)| hours(from, from + length));
+            let hours = quiet[index].map(|(from, length)| hours(from, from + length));
             prefers(name, hours, if mutes == index { &["venue"] } else { &[] })
         });
         bench.run(Command::Directory(changes.collect()));

@@ -501,7 +501,14 @@ fn the_page_of_commands_is_up_to_date() {
 fn assert_can_be_pasted(help: &[&str]) {
     let examples = help.iter().skip_while(|line| !line.starts_with("Example"));
     let examples: Vec<&str> = examples.skip(1).copied().collect();
-    let starts = ["campanile ", "CAMPANILE_", "export CAMPANILE_", "generate ", "zstdcat "];
+    let starts = [
+        "campanile ",
+        "CAMPANILE_",
+        "export CAMPANILE_",
+        "TOKEN=",
+        "generate ",
+        "zstdcat ",
+    ];
     for (at, line) in examples.iter().enumerate() {
         let goes_on = at > 0 && examples[at - 1].ends_with('\\');
         assert!(

@@ -1,6 +1,7 @@
 //! Three nodes on this machine as three processes: start, kill, restart, stop, and ask who leads.
 
 use super::http::{self, Call};
+use super::tokens::bearer;
 use crate::base::clock;
 use crate::security::token;
 use anyhow::{Context, Result, bail};
@@ -181,8 +182,14 @@ impl Cluster {
 
     /// The node that leads, as any node sees it.
     pub async fn leader(&self) -> Option<u64> {
+        let bearer = self.admin_token().map(bearer);
+        let headers: Vec<_> = bearer.iter().map(|bearer| ("Authorization", bearer.as_str())).collect();
+        let call = Call {
+            headers: &headers,
+            ..Call::get("/v1/cluster")
+        };
         for node in self.nodes.iter().filter(|node| node.child.is_some()) {
-            let answer = http::call(node.api, &Call::get("/v1/cluster"), ASK_MAX).await;
+            let answer = http::call(node.api, &call, ASK_MAX).await;
             let leader = answer
                 .ok()
                 .and_then(|answer| answer.json().ok()?.get("leader")?.as_u64());

@@ -40,6 +40,8 @@ const PAUSE: Backoff = Backoff {
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub user: String,
+    /// The `Authorization` of this user.
+    pub bearer: String,
     pub transport: Transport,
     /// The first node; the others follow in turn after each break.
     pub home: usize,
@@ -149,8 +151,13 @@ struct Device {
 impl Device {
     /// One connection, until it breaks. It may be dropped at any await: the record is always whole.
     async fn listen(&mut self, node: usize) -> Result<()> {
-        let Identity { user, transport, .. } = &self.identity;
-        let open = Stream::open(self.world.nodes[node], *transport, user, self.record.cursor.as_deref());
+        let Identity { bearer, transport, .. } = &self.identity;
+        let open = Stream::open(
+            self.world.nodes[node],
+            *transport,
+            bearer,
+            self.record.cursor.as_deref(),
+        );
         let mut stream = timeout(OPEN_MAX, open).await??;
         let mut received = Vec::new();
         self.greet(&mut stream).await?;
@@ -256,9 +263,12 @@ async fn post_acknowledgement(world: Arc<World>, identity: Identity, id: String,
     let Ok(_turn) = world.posts.clone().acquire_owned().await else {
         return;
     };
-    let path = format!("/v1/broadcasts/{id}/acknowledge?user={}", identity.user);
+    let path = format!("/v1/broadcasts/{id}/acknowledge");
     let body = json!({"answer": answer}).to_string();
-    let headers = [("Content-Type", "application/json")];
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("Authorization", identity.bearer.as_str()),
+    ];
     let call = Call {
         method: "POST",
         path: &path,
@@ -314,6 +324,7 @@ mod tests {
         let (orders, ordered) = watch::channel(Orders::Stay);
         let identity = Identity {
             user: "ann".into(),
+            bearer: "Bearer ann".into(),
             transport: Transport::Sse,
             home: 0,
         };
@@ -321,7 +332,9 @@ mod tests {
 
         let (mut socket, head) = accept(&one).await;
         assert!(
-            head.starts_with("GET /v1/subscribe?user=ann ") && !head.contains("Last-Event-ID"),
+            head.starts_with("GET /v1/subscribe ")
+                && head.contains("Authorization: Bearer ann\r\n")
+                && !head.contains("Last-Event-ID"),
             "{head}"
         );
         let hello = "event: hello\ndata: {\"cursor\": \"1.0.0.0.0\"}\n\n";

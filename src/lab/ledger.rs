@@ -23,6 +23,8 @@ pub struct Entry {
     pub acknowledge: bool,
     /// By the script.
     pub targeted: u64,
+    /// The code that it must be refused with.
+    pub refusal: Option<String>,
     pub verdict: Verdict,
 }
 
@@ -30,8 +32,6 @@ pub struct Entry {
 pub enum Verdict {
     /// Nobody has tried yet.
     NotSent,
-    /// A rule must refuse it that does not exist yet: it is not sent.
-    NotEnforced,
     Accepted {
         id: String,
         targeted: u64,
@@ -73,6 +73,7 @@ pub struct Judgement {
 pub struct Verdicts {
     pub expected: u64,
     pub unexpected: u64,
+    /// Of the unexpected: accepted, though a rule must refuse it.
     pub not_enforced: u64,
 }
 
@@ -124,7 +125,7 @@ impl<'a> Judge<'a> {
     fn new(entries: &'a [Entry], users: &'a [String]) -> Self {
         let id = |entry: &'a Entry| match &entry.verdict {
             Verdict::Accepted { id, .. } => Some(id.as_str()),
-            Verdict::NotSent | Verdict::NotEnforced | Verdict::Refused { .. } | Verdict::NoAnswer => None,
+            Verdict::NotSent | Verdict::Refused { .. } | Verdict::NoAnswer => None,
         };
         Self {
             entries,
@@ -156,9 +157,16 @@ impl<'a> Judge<'a> {
         for entry in self.entries {
             let oracle = entry.recipients.len() as u64;
             let wrong = match &entry.verdict {
-                Verdict::NotEnforced => {
-                    self.judgement.verdicts.not_enforced += 1;
+                Verdict::Refused { code, .. } if entry.refusal.as_ref() == Some(code) => {
+                    self.judgement.verdicts.expected += 1;
                     continue;
+                }
+                Verdict::Accepted { .. } if entry.refusal.is_some() => {
+                    self.judgement.verdicts.not_enforced += 1;
+                    format!(
+                        "accepted; it must be refused with {}",
+                        entry.refusal.as_deref().unwrap_or_default()
+                    )
                 }
                 Verdict::Accepted { targeted, .. } if [*targeted, oracle] == [entry.targeted; 2] => {
                     self.judgement.verdicts.expected += 1;
@@ -267,6 +275,7 @@ mod tests {
             recipients: recipients.iter().copied().collect(),
             acknowledge: false,
             targeted,
+            refusal: None,
             verdict: Verdict::Accepted {
                 id: id.into(),
                 targeted,
@@ -365,7 +374,18 @@ mod tests {
         off_by_one.targeted = 2;
         let entries = [
             entry("a", &[0], at),
-            with(Verdict::NotEnforced),
+            Entry {
+                refusal: Some("X".into()),
+                ..with(refused.clone())
+            },
+            Entry {
+                refusal: Some("Y".into()),
+                ..with(refused.clone())
+            },
+            Entry {
+                refusal: Some("Y".into()),
+                ..entry("c", &[0], at)
+            },
             with(refused),
             with(Verdict::NoAnswer),
             with(Verdict::NotSent),
@@ -375,8 +395,8 @@ mod tests {
         assert_eq!(
             judgement.verdicts,
             Verdicts {
-                expected: 1,
-                unexpected: 4,
+                expected: 2,
+                unexpected: 6,
                 not_enforced: 1
             }
         );

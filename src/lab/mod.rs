@@ -24,5 +24,6 @@ pub mod rehearse;
 pub mod report;
 pub mod scenario;
 pub mod stream;
+mod tokens;
 
 pub use cluster::Cluster;

@@ -31,14 +31,27 @@ pub struct Told {
     pub tries: u32,
 }
 
+/// One publish.
+#[derive(Clone, Copy)]
+pub struct Post<'a> {
+    /// The `Authorization` of its sender.
+    pub bearer: &'a str,
+    pub key: &'a str,
+    pub body: &'a [u8],
+}
+
 /// Posts until there is an answer that stands, beginning at one of the nodes.
-pub async fn post(nodes: &[SocketAddr], first: usize, path: &str, key: &str, body: &[u8]) -> Told {
-    let headers = [("Content-Type", "application/json"), ("Idempotency-Key", key)];
+pub async fn post(nodes: &[SocketAddr], first: usize, post: Post<'_>) -> Told {
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("Authorization", post.bearer),
+        ("Idempotency-Key", post.key),
+    ];
     let call = Call {
         method: "POST",
-        path,
+        path: "/v1/broadcasts",
         headers: &headers,
-        body,
+        body: post.body,
     };
     let begun = clock::now();
     let end = begun + PUBLISH_MAX;
@@ -67,8 +80,8 @@ fn stands(status: u16) -> bool {
 }
 
 /// Imports a directory, all lines or none.
-pub async fn import(node: SocketAddr, lines: &[u8]) -> Result<()> {
-    let headers = [("Content-Type", "application/x-ndjson")];
+pub async fn import(node: SocketAddr, bearer: &str, lines: &[u8]) -> Result<()> {
+    let headers = [("Content-Type", "application/x-ndjson"), ("Authorization", bearer)];
     let call = Call {
         method: "POST",
         path: "/v1/import",
@@ -94,7 +107,7 @@ pub async fn import(node: SocketAddr, lines: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{post, stands};
+    use super::{Post, post, stands};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -124,7 +137,12 @@ mod tests {
             socket.write_all(text.as_bytes()).await.unwrap();
             String::from_utf8(request).unwrap().contains("Idempotency-Key: k-1")
         };
-        let told = post(&nodes, 0, "/v1/broadcasts", "k-1", b"{}");
+        let sent = Post {
+            bearer: "Bearer t",
+            key: "k-1",
+            body: b"{}",
+        };
+        let told = post(&nodes, 0, sent);
         let busy = answer(busy, "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n");
         let good = answer(good, "HTTP/1.1 201 Yes\r\nContent-Length: 2\r\n\r\n{}");
         let (told, busy, good) = tokio::join!(told, busy, good);

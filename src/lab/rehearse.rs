@@ -7,10 +7,11 @@ use super::{
     ledger::{self, Entry, Seen, Verdict},
     machine,
     oracle::{Oracle, Recipients},
-    publisher::{self, Told},
+    publisher::{self, Post, Told},
     report::Report,
     scenario::{self, Expect, Object, Scenario, Scripted},
     stream::Transport,
+    tokens::{Tokens, bearer},
 };
 use crate::base::clock;
 use anyhow::{Context, Result, bail};
@@ -97,15 +98,21 @@ async fn play(scenario: &Scenario, options: &Options) -> Result<Report> {
         port: None,
         data: None,
         set: vec!["rates.enabled=false".into()],
-        auth: false,
+        auth: true,
     })?;
     bar.set_message("three nodes start");
     cluster.ready().await?;
-    publisher::import(cluster.addresses()[0], &ndjson(&scenario.directory)).await?;
+    let (first, admin) = (
+        cluster.addresses()[0],
+        cluster.admin_token().map(bearer).unwrap_or_default(),
+    );
+    publisher::import(first, &admin, &ndjson(&scenario.directory)).await?;
+    bar.set_message("everybody gets a token");
+    let tokens = Tokens::mint(first, &admin, scenario).await?;
 
     bar.set_message("devices connect");
-    let crowd = Crowd::connect(&oracle, cluster.addresses()).await?;
-    let sender = Sender::new(scenario, &oracle, cluster.addresses())?;
+    let crowd = Crowd::connect(&oracle, cluster.addresses(), &tokens).await?;
+    let sender = Sender::new(scenario, &oracle, cluster.addresses(), tokens)?;
     let tempo = Tempo {
         begun: clock::now(),
         first: scenario.day().0,
@@ -162,7 +169,6 @@ async fn play(scenario: &Scenario, options: &Options) -> Result<Report> {
         reconnects,
         played,
         not_played,
-        not_enforced: not_enforced(scenario),
         machine: machine::machine(),
         commit: machine::COMMIT.unwrap_or_default().to_owned(),
     })
@@ -188,14 +194,6 @@ fn ndjson(lines: &[Object]) -> Vec<u8> {
         .collect()
 }
 
-fn not_enforced(scenario: &Scenario) -> Vec<(String, String)> {
-    let refused = |scripted: &Scripted| match &scripted.expect {
-        Expect::Refuse { code, .. } => Some((scripted.reference.clone(), code.clone())),
-        Expect::Accept { .. } => None,
-    };
-    scenario.broadcasts.iter().filter_map(refused).collect()
-}
-
 fn count(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
@@ -209,7 +207,7 @@ struct Crowd {
 }
 
 impl Crowd {
-    async fn connect(oracle: &Oracle, nodes: Vec<SocketAddr>) -> Result<Self> {
+    async fn connect(oracle: &Oracle, nodes: Vec<SocketAddr>, tokens: &Tokens) -> Result<Self> {
         let users: Vec<String> = oracle.users().map(str::to_owned).collect();
         let world = Arc::new(World::new(nodes));
         let mut orders = Vec::with_capacity(users.len());
@@ -223,6 +221,7 @@ impl Crowd {
             };
             let identity = Identity {
                 user: user.clone(),
+                bearer: tokens.devices.get(user).cloned().unwrap_or_default(),
                 transport,
                 home: number % world.nodes.len(),
             };
@@ -289,6 +288,7 @@ struct Sender<'a> {
     /// Makes the keys of this run its own.
     run: String,
     recipients: Vec<Recipients>,
+    tokens: Tokens,
 }
 
 struct Sent {
@@ -309,7 +309,7 @@ impl Sent {
 }
 
 impl<'a> Sender<'a> {
-    fn new(scenario: &'a Scenario, oracle: &Oracle, nodes: Vec<SocketAddr>) -> Result<Self> {
+    fn new(scenario: &'a Scenario, oracle: &Oracle, nodes: Vec<SocketAddr>, tokens: Tokens) -> Result<Self> {
         let now = clock::wall();
         let recipients = |scripted: &Scripted| match scripted.expect {
             Expect::Accept { .. } => oracle.recipients(&scripted.publish, now),
@@ -322,6 +322,7 @@ impl<'a> Sender<'a> {
             nodes,
             run,
             recipients,
+            tokens,
         })
     }
 
@@ -334,13 +335,11 @@ impl<'a> Sender<'a> {
         let mut ids = BTreeMap::new();
         for (number, scripted) in self.scenario.broadcasts.iter().enumerate() {
             let mut entry = self.entry(number, scripted);
-            if entry.verdict == Verdict::NotSent {
-                sleep_until(tempo.at(scripted.at).into()).await;
-                if let Some(told) = self.send(number, scripted, &ids).await? {
-                    ledger::record(&mut sent.publish, told.took);
-                    sent.gap_max = sent.gap_max.max(told.took);
-                    entry.verdict = verdict(told)?;
-                }
+            sleep_until(tempo.at(scripted.at).into()).await;
+            if let Some(told) = self.send(number, scripted, &ids).await? {
+                ledger::record(&mut sent.publish, told.took);
+                sent.gap_max = sent.gap_max.max(told.took);
+                entry.verdict = verdict(told)?;
             }
             if let Verdict::Accepted { id, .. } = &entry.verdict {
                 ids.insert(scripted.reference.clone(), id.clone());
@@ -353,9 +352,9 @@ impl<'a> Sender<'a> {
     }
 
     fn entry(&self, number: usize, scripted: &Scripted) -> Entry {
-        let (targeted, verdict) = match scripted.expect {
-            Expect::Accept { targeted } => (targeted, Verdict::NotSent),
-            Expect::Refuse { .. } => (0, Verdict::NotEnforced),
+        let (targeted, refusal) = match &scripted.expect {
+            Expect::Accept { targeted } => (*targeted, None),
+            Expect::Refuse { code, .. } => (0, Some(code.clone())),
         };
         Entry {
             reference: scripted.reference.clone(),
@@ -367,9 +366,10 @@ impl<'a> Sender<'a> {
                 .unwrap_or_default()
                 .to_owned(),
             recipients: self.recipients[number].clone(),
-            acknowledge: scripted.publish.contains_key("acknowledge"),
+            acknowledge: scripted.publish.contains_key("acknowledge") && !self.recipients[number].is_empty(),
             targeted,
-            verdict,
+            refusal,
+            verdict: Verdict::NotSent,
         }
     }
 
@@ -378,13 +378,12 @@ impl<'a> Sender<'a> {
         let Some(body) = scripted.body(clock::wall(), |reference| ids.get(reference).cloned()) else {
             return Ok(None);
         };
-        let (key, body) = (
-            format!("{}-{}", self.run, scripted.reference),
-            serde_json::to_vec(&body)?,
-        );
-        Ok(Some(
-            publisher::post(&self.nodes, number, "/v1/broadcasts", &key, &body).await,
-        ))
+        let post = Post {
+            bearer: self.tokens.senders.get(&scripted.sender).map_or("", String::as_str),
+            key: &format!("{}-{}", self.run, scripted.reference),
+            body: &serde_json::to_vec(&body)?,
+        };
+        Ok(Some(publisher::post(&self.nodes, number, post).await))
     }
 }
 

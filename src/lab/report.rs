@@ -29,8 +29,6 @@ pub struct Report {
     pub reconnects: u64,
     pub played: Vec<String>,
     pub not_played: Vec<String>,
-    /// By reference, with the code that a rule will refuse each with.
-    pub not_enforced: Vec<(String, String)>,
     pub machine: Machine,
     /// Empty when the build does not know it.
     pub commit: String,
@@ -47,17 +45,11 @@ impl Report {
             unexpected,
             not_enforced,
         } = self.judgement.verdicts;
-        let not_sent: Vec<Value> = self
-            .not_enforced
-            .iter()
-            .map(|(reference, code)| json!({"ref": reference, "code": code}))
-            .collect();
         json!({
             "scenario": self.scenario,
             "speed": self.speed,
             "took_s": round(self.took.as_secs_f64()),
             "verdicts": {"expected": expected, "unexpected": unexpected, "not_enforced": not_enforced},
-            "not_enforced": not_sent,
             "deliveries": deliveries(&self.judgement.deliveries),
             "latency_ms": self.latency(),
             "publish_ms": quantiles(&self.publish),
@@ -133,7 +125,7 @@ impl Report {
         } = self.judgement.deliveries;
         let _ = write!(
             text,
-            "verdicts     {expected} as expected, {unexpected} not, {not_enforced} not enforced yet (not sent)\n\
+            "verdicts     {expected} as expected, {unexpected} not, {not_enforced} of these accepted against a rule\n\
              deliveries   {made} of {wanted} made, {missing} missing, {wrong} wrong, {repeated} repeated, {disordered} out of order\n\
              confirmed    {} of {} acknowledgements\n\
              sender       longest wait for an answer {} ms; {} reconnects of devices\n\
@@ -143,9 +135,6 @@ impl Report {
             millis(self.publish_gap_max.as_micros() as u64),
             self.reconnects,
         );
-        for (reference, code) in &self.not_enforced {
-            let _ = writeln!(text, "             {reference} will be refused with {code}");
-        }
     }
 
     fn write_latency(&self, text: &mut String) {
@@ -235,7 +224,6 @@ mod tests {
             reconnects: 0,
             played: vec!["flt-06".into()],
             not_played: vec!["flt-03".into()],
-            not_enforced: Vec::new(),
             machine: machine::machine(),
             commit: "abc".into(),
         };

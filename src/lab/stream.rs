@@ -45,16 +45,16 @@ enum Decoder {
 }
 
 impl Stream {
-    /// Opens a subscription of `user`, at a cursor or as somebody new.
-    pub async fn open(node: SocketAddr, transport: Transport, user: &str, cursor: Option<&str>) -> Result<Self> {
+    /// Opens a subscription of whoever the `Authorization` names, at a cursor or as somebody new.
+    pub async fn open(node: SocketAddr, transport: Transport, bearer: &str, cursor: Option<&str>) -> Result<Self> {
         let mut socket = TcpStream::connect(node).await?;
         socket.set_nodelay(true)?;
         let key = BASE64.encode(rand::random::<[u8; 16]>());
-        let mut path = format!("/v1/subscribe?user={user}");
-        let mut headers = Vec::new();
+        let mut path = "/v1/subscribe".to_owned();
+        let mut headers = vec![("Authorization", bearer)];
         let connection = match transport {
             Transport::WebSocket => {
-                path.extend(cursor.map(|cursor| format!("&cursor={cursor}")));
+                path.extend(cursor.map(|cursor| format!("?cursor={cursor}")));
                 headers.extend([("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]);
                 headers.extend([
                     ("Sec-WebSocket-Key", key.as_str()),

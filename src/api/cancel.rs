@@ -1,9 +1,12 @@
 //! `POST /v1/broadcasts/{id}/cancel`: a scheduled broadcast never goes out; a released one stops, and whoever has it is told.
 
+use super::access::Asking;
+use super::audit;
 use super::broadcasts::shown;
 use super::context::Context;
 use super::problem::{Code, Problem};
 use super::request::{self, Path, Query};
+use super::rights;
 use crate::state::broadcasts::Hot;
 use crate::state::command::{Cancel, Cold};
 use crate::state::{Command, Outcome, Refused};
@@ -19,6 +22,7 @@ const LOOKS_MAX: u32 = 3;
 pub async fn cancel(
     State(context): State<Arc<Context>>,
     Path(id): Path<String>,
+    asking: Asking,
     request: Request,
 ) -> Result<Response, Problem> {
     let deadline = context.deadline();
@@ -28,6 +32,9 @@ pub async fn cancel(
     if !body.iter().all(u8::is_ascii_whitespace) && &*body != b"{}" {
         return Err(Problem::new(Code::InvalidValue, "this request has no body"));
     }
+    let wanted = context.broadcast(&id, deadline).await?;
+    let allowed = rights::may_call_off(&context, asking.caller(), &wanted, deadline).await;
+    allowed.inspect_err(|problem| audit::denied(&context, Some(asking.caller()), "cancel".into(), problem))?;
     let applied = call_off(&context, &id, deadline).await?;
     let hot = context.broadcast(&id, deadline).await?;
     let mut response = shown(&context, &hot);

@@ -112,7 +112,7 @@ async fn propose(
     let written = Written { draft: &draft, body };
     let grant = rights::grant(context, caller, written, Some(&key), deadline).await?;
     let rate = grant.rate.clone();
-    let superseded = superseded(context, &draft).await;
+    let superseded = superseded(context, caller, &draft, deadline).await?;
     let publish = Publish {
         draft,
         superseded,
@@ -138,10 +138,19 @@ async fn propose(
     }
 }
 
-/// What the draft supersedes, where it has left memory.
-async fn superseded(context: &Arc<Context>, draft: &Draft) -> Option<Box<Cold>> {
-    let old = context.hot(draft.supersedes?.number()).await?;
-    cold(context, &old)
+/// What the draft supersedes, where it has left memory. Whoever puts a broadcast in another's place must be allowed to call that off.
+async fn superseded(
+    context: &Arc<Context>,
+    caller: &Caller,
+    draft: &Draft,
+    deadline: Instant,
+) -> Result<Option<Box<Cold>>, Problem> {
+    let Some(id) = draft.supersedes else { return Ok(None) };
+    let Some(old) = context.hot(id.number()).await else {
+        return Ok(None); // the log says that there is none
+    };
+    rights::may_call_off(context, caller, &old, deadline).await?;
+    Ok(cold(context, &old))
 }
 
 async fn answer(

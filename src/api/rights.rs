@@ -4,11 +4,13 @@
 //! and what it rests on into the log, where apply looks at both again. A no may only mean that this node is a little behind (a
 //! member was added elsewhere, the key was used elsewhere): it is asked again once this node has all that the leader has.
 
+use super::access;
 use super::context::Context;
 use super::problem::{Code, Problem};
 use super::publish::refusal;
-use crate::model::{Caller, Draft, Millis, Rate};
+use crate::model::{Caller, Draft, Millis, Rate, Scope};
 use crate::state::State;
+use crate::state::broadcasts::Hot;
 use crate::state::command::Key;
 use crate::state::keys::Known;
 use crate::state::rates::Window;
@@ -53,6 +55,33 @@ pub async fn grant(
             .map_err(|error| Problem::of_publish(&error))?;
         verdict = context.handle.read(look);
     }
+    verdict.map_err(|denied| problem(context, caller, written, &denied, at))
+}
+
+/// Whether the caller may call a broadcast off, or put another in its place: its sender may, and whoever might have sent it.
+pub async fn may_call_off(context: &Context, caller: &Caller, hot: &Hot, deadline: Instant) -> Result<(), Problem> {
+    let broadcast = &hot.broadcast;
+    if caller.may(Scope::Admin) || access::sender(caller) == broadcast.sender {
+        return Ok(());
+    }
+    let at = context.handle.log_time();
+    let look = |state: &State| {
+        state.may_call_off(&Question {
+            rules: &context.rules,
+            caller,
+            draft: &broadcast.draft,
+            at,
+        })
+    };
+    let mut verdict = context.handle.read(look);
+    if verdict.as_ref().is_err_and(Denied::depends_on_state) {
+        context.handle.linearizable(deadline).await?;
+        verdict = context.handle.read(look);
+    }
+    let written = Written {
+        draft: &broadcast.draft,
+        body: b"{}",
+    };
     verdict.map_err(|denied| problem(context, caller, written, &denied, at))
 }
 

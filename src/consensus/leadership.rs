@@ -41,6 +41,8 @@ pub struct Watch {
     /// After this long without a word nobody leads.
     silence: Duration,
     every: Duration,
+    /// The term that this node leads in, and since when it does: until a majority has answered, silence counts from then.
+    leads: Option<(u64, Instant)>,
     told: watch::Sender<Leadership>,
 }
 
@@ -51,15 +53,23 @@ impl Watch {
             heard,
             silence: config.election_timeout_max.0 * 2,
             every: config.heartbeat.0,
+            leads: None,
             told,
         }
     }
 
-    fn look(&self) -> Leadership {
+    fn look(&mut self) -> Leadership {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let leads = metrics.state == ServerState::Leader;
+        let same = self.leads.filter(|(term, _)| *term == metrics.current_term);
+        self.leads = leads.then(|| same.unwrap_or((metrics.current_term, clock::now())));
         let alone = metrics.membership_config.voter_ids().count() <= 1;
-        let acknowledged = metrics.last_quorum_acked.is_none_or(|at| at.elapsed() < self.silence);
+        let silent = match (metrics.last_quorum_acked, self.leads) {
+            (Some(at), _) => at.elapsed(),
+            (None, Some((_, since))) => clock::now().saturating_duration_since(since),
+            (None, None) => Duration::ZERO,
+        };
+        let acknowledged = silent < self.silence;
         let in_touch = if leads {
             alone || acknowledged
         } else {
@@ -89,10 +99,11 @@ impl Watch {
     }
 
     /// Runs until openraft has stopped.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut changes = self.raft.server_metrics();
         loop {
-            self.tell(self.look());
+            let now = self.look();
+            self.tell(now);
             let news = tokio::time::timeout(self.every, changes.changed()).await;
             if let Ok(Err(_)) = news {
                 return self.tell(Leadership::default());

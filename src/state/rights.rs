@@ -85,6 +85,26 @@ impl State {
     pub fn judge(&self, question: &Question<'_>) -> Result<Grant, Denied> {
         judge(&self.directory, &self.rates, question)
     }
+
+    /// Whether somebody may call the draft's broadcast off: whoever may send it may. Neither rates nor the event day are asked.
+    pub fn may_call_off(&self, question: &Question<'_>) -> Result<(), Denied> {
+        let Question {
+            rules,
+            caller,
+            draft,
+            at,
+        } = *question;
+        if caller.is_unlimited() {
+            return Ok(());
+        }
+        let look = Look {
+            directory: &self.directory,
+            at,
+            draft,
+        };
+        look.scope(caller, rules.senders.reach(&caller.role, &draft.kind))?;
+        type_by_role(rules, caller, draft)
+    }
 }
 
 /// All checks, in their order.

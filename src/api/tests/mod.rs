@@ -98,6 +98,7 @@ impl Answer {
 /// A small table: who is a DJ calls cues, a coordinator may do more, and venue staff reaches all weddings there.
 fn rules() -> Rules {
     let senders = json!({"sender": [
+        {"roles": ["administrator"], "types": ["*"], "up_to": "critical", "scope": "any"},
         {"roles": ["coordinator"], "types": ["cue.*", "weather.*", "venue.*"], "up_to": "critical", "scope": "own"},
         {"roles": ["security"], "types": ["cue.*"], "up_to": "high", "scope": "venue"},
         {"roles": ["staff"], "types": ["cue.*"], "up_to": "high", "scope": "own"},

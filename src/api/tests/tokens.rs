@@ -468,3 +468,34 @@ async fn subscribers_are_asked_on_every_road() {
     }
     served.stop().await;
 }
+
+/// Calling off, or putting another in its place, is for the sender and for who might have sent it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_calls_off_what_they_could_not_have_sent() {
+    let guarded = Guarded::start().await;
+    let bob = guarded.of_bob(&["publish"]).await;
+    let urgent = json!({"type": "weather.warning", "priority": "critical", "audience": {"venues": ["v"]}, "title": "T", "body": "B"});
+    let urgent = guarded
+        .post(&guarded.admin, "/v1/broadcasts", &urgent)
+        .await
+        .expect(201)
+        .json();
+    let own = guarded
+        .post(&bob, "/v1/broadcasts", &to_venue(&json!({})))
+        .await
+        .expect(201)
+        .json();
+    let cancel = |id: &Value| format!("/v1/broadcasts/{}/cancel", id.as_str().unwrap());
+    let call = |token: String, path: String| {
+        let guarded = &guarded;
+        async move { guarded.call(&token, "POST", &path, &[], "").await }
+    };
+    let refused = call(bob.clone(), cancel(&urgent["id"])).await.expect(403).json();
+    assert_eq!(refused["code"], "FORBIDDEN_TYPE_FOR_ROLE");
+    let instead = to_venue(&json!({"supersedes": urgent["id"]}));
+    let refused = guarded.post(&bob, "/v1/broadcasts", &instead).await.expect(403).json();
+    assert_eq!(refused["code"], "FORBIDDEN_TYPE_FOR_ROLE");
+    call(bob, cancel(&own["id"])).await.expect(200);
+    call(guarded.admin.clone(), cancel(&urgent["id"])).await.expect(200);
+    guarded.node.stop().await;
+}

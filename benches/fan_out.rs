@@ -60,7 +60,7 @@ fn release(position: Position, recipients: &Arc<roaring::RoaringBitmap>) -> Arc<
             accepted_at: at,
             expires_at: at + 86_400_000,
             position: Some(position),
-            released_late_at: None,
+            late: None,
             log_index: position,
             targeted: recipients.len() as u32,
             connected: 0,

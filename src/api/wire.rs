@@ -108,19 +108,25 @@ pub fn warnings(targeted: u32) -> &'static [&'static str] {
 
 impl<'a> Accepted<'a> {
     pub fn new(broadcast: &'a Broadcast) -> Self {
-        let was_scheduled = broadcast.position.is_none() || broadcast.released_late_at.is_some();
+        let was_scheduled = broadcast.position.is_none() || broadcast.late.is_some();
+        let now = (broadcast.targeted, broadcast.connected, broadcast.unknown);
+        let before = broadcast
+            .late
+            .as_ref()
+            .map(|late| (late.targeted, late.connected, late.unknown));
+        let (targeted, connected, unknown) = before.unwrap_or(now);
         Self {
             id: Text26(broadcast.id),
             position: broadcast.position.filter(|_| !was_scheduled),
             status: if was_scheduled { "scheduled" } else { "released" },
             priority: broadcast.draft.priority,
             kind: &broadcast.draft.kind,
-            targeted: broadcast.targeted,
-            connected: broadcast.connected,
-            held: broadcast.held,
-            skipped: broadcast.skipped,
-            unknown: broadcast.unknown,
-            warnings: warnings(broadcast.targeted),
+            targeted,
+            connected,
+            held: if was_scheduled { 0 } else { broadcast.held },
+            skipped: if was_scheduled { 0 } else { broadcast.skipped },
+            unknown,
+            warnings: warnings(targeted),
             accepted_at: broadcast.accepted_at,
             expires_at: At(broadcast.expires_at),
             log_index: broadcast.log_index,

@@ -141,6 +141,15 @@ impl Status {
     }
 }
 
+/// When a scheduled broadcast was released, and what its sender was told before: a repeated publish is told the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Late {
+    pub at: Millis,
+    pub targeted: u32,
+    pub connected: u32,
+    pub unknown: u32,
+}
+
 /// A broadcast that a quorum holds: its draft and the answer that its sender got. It never changes; its ledger does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broadcast {
@@ -154,7 +163,7 @@ pub struct Broadcast {
     /// `None` while scheduled.
     pub position: Option<Position>,
     /// Of one that was scheduled; any other was released when it was accepted.
-    pub released_late_at: Option<Millis>,
+    pub late: Option<Late>,
     pub log_index: u64,
     pub targeted: u32,
     /// Recipients with a session somewhere when it was released.
@@ -167,6 +176,6 @@ pub struct Broadcast {
 
 impl Broadcast {
     pub fn released_at(&self) -> Millis {
-        self.released_late_at.unwrap_or(self.accepted_at)
+        self.late.as_ref().map_or(self.accepted_at, |late| late.at)
     }
 }

@@ -58,7 +58,7 @@ impl State {
             accepted_at: at,
             expires_at,
             position: None,
-            released_late_at: None,
+            late: None,
             log_index: self.applied,
             targeted: meant.all.recipients.len() as u32,
             connected: self.presence.connected_among(&meant.all.recipients) as u32,

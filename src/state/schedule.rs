@@ -8,7 +8,7 @@ use super::ledger::Ledger;
 use super::preferences::Sorted;
 use super::publish::Meant;
 use super::{Effect, Refused, ReleaseKind, RowKey, State};
-use crate::model::broadcast::OnMissed;
+use crate::model::broadcast::{Late, OnMissed};
 use crate::model::{Broadcast, BroadcastId, Draft, Millis, Number};
 use roaring::RoaringBitmap;
 use std::sync::Arc;
@@ -75,10 +75,7 @@ impl State {
         let meant = self.meant(&broadcast.draft, now).unwrap_or_default();
         let superseded = broadcast.draft.supersedes.map(BroadcastId::number);
         let position = self.move_to_next(number);
-        let broadcast = Broadcast {
-            released_late_at: Some(now),
-            ..broadcast
-        };
+        let broadcast = released(broadcast, now);
         self.release(broadcast, position, meant, superseded, effects);
     }
 
@@ -89,10 +86,7 @@ impl State {
             return;
         };
         let position = self.move_to_next(number);
-        let broadcast = Broadcast {
-            released_late_at: Some(now),
-            ..broadcast
-        };
+        let broadcast = released(broadcast, now);
         self.release(broadcast, position, Meant::default(), None, effects);
         if let Some(hot) = self.broadcasts.get_mut(number) {
             Arc::make_mut(&mut hot.ledger).aside_mut().cancelled_at = Some(now);
@@ -173,6 +167,19 @@ impl State {
                 cooled.push((position, ledger));
             }
         });
+    }
+}
+
+fn released(broadcast: Broadcast, at: Millis) -> Broadcast {
+    let late = Late {
+        at,
+        targeted: broadcast.targeted,
+        connected: broadcast.connected,
+        unknown: broadcast.unknown,
+    };
+    Broadcast {
+        late: Some(late),
+        ..broadcast
     }
 }
 

@@ -59,7 +59,16 @@ fn a_schedule_outlives_its_leader_and_is_kept_to_once() {
     let due = Timestamp::now() + SignedDuration::from_secs(3);
     let mut scheduled = to(&PEOPLE, "scheduled");
     scheduled["deliver_at"] = json!(due.to_string());
-    let answer = published(cluster, leader, &scheduled);
+    let keyed = |cluster: &Cluster, at: usize| {
+        let headers = [("Idempotency-Key", "at-its-time"), ("Content-Type", "application/json")];
+        let body = scheduled.to_string();
+        let answer = cluster
+            .client(at)
+            .must("POST", "/v1/broadcasts", &headers, body.as_bytes());
+        answer.expect(201).json()
+    };
+    let answer = keyed(cluster, leader);
+    cluster.wait_applied(answer["log_index"].as_u64().unwrap(), SOON);
     assert_eq!(
         (&answer["status"], &answer["position"]),
         (&json!("scheduled"), &Value::Null)
@@ -91,7 +100,10 @@ fn a_schedule_outlives_its_leader_and_is_kept_to_once() {
             .unwrap();
         assert!(released >= due, "{released} is before {due}");
     }
+    let more = directory::import_users(&mut cluster.client(0), &["more".to_owned()]);
+    cluster.wait_applied(more, SOON);
     for at in 0..3 {
+        assert_eq!(keyed(cluster, at), answer, "the first answer stands");
         let now = shown(cluster, at, &id);
         assert!(now["released_at"].as_str().unwrap().parse::<Timestamp>().unwrap() >= due);
         assert_ne!(now["position"], Value::Null);

@@ -42,7 +42,7 @@ pub fn release_of(position: Position, draft: Draft, expires_at: i64, recipients:
             accepted_at: released_at,
             expires_at,
             position: Some(position),
-            released_late_at: None,
+            late: None,
             log_index: position,
             targeted: recipients.len() as u32,
             connected: 0,

@@ -46,6 +46,7 @@ pub enum Command {
     Dev(Dev),
     Rehearse(Rehearse),
     Publish(Box<Publish>),
+    Cancel(Cancel),
     Subscribe(Subscribe),
     Status(Status),
     Import(Import),
@@ -187,6 +188,8 @@ Examples:
   campanile publish --to on-site:larkfield --type weather.warning --priority critical \\
       --title \"Go inside now\" --body \"Go inside the barn now.\" \\
       --ack-within 15s --answers ok,need_help
+  campanile publish --to wedding:w-1 --type timeline.changed --title Buses --body \"At ten\" --at 2h
+  campanile publish --file broadcast.json --dry-run
   campanile publish --file broadcast.json --key storm-1
   generate | campanile publish --file - --to everyone --json")]
 pub struct Publish {
@@ -213,6 +216,9 @@ pub struct Publish {
     /// A time (2027-06-19T16:42:00-04:00) or how long from now (2h) [default: 24h after release]
     #[arg(long, value_name = "WHEN")]
     pub expires: Option<String>,
+    /// When it goes out: a time, or how long from now (2h); at most 7 days ahead [default: now]
+    #[arg(long, value_name = "WHEN")]
+    pub at: Option<String>,
     /// People must confirm within this time
     #[arg(long, value_name = "DURATION")]
     pub ack_within: Option<String>,
@@ -228,6 +234,9 @@ pub struct Publish {
     /// An exercise, shown as one
     #[arg(long)]
     pub drill: bool,
+    /// Say whom it would reach and what the rules say, and publish nothing
+    #[arg(long, conflicts_with = "key")]
+    pub dry_run: bool,
     /// A broadcast as JSON (`-` reads stdin); options go over what it says
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
@@ -237,6 +246,22 @@ pub struct Publish {
     /// Begin no further attempt after this long; the one under way is waited for
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     pub within: String,
+}
+
+/// Call a broadcast off
+#[derive(Debug, Args)]
+#[command(after_help = "\
+One that waits for its time (--at) never goes out. One that is out already stops: whoever has it
+is told, and nobody else hears of it. Calling it off again changes nothing.
+
+Example:
+  campanile cancel 01M4QZ6A4S3W0G00000000000C")]
+pub struct Cancel {
+    #[command(flatten)]
+    pub target: Target,
+    /// The broadcast, as `campanile publish` printed it
+    #[arg(value_name = "ID")]
+    pub id: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -37,7 +37,10 @@ pub fn body(options: &Publish) -> Result<Value, Failure> {
         put("exclude", Some(json!(audience::clauses(&options.except)?)));
     }
     if let Some(when) = &options.expires {
-        put("expires_at", Some(json!(time(when, clock::wall())?)));
+        put("expires_at", Some(json!(time("--expires", when, clock::wall())?)));
+    }
+    if let Some(when) = &options.at {
+        put("deliver_at", Some(json!(time("--at", when, clock::wall())?)));
     }
     if let Some(text) = &options.data {
         let data = serde_json::from_str::<Value>(text);
@@ -78,13 +81,13 @@ pub fn span(option: &str, text: &str) -> Result<Span, Failure> {
 }
 
 /// A time with a zone as it is, or so long from now.
-fn time(text: &str, now: Millis) -> Result<String, Failure> {
+fn time(option: &str, text: &str, now: Millis) -> Result<String, Failure> {
     if clock::parse_rfc3339(text).is_some() {
         return Ok(text.to_owned());
     }
     let span: Span = text.parse().map_err(|_| {
         Failure::usage(format!(
-            "--expires {text:?} is neither a time with a zone, like 2027-06-19T16:42:00-04:00, nor a duration, like 2h"
+            "{option} {text:?} is neither a time with a zone, like 2027-06-19T16:42:00-04:00, nor a duration, like 2h"
         ))
     })?;
     let millis = i64::try_from(span.0.as_millis()).unwrap_or(i64::MAX);
@@ -219,10 +222,10 @@ mod tests {
     fn expiry_is_a_time_or_a_duration() {
         let now = 1_800_000_000_000;
         assert_eq!(
-            time("2027-06-19T16:42:00-04:00", now).unwrap(),
+            time("--at", "2027-06-19T16:42:00-04:00", now).unwrap(),
             "2027-06-19T16:42:00-04:00"
         );
-        assert_eq!(time("2h", now).unwrap(), "2027-01-15T10:00:00.000Z");
-        assert!(time("tomorrow", now).is_err());
+        assert_eq!(time("--at", "2h", now).unwrap(), "2027-01-15T10:00:00.000Z");
+        assert!(time("--at", "tomorrow", now).is_err());
     }
 }

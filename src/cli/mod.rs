@@ -8,6 +8,7 @@
 pub mod arguments;
 pub mod audience;
 pub mod broadcast;
+mod cancel;
 pub mod failure;
 pub mod frames;
 pub mod import;
@@ -68,6 +69,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Dev(options) => return serve::dev(options, json),
         Command::Rehearse(options) => return serve::rehearse(options, json),
         Command::Publish(options) => wait(publish::run(&options, json)),
+        Command::Cancel(options) => wait(cancel::run(&options, json)),
         Command::Subscribe(options) => {
             if !json {
                 output::complain(&subscribe::greeting(&options));

@@ -5,6 +5,7 @@ use super::failure::{Exit, Failure};
 use crate::net::client::whole_body;
 use crate::net::{Answer, Client, ClientError};
 use http::Method;
+use serde_json::Value;
 use std::fmt::Write as _;
 
 pub struct Nodes {
@@ -76,6 +77,16 @@ impl From<ClientError> for Failure {
             _ => failure,
         }
     }
+}
+
+/// A good answer's JSON.
+pub fn read(answer: &Answer) -> Result<Value, Failure> {
+    if !answer.is_success() {
+        return Err(Failure::problem(answer.status, &answer.body));
+    }
+    answer
+        .json()
+        .map_err(|error| Failure::failed(format!("the answer is not JSON: {error}")))
 }
 
 /// Text as part of a query.

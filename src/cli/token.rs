@@ -2,9 +2,8 @@
 
 use super::arguments::{Scope, TokenCreate, TokenList, TokenRevoke, TokenVerb};
 use super::failure::Failure;
-use super::nodes::{Nodes, encoded};
+use super::nodes::{Nodes, encoded, read};
 use super::output::{self, DIM, GOOD, Table, plain};
-use crate::net::Answer;
 use http::Method;
 use serde_json::{Map, Value, json};
 
@@ -133,15 +132,6 @@ async fn revoke(options: &TokenRevoke, as_json: bool) -> Result<(), Failure> {
         })?;
     }
     Ok(())
-}
-
-fn read(answer: &Answer) -> Result<Value, Failure> {
-    if !answer.is_success() {
-        return Err(Failure::problem(answer.status, &answer.body));
-    }
-    answer
-        .json()
-        .map_err(|error| Failure::failed(format!("the answer is not JSON: {error}")))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::base::clock::Millis;
 use crate::model::broadcast::Status;
 use crate::model::{BroadcastId, NodeId, Priority, Reason, Step, UserNumber};
 use crate::state::State as Applied;
-use crate::state::broadcasts::Hot;
+use crate::state::broadcasts::{Behind, Hot};
 use crate::state::ledger::Aside;
 use axum::extract::State;
 use axum::response::Response;
@@ -61,6 +61,7 @@ impl<'a> Shown<'a> {
             ..
         } = self.hot;
         let is_over = self.now >= broadcast.expires_at && !ledger.is_cancelled();
+        let is_off = is_over || ledger.is_cancelled();
         let aside = ledger.aside.as_deref();
         let skipped = aside.map_or(0, Aside::skipped);
         Counts {
@@ -69,7 +70,7 @@ impl<'a> Shown<'a> {
             received: ledger.count(Step::Received),
             read: ledger.count(Step::Read),
             acknowledged: ledger.count(Step::Acknowledged),
-            held: aside.map_or(0, Aside::held),
+            held: if is_off { 0 } else { aside.map_or(0, Aside::held) },
             skipped,
             expired: if is_over {
                 recipients.difference_len(self.hot.done()).saturating_sub(skipped)
@@ -239,7 +240,15 @@ pub fn matches(wanted: &str, kind: &str) -> bool {
     }
 }
 
-/// Newest first, down to the oldest that is kept.
+fn behind(text: &str) -> Option<Behind> {
+    let number = |id: &str| BroadcastId::parse(id).map(BroadcastId::number);
+    match text.strip_prefix(AHEAD) {
+        Some(id) => number(id).map(Behind::Scheduled),
+        None => number(text).map(Behind::Released),
+    }
+}
+
+/// What is scheduled, then what was released, each newest first, down to the oldest that is kept.
 pub async fn list(State(context): State<Arc<Context>>, uri: Uri) -> Result<Response, Problem> {
     const KNOWN: &[&str] = &[
         "limit", "after", "wedding", "venue", "priority", "type", "status", "since",
@@ -247,13 +256,13 @@ pub async fn list(State(context): State<Arc<Context>>, uri: Uri) -> Result<Respo
     let query = Query::read(&uri, KNOWN)?;
     context.fresh(&query, context.deadline()).await?;
     let (limit, filter) = (query.limit()?, Filter::read(&query)?);
-    let after = query.parse("after", "an id that a page ended with", BroadcastId::parse)?;
-    let after = after.map(BroadcastId::number);
+    let behind = query.parse("after", "what a page ended with", behind)?;
+    let behind = behind.unwrap_or(Behind::Nothing);
     let now = context.handle.log_time();
     let found = context
         .blocking(move |context| {
             let mut found = Found::default();
-            (context.reader.newest)(after, &mut |hot| found.look(hot, &filter, limit, now));
+            (context.reader.newest)(behind, &mut |hot| found.look(hot, &filter, limit, now));
             found
         })
         .await
@@ -263,19 +272,22 @@ pub async fn list(State(context): State<Arc<Context>>, uri: Uri) -> Result<Respo
         StatusCode::OK,
         &Page {
             items,
-            next: found.next.map(|id| id.to_string()),
+            next: found.next,
         },
     ))
 }
+
+/// Stands before the id of a page that ended among what is scheduled.
+const AHEAD: &str = "ahead-";
 
 /// A page while it is put together.
 #[derive(Default)]
 struct Found {
     items: Vec<Hot>,
     looked_at: usize,
-    last: Option<BroadcastId>,
+    last: Option<String>,
     /// Where the next page goes on, if there is one.
-    next: Option<BroadcastId>,
+    next: Option<String>,
 }
 
 impl Found {
@@ -285,11 +297,13 @@ impl Found {
             return false; // and so are all that are older
         }
         if self.items.len() == limit || self.looked_at == LOOKED_AT_MAX {
-            self.next = self.last;
+            self.next = self.last.take();
             return false;
         }
         self.looked_at += 1;
-        self.last = Some(hot.broadcast.id);
+        // What is scheduled comes first; it may be released before the next page is asked for.
+        let mark = if hot.broadcast.position.is_none() { AHEAD } else { "" };
+        self.last = Some(format!("{mark}{}", hot.broadcast.id));
         if filter.passes(&hot, now) {
             self.items.push(hot);
         }
@@ -369,7 +383,8 @@ pub async fn recipients(
 fn recipient(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, is_excluded: bool) -> Option<Recipient> {
     let name = state.directory().user_id(user)?.to_owned();
     let step = hot.ledger.step(user);
-    let is_expired = now >= hot.broadcast.expires_at && !hot.done().contains(user);
+    let is_off = hot.ledger.is_cancelled();
+    let is_expired = now >= hot.broadcast.expires_at && !hot.done().contains(user) && !is_off;
     let detail = step.and_then(|step| hot.ledger.detail(user, step));
     let answer = hot.ledger.answers.get(&user);
     let since = state.presence().gone_since(user);
@@ -383,7 +398,7 @@ fn recipient(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, is_exclu
             _ if is_excluded => "excluded",
             None if beside.is_some_and(|reason| reason != Reason::QuietHours) => "skipped",
             _ if is_expired => "expired",
-            None if beside.is_some() => "held",
+            None if beside.is_some() && !is_off => "held",
             Some(step) => step.name(),
             None => "targeted",
         },
@@ -399,7 +414,10 @@ fn recipient(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, is_exclu
         answer: answer.map(|answer| answer.answer.clone()),
         late: answer.is_some_and(|answer| answer.late),
         since: since.filter(|_| !is_connected && step.is_none()).map(At),
-        until: aside.and_then(|aside| aside.held_until(user)).map(At),
+        until: aside
+            .and_then(|aside| aside.held_until(user))
+            .filter(|_| !is_off)
+            .map(At),
     })
 }
 

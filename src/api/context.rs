@@ -10,7 +10,7 @@ use crate::gateway::gateway::QueueStatus;
 use crate::model::{BroadcastId, Caller, NodeId, Number, PerPriority, Rules, Scope, UserNumber};
 use crate::security::{self, Gate};
 use crate::state::State;
-use crate::state::broadcasts::Hot;
+use crate::state::broadcasts::{Behind, Hot};
 use http::HeaderValue;
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -28,7 +28,7 @@ pub struct Reader {
     pub inbox: Box<dyn Fn(UserNumber, &mut dyn FnMut(Hot) -> bool) + Send + Sync>,
     /// Everything kept, newest first, or what comes behind the given broadcast, until the function has seen enough.
     #[allow(clippy::type_complexity)]
-    pub newest: Box<dyn Fn(Option<Number>, &mut dyn FnMut(Hot) -> bool) + Send + Sync>,
+    pub newest: Box<dyn Fn(Behind, &mut dyn FnMut(Hot) -> bool) + Send + Sync>,
 }
 
 /// The settings that the API decides with.

@@ -7,7 +7,7 @@ use super::problem::Problem;
 use super::request::Query;
 use super::wire::{self, ActionView, AskedView, At, Text26, raw};
 use crate::base::clock::Millis;
-use crate::model::{BroadcastId, Number, Priority, Step, UserNumber};
+use crate::model::{BroadcastId, Position, Priority, Step, UserNumber};
 use crate::state::broadcasts::Hot;
 use axum::extract::State;
 use axum::response::Response;
@@ -27,14 +27,14 @@ struct Filter {
     category: Option<String>,
     wedding: Option<String>,
     since: Option<Millis>,
-    below: Number,
+    below: Position,
     limit: usize,
 }
 
 impl Filter {
     fn passes(&self, hot: &Hot) -> bool {
         let draft = &hot.broadcast.draft;
-        hot.broadcast.number < self.below
+        hot.broadcast.position.is_some_and(|position| position < self.below)
             && (!self.unread || is_unread(hot, self.user))
             && self.priority.is_none_or(|priority| draft.priority == priority)
             && self.kind.as_ref().is_none_or(|kind| matches(kind, &draft.kind))
@@ -137,7 +137,10 @@ pub async fn inbox(State(context): State<Arc<Context>>, asking: Asking, uri: Uri
         since: query.time("since")?,
         below: query
             .parse("after", "an id that a page ended with", BroadcastId::parse)?
-            .map_or(Number::MAX, BroadcastId::number),
+            .map_or(Position::MAX, |id| {
+                let place = context.handle.read(|state| state.broadcasts().place(id.number()));
+                place.unwrap_or(Position::MAX)
+            }),
         limit: query.limit()?,
     };
     let found = context
@@ -168,8 +171,8 @@ fn look(context: &Context, filter: &Filter) -> Found {
     let mut found = Found::default();
     let mut looked_at = 0;
     (context.reader.inbox)(filter.user, &mut |hot| {
-        if !hot.is_for(filter.user) && hot.ledger.step(filter.user).is_none() {
-            return true; // held until later, skipped, or called off before it came
+        if !hot.is_for(filter.user) {
+            return true; // held until later, skipped, or off
         }
         looked_at += 1;
         if looked_at > LOOKED_AT_MAX {

@@ -134,7 +134,7 @@ async fn take(context: &Arc<Context>, id: &str, user: UserNumber, deadline: Inst
 
 async fn mine(context: &Arc<Context>, id: &str, user: UserNumber, deadline: Instant) -> Result<Hot, Problem> {
     let hot = context.broadcast(id, deadline).await?;
-    if hot.recipients.contains(user) {
+    if hot.is_out_to(user) {
         Ok(hot)
     } else {
         Err(Problem::absent("broadcast", super::fields::shorten(id)))

@@ -150,6 +150,10 @@ impl DraftView<'_> {
         if !draft.audience.exclude.is_empty() {
             map.serialize_entry("exclude", &clauses(&draft.audience.exclude, self.1))?;
         }
+        if let Some(due) = draft.deliver_at {
+            map.serialize_entry("deliver_at", &At(due))?;
+            map.serialize_entry("on_missed", &draft.on_missed)?;
+        }
         map.serialize_entry("title", &draft.title)?;
         map.serialize_entry("body", &draft.body)?;
         if !draft.texts.is_empty() {

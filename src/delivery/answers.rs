@@ -121,7 +121,7 @@ impl Desk {
             let mut refused = None;
             for (number, id, step) in numbered {
                 let hot = number.and_then(|number| find(number));
-                match hot.filter(|hot| hot.broadcast.id == id && hot.recipients.contains(user)) {
+                match hot.filter(|hot| hot.broadcast.id == id && hot.is_out_to(user)) {
                     None => refused = refused.or(Some(NoReceipt::NotFound)),
                     Some(hot) if hot.broadcast.expires_at <= now => refused = refused.or(Some(NoReceipt::Expired)),
                     Some(hot) => gateway.receipt(hot.broadcast.number, step, user),

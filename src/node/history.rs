@@ -7,7 +7,7 @@ use super::cold;
 use crate::consensus::Handle;
 use crate::gateway::backlog::{Backlog, Read, Start};
 use crate::model::{Millis, Number, PerPriority, Position, Priority, Step, UserNumber};
-use crate::state::broadcasts::{BLOCK, Hot};
+use crate::state::broadcasts::{BLOCK, Behind, Hot};
 use crate::state::{Release, State};
 use crate::storage::{StorageError, Store};
 use std::collections::BTreeMap;
@@ -81,19 +81,17 @@ impl History {
         }
     }
 
-    /// Everything kept, newest first, until `look` has seen enough: what is scheduled, then what was released. With `after`, what
-    /// comes behind that broadcast.
-    pub fn newest(&self, after: Option<Number>, mut look: impl FnMut(Hot) -> bool) {
+    /// Everything kept, newest first, until `look` has seen enough: what is scheduled, then what was released.
+    pub fn newest(&self, behind: Behind, mut look: impl FnMut(Hot) -> bool) {
         let (scheduled, mut below) = self.handle.read(|state| {
-            let place = after.and_then(|after| state.broadcasts().place(after));
-            if let Some(below) = place {
-                return (Vec::new(), below);
-            }
-            let scheduled = state.broadcasts().scheduled_below(after.unwrap_or(Number::MAX));
-            (
-                scheduled.take(SCHEDULED_MAX).cloned().collect::<Vec<_>>(),
-                Position::MAX,
-            )
+            let broadcasts = state.broadcasts();
+            let number = match behind {
+                Behind::Nothing => Number::MAX,
+                Behind::Scheduled(number) => number,
+                Behind::Released(number) => return (Vec::new(), broadcasts.place(number).unwrap_or(Position::MAX)),
+            };
+            let scheduled = broadcasts.scheduled_below(number).take(SCHEDULED_MAX);
+            (scheduled.cloned().collect::<Vec<_>>(), Position::MAX)
         });
         if !scheduled.into_iter().all(&mut look) {
             return;
@@ -298,6 +296,7 @@ fn is_owed(hot: &Hot, user: UserNumber, now: Millis, head: Position) -> bool {
 fn is_unconfirmed(hot: &Hot, user: UserNumber, now: Millis, up_to: &PerPriority<Position>) -> bool {
     let cursor = up_to[hot.broadcast.draft.priority.index()];
     hot.broadcast.expires_at > now
+        && hot.first.contains(user)
         && hot.broadcast.position.is_some_and(|position| position <= cursor)
         && hot.ledger.step(user) == Some(Step::Sent)
 }

@@ -196,7 +196,7 @@ fn context(
     let reader = api::Reader {
         broadcast: Box::new(move |number| one.broadcast(number)),
         inbox: Box::new(move |user, look| mine.inbox(user, look)),
-        newest: Box::new(move |after, look| all.newest(after, look)),
+        newest: Box::new(move |behind, look| all.newest(behind, look)),
     };
     let config = &settings.config;
     let decide = api::Settings {

@@ -7,6 +7,7 @@ use crate::delivery::answers;
 use crate::gateway::{Backlog, Gateway, Request, SessionRef};
 use crate::model::directory::User;
 use crate::model::{Audience, BroadcastId, Clause, Draft, Number, Position, Priority, Step};
+use crate::state::broadcasts::Behind;
 use crate::state::command::{Change, Found, Key, Publish, Receipts, Tick};
 use crate::state::rights::Grant;
 use crate::state::{Command, Effect, Outcome, RowKey, State};
@@ -129,7 +130,7 @@ impl Bench {
 
     fn listed(&self, below: Number, max: usize) -> Vec<Number> {
         let mut found = Vec::new();
-        self.history.newest(Some(below), |hot| {
+        self.history.newest(Behind::Released(below), |hot| {
             found.push(hot.broadcast.number);
             found.len() < max
         });

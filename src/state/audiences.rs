@@ -95,6 +95,28 @@ pub fn resolve(directory: &Directory, audience: &Audience, at: Millis) -> Result
 }
 
 /// Every wedding, venue and segment that the audience names is known.
+/// The audience without places and segments that are gone. A clause that named nothing else names nobody.
+pub fn known_only(directory: &Directory, audience: Audience) -> Audience {
+    let keep = |mut clause: Clause| {
+        let mut is_whole = true;
+        let mut keep = |names: &mut Vec<String>, is_known: &dyn Fn(&str) -> bool| {
+            let named = !names.is_empty();
+            names.retain(|name| is_known(name));
+            is_whole &= !named || !names.is_empty();
+        };
+        let is_venue = |id: &str| directory.venues.contains_key(id);
+        keep(&mut clause.weddings, &|id| directory.weddings.contains_key(id));
+        keep(&mut clause.venues, &is_venue);
+        keep(&mut clause.on_site, &is_venue);
+        keep(&mut clause.segments, &|name| directory.segments.contains_key(name));
+        is_whole.then_some(clause)
+    };
+    Audience {
+        clauses: audience.clauses.into_iter().filter_map(keep).collect(),
+        exclude: audience.exclude.into_iter().filter_map(keep).collect(),
+    }
+}
+
 pub fn check_known(directory: &Directory, audience: &Audience) -> Result<(), Refused> {
     for clause in audience.clauses.iter().chain(&audience.exclude) {
         let unknown = |id: &&String| !directory.weddings.contains_key(*id);

@@ -21,6 +21,15 @@ pub const HOT_BYTES: u64 = if cfg!(test) { 1 << 20 } else { 96 << 20 };
 /// Positions of one block.
 pub const BLOCK: u64 = 256;
 
+/// Where a list of broadcasts goes on: what is scheduled comes first, newest first, then what was released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    Nothing,
+    /// Behind this one, which was scheduled when the list came to it.
+    Scheduled(Number),
+    Released(Number),
+}
+
 /// A broadcast with its recipients and how far they are.
 #[derive(Clone, Debug)]
 pub struct Hot {
@@ -91,14 +100,21 @@ impl Hot {
         })
     }
 
-    /// Whether somebody is to get it now: meant, neither held nor skipped, and it is still on.
+    /// Whether a release was for somebody: meant, and neither held nor skipped.
+    pub fn is_out_to(&self, user: UserNumber) -> bool {
+        self.recipients.contains(user) && !self.ledger.is_aside(user)
+    }
+
+    /// Whether somebody is to get it now: it is out to them, and still on.
     pub fn is_for(&self, user: UserNumber) -> bool {
-        self.recipients.contains(user) && !self.ledger.is_cancelled() && !self.ledger.is_aside(user)
+        let aside = self.ledger.aside.as_ref();
+        let is_off = aside.is_some_and(|aside| aside.cancelled_at.is_some() || aside.retracted.contains(user));
+        self.is_out_to(user) && !is_off
     }
 
     /// Why this answer of this user is not taken.
     pub fn refuses(&self, user: UserNumber, answer: &str) -> Option<Refused> {
-        if !self.recipients.contains(user) {
+        if !self.is_out_to(user) {
             return Some(Refused::NotARecipient);
         }
         let asked = self.broadcast.draft.acknowledge.as_ref()?;
@@ -236,6 +252,8 @@ pub struct Broadcasts {
     pub(super) scheduled: BTreeMap<Number, Hot>,
     /// First positions of those that do not stand at their number: they were scheduled.
     pub(super) moved: BTreeMap<Number, Position>,
+    /// Those that something scheduled will supersede, and how often: they stay in memory until then.
+    pub(super) awaited: BTreeMap<Number, u32>,
     /// Called off and not yet expired, and when they will be.
     pub(super) cancelled: BTreeMap<Number, Millis>,
     pub(super) blocks: BTreeMap<u64, Block>,
@@ -298,6 +316,26 @@ impl Broadcasts {
             .range(..position)
             .rev()
             .filter_map(|(_, placed)| placed.first())
+    }
+
+    pub(super) fn schedule(&mut self, broadcast: Arc<Broadcast>) {
+        if let Some(old) = broadcast.draft.supersedes {
+            *self.awaited.entry(old.number()).or_default() += 1;
+        }
+        self.scheduled.insert(broadcast.number, Hot::scheduled(broadcast));
+    }
+
+    pub(super) fn unschedule(&mut self, number: Number) -> Option<Broadcast> {
+        let hot = self.scheduled.remove(&number)?;
+        if let Some(old) = hot.broadcast.draft.supersedes
+            && let Some(count) = self.awaited.get_mut(&old.number())
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.awaited.remove(&old.number());
+            }
+        }
+        Some(Arc::unwrap_or_clone(hot.broadcast))
     }
 
     /// Not released yet, with a number below this one, newest first.
@@ -374,7 +412,7 @@ impl Broadcasts {
         {
             self.hot_bytes -= cost;
             match self.hot.remove(&position) {
-                Some(Placed::First(hot)) if hot.is_pending() => {
+                Some(Placed::First(hot)) if hot.is_pending() || self.awaited.contains_key(&hot.broadcast.number) => {
                     self.pinned.insert(position, hot);
                     pinned(position);
                 }
@@ -386,7 +424,9 @@ impl Broadcasts {
 
     /// Lets those go that nothing is due for any more.
     pub(super) fn unpin(&mut self, now: Millis, mut left: impl FnMut(Position, Arc<Ledger>)) {
-        let over = |hot: &Hot| hot.broadcast.expires_at <= now || !hot.is_pending();
+        let awaited = &self.awaited;
+        let is_wanted = |hot: &Hot| hot.is_pending() || awaited.contains_key(&hot.broadcast.number);
+        let over = |hot: &Hot| hot.broadcast.expires_at <= now || !is_wanted(hot);
         self.pinned.retain(|position, hot| {
             let over = over(hot);
             if over {
@@ -432,7 +472,7 @@ impl Broadcasts {
         let hot = self.hot.values().filter_map(Placed::first).chain(self.pinned.values());
         let pending = hot.filter(|hot| hot.is_pending());
         pending
-            .flat_map(|hot| hot.held_times().map(|until| (until, hot.broadcast.number)))
+            .filter_map(|hot| Some((hot.held_times().min()?, hot.broadcast.number)))
             .collect()
     }
 

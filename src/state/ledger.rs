@@ -47,7 +47,7 @@ pub struct Aside {
     /// They take nothing but critical ones.
     pub critical_only: RoaringBitmap,
     pub cancelled_at: Option<Millis>,
-    /// They were told that it is off.
+    /// It is off for them, and who had it was told.
     pub retracted: RoaringBitmap,
 }
 
@@ -80,6 +80,13 @@ impl Aside {
 
     pub fn skipped(&self) -> u64 {
         self.muted.len() + self.critical_only.len()
+    }
+
+    /// All who are held or skipped.
+    pub fn users(&self) -> RoaringBitmap {
+        let mut users = &self.muted | &self.critical_only;
+        self.held.iter().for_each(|held| users |= &held.users);
+        users
     }
 
     /// Why somebody is held or skipped.

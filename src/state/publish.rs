@@ -43,7 +43,7 @@ impl State {
         self.still_granted(&publish.grant)?;
         let meant = self.meant(&publish.draft, at)?;
         if due.is_none() && !meant.sorted.held.is_empty() {
-            self.check_schedule()?;
+            self.check_held()?;
         }
         self.check_escalations(&publish.draft)?;
         let superseded = self.superseded(&publish)?;
@@ -217,14 +217,26 @@ impl State {
         self.put(entry, Ledger::default(), effects);
     }
 
-    /// Clients of the new one's recipients replace the old one by themselves; the others of the old one are told that it is off.
+    /// Clients of the new one's recipients replace the old one by themselves; for the others of the old one it is off. Whoever has
+    /// not got the old one yet, because it is scheduled or they are held, does not get it any more.
     fn replace(&mut self, old: Number, meant: &RoaringBitmap, effects: &mut Vec<Effect>) {
         let now = self.counters.log_time;
-        let Some(hot) = self.broadcasts.get(old) else { return };
-        if hot.broadcast.position.is_none() || hot.broadcast.expires_at <= now {
+        if self.broadcasts.scheduled.contains_key(&old) {
+            return self.call_off(old, effects);
+        }
+        let Some(hot) = self.broadcasts.get_mut(old) else {
+            return;
+        };
+        if hot.broadcast.expires_at <= now || hot.ledger.is_cancelled() {
             return;
         }
-        let others = &*hot.recipients - meant;
+        let mut others = &*hot.recipients - meant;
+        if let Some(aside) = &mut Arc::make_mut(&mut hot.ledger).aside {
+            let users = aside.users();
+            aside.held.clear();
+            aside.retracted |= &users;
+            others -= users;
+        }
         self.retract(old, &others, effects);
     }
 
@@ -260,10 +272,14 @@ impl State {
             self.call_off(number, effects);
             return Ok(Outcome::Cancelled { repeated: false });
         }
+        let waits: Vec<Millis> = hot.held_times().collect();
         let expires_at = hot.broadcast.expires_at;
         let sent = hot.ledger.steps[Step::Sent.index()].clone();
         if let Some(hot) = self.broadcasts.get_mut(number) {
             Arc::make_mut(&mut hot.ledger).aside_mut().cancelled_at = Some(now);
+        }
+        for until in waits {
+            self.due.remove(&(until, number));
         }
         self.changed_ledger(number);
         self.broadcasts.cancelled.insert(number, expires_at);

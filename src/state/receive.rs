@@ -87,7 +87,10 @@ impl State {
         if at >= hot.broadcast.expires_at && step > Step::Sent {
             return; // what was written before may be told after; nobody confirms what has expired
         }
-        let users = users & &*hot.recipients;
+        let mut users = users & &*hot.recipients;
+        if let Some(aside) = &hot.ledger.aside {
+            users -= aside.users(); // nobody confirms what is not out to them
+        }
         let detailed = Hot::detailed(&hot.broadcast);
         let ledger = Arc::make_mut(&mut hot.ledger);
         if !ledger.advance(step, &users, at, node, detailed) {

@@ -358,6 +358,12 @@ impl Look<'_> {
                 clauses: unplaced.cloned().collect(),
                 exclude: audience.exclude.clone(),
             };
+            if self.draft.deliver_at.is_some() && unplaced.clauses.iter().any(|clause| clause.users.is_empty()) {
+                // who that will be is not known before it goes out
+                return Err(Denied::CrossEvent(
+                    "an audience without a place, at a later time,".into(),
+                ));
+            }
             if !unplaced.clauses.is_empty() {
                 let found = audiences::resolve(self.directory, &unplaced, self.release_at())?;
                 *reached.get_or_insert_with(RoaringBitmap::new) |= &*found.recipients;

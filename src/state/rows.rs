@@ -276,7 +276,7 @@ impl State {
             RowKey::Scheduled(number) => {
                 let broadcast = Arc::new(decode::<Broadcast>(key, value)?);
                 self.due.extend(broadcast.draft.deliver_at.map(|due| (due, *number)));
-                self.broadcasts.scheduled.insert(*number, Hot::scheduled(broadcast));
+                self.broadcasts.schedule(broadcast);
             }
             RowKey::Moved(number) => drop(self.broadcasts.moved.insert(*number, decode(key, value)?)),
             RowKey::Pinned(position) => {

@@ -3,7 +3,7 @@
 //! A tick does what is due by its log time and takes it off the list in the same step, so that a change of leader neither skips
 //! nor doubles anything.
 
-use super::broadcasts::Hot;
+use super::audiences::known_only;
 use super::ledger::Ledger;
 use super::preferences::Sorted;
 use super::publish::Meant;
@@ -13,8 +13,10 @@ use crate::model::{Broadcast, BroadcastId, Draft, Millis, Number};
 use roaring::RoaringBitmap;
 use std::sync::Arc;
 
-/// Broadcasts that wait for their time at once, and such as wait for quiet hours to end.
+/// Broadcasts that wait for their time at once.
 pub const SCHEDULED_MAX: usize = 100_000;
+/// Broadcasts that wait at once for somebody's quiet hours to end; each stays in memory until then.
+pub const HELD_MAX: usize = 100_000;
 /// Releases that a tick makes at most; the next one comes at once.
 const DUE_PER_TICK: usize = 256;
 
@@ -25,19 +27,18 @@ impl State {
     }
 
     pub(super) fn check_schedule(&self) -> Result<(), Refused> {
-        if self.due.len() < SCHEDULED_MAX {
-            Ok(())
-        } else {
-            Err(Refused::ScheduleFull(SCHEDULED_MAX))
-        }
+        fits(self.broadcasts.scheduled.len(), SCHEDULED_MAX)
+    }
+
+    /// Those that wait for somebody's quiet hours to end have a bound of their own.
+    pub(super) fn check_held(&self) -> Result<(), Refused> {
+        fits(self.due.len().saturating_sub(self.broadcasts.scheduled.len()), HELD_MAX)
     }
 
     pub(super) fn schedule(&mut self, broadcast: Broadcast, due: Millis) {
         let number = broadcast.number;
         self.due.insert((due, number));
-        self.broadcasts
-            .scheduled
-            .insert(number, Hot::scheduled(Arc::new(broadcast)));
+        self.broadcasts.schedule(Arc::new(broadcast));
         self.changed.insert(RowKey::Scheduled(number));
     }
 
@@ -71,8 +72,10 @@ impl State {
         let Some(broadcast) = self.take_scheduled(number) else {
             return;
         };
-        // A place that is gone by now has nobody any more.
-        let meant = self.meant(&broadcast.draft, now).unwrap_or_default();
+        // A place that is gone by now has nobody any more; the others have.
+        let mut draft = broadcast.draft.clone();
+        draft.audience = known_only(&self.directory, draft.audience);
+        let meant = self.meant(&draft, now).unwrap_or_default();
         let superseded = broadcast.draft.supersedes.map(BroadcastId::number);
         let position = self.move_to_next(number);
         let broadcast = released(broadcast, now);
@@ -101,11 +104,10 @@ impl State {
         preferred.sort(directory.zones(), draft.category(), draft.priority, recipients, now)
     }
 
-    /// Notes when those who are held have their time, as far as it comes before the broadcast is over.
+    /// Notes when the first of those who are held has their time, if it comes before the broadcast is over.
     pub(super) fn wait_for_held(&mut self, number: Number) {
         let Some(hot) = self.broadcasts.get(number) else { return };
-        let times = hot.held_times();
-        self.due.extend(times.map(|until| (until, number)));
+        self.due.extend(hot.held_times().min().map(|until| (until, number)));
     }
 
     /// The quiet hours of some are over: they are asked again what they want, since it may have changed.
@@ -118,7 +120,8 @@ impl State {
         let mut users = RoaringBitmap::new();
         held.filter(|held| held.until <= now)
             .for_each(|held| users |= &held.users);
-        if users.is_empty() || hot.broadcast.expires_at <= now {
+        hot.ledger.aside.iter().for_each(|aside| users -= &aside.retracted);
+        if hot.broadcast.expires_at <= now {
             return;
         }
         let sorted = self.sort(&hot.broadcast.draft, &users);
@@ -133,12 +136,12 @@ impl State {
     }
 
     fn take_scheduled(&mut self, number: Number) -> Option<Broadcast> {
-        let hot = self.broadcasts.scheduled.remove(&number)?;
+        let broadcast = self.broadcasts.unschedule(number)?;
         self.changed.insert(RowKey::Scheduled(number));
-        if let Some(due) = hot.broadcast.draft.deliver_at {
+        if let Some(due) = broadcast.draft.deliver_at {
             self.due.remove(&(due, number));
         }
-        Some(Arc::unwrap_or_clone(hot.broadcast))
+        Some(broadcast)
     }
 
     fn move_to_next(&mut self, number: Number) -> u64 {
@@ -167,6 +170,14 @@ impl State {
                 cooled.push((position, ledger));
             }
         });
+    }
+}
+
+const fn fits(count: usize, max: usize) -> Result<(), Refused> {
+    if count < max {
+        Ok(())
+    } else {
+        Err(Refused::ScheduleFull(max))
     }
 }
 

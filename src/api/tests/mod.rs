@@ -16,6 +16,7 @@ use crate::gateway::backlog::{Backlog, Read, Start};
 use crate::model::rules::RateRules;
 use crate::model::{Kinds, PerPriority, Position, Rules, UserNumber};
 use crate::security::{self, Gate};
+use crate::state::broadcasts::Behind;
 use crate::state::command::Found;
 use crate::state::{Command, Effect};
 use crate::storage::layout::Layout;
@@ -158,8 +159,11 @@ impl Node {
                 let hot: Vec<_> = all.read(|state| state.broadcasts().newest().cloned().collect());
                 hot.into_iter().filter(|hot| hot.recipients.contains(user)).all(look);
             }),
-            newest: Box::new(move |after, look| {
-                let below = after.unwrap_or(u64::MAX);
+            newest: Box::new(move |behind, look| {
+                let below = match behind {
+                    Behind::Nothing => u64::MAX,
+                    Behind::Scheduled(number) | Behind::Released(number) => number,
+                };
                 let hot: Vec<_> = list.read(|state| state.broadcasts().below(below).cloned().collect());
                 hot.into_iter().all(look);
             }),

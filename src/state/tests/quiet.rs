@@ -144,6 +144,56 @@ fn what_still_has_somebody_held_stays_in_memory() {
     assert!(bench.state.broadcasts().get(number).is_none());
 }
 
+#[test]
+fn who_is_held_for_what_is_superseded_hears_nothing_of_it() {
+    let mut bench = Bench::new(people());
+    let old = bench.number(publish(draft(everyone()), 1, 1));
+    let new = Draft {
+        supersedes: Some(bench.state.broadcast(old).unwrap().id),
+        ..draft(Clause {
+            users: strings(&["bob"]),
+            ..Clause::default()
+        })
+    };
+    bench.released();
+    let new = bench.number(publish(new, 2, 2));
+    assert_eq!(
+        bench.released(),
+        [
+            (new, ReleaseKind::Broadcast, vec![]),
+            (old, ReleaseKind::Retracted, vec![3])
+        ]
+    );
+    tick_at(&mut bench, 10);
+    tick_at(&mut bench, 20);
+    assert_eq!(bench.released(), [(new, ReleaseKind::Again, vec![1])]);
+    let hot = bench.state.broadcasts().get(old).unwrap();
+    assert_eq!([0, 1, 2, 3].map(|user| hot.is_for(user)), [false; 4]);
+}
+
+#[test]
+fn nobody_confirms_what_is_not_out_to_them() {
+    let mut bench = Bench::new(people());
+    let number = bench.number(publish(draft(everyone()), 1, 1));
+    bench.run(receipts(number, Step::Received, &[0, 2, 3]));
+    let answer = |user| {
+        Command::Acknowledge(Acknowledged {
+            user,
+            node: 1,
+            answers: vec![(number, "ok".into())],
+        })
+    };
+    for user in [0, 2] {
+        let outcome = bench.run(answer(user));
+        assert_eq!(outcome, Outcome::Acknowledged(vec![Err(Refused::NotARecipient)]));
+    }
+    let hot = bench.state.broadcasts().get(number).unwrap();
+    assert_eq!(
+        (hot.ledger.count(Step::Received), hot.status(bench.at)),
+        (1, Status::Released)
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// Whatever their quiet hours: everybody gets it once, unless it is over before their time or they do not want it.

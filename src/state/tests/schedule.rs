@@ -319,3 +319,56 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_has_not_got_what_is_superseded_does_not_get_it_any_more() {
+    let (mut bench, mut disk) = (Bench::new(users()), Disk::default());
+    let supersede = |id: BroadcastId| Draft {
+        supersedes: Some(id),
+        ..to(&["bob"])
+    };
+    let late = bench.number(publish(at(NOON + 5_000, draft(everyone())), 1, 1));
+    let id = bench.state.broadcast(late).unwrap().id;
+    bench.number(publish(supersede(id), 2, 2));
+    assert_eq!((bench.status(late), bench.state.next_due()), (Status::Cancelled, None));
+    // an old one that has left memory is called back for what supersedes it later
+    let old = bench.number(publish(draft(everyone()), 3, 3));
+    let id = bench.state.broadcast(old).unwrap().id;
+    bench.number(publish(at(NOON + 5_000, supersede(id)), 4, 4));
+    for key in 5..90 {
+        bench.number(bulky(key, 1_000_000));
+    }
+    bench.state = reload(&mut bench.state, &mut disk);
+    bench.released();
+    bench.tick_at(NOON + 4_000);
+    bench.tick_at(NOON + 5_000);
+    let went = bench.released();
+    assert!(went.contains(&(old, ReleaseKind::Retracted, vec![0, 2])), "{went:?}");
+}
+
+#[test]
+fn a_place_that_is_gone_takes_nobody_else_with_it() {
+    let mut bench = Bench::new(two_places());
+    let both = Draft {
+        audience: Audience {
+            clauses: vec![
+                Clause {
+                    weddings: strings(&["w-1"]),
+                    ..Clause::default()
+                },
+                Clause {
+                    weddings: strings(&["w-2"]),
+                    ..Clause::default()
+                },
+            ],
+            exclude: Vec::new(),
+        },
+        ..draft(everyone())
+    };
+    let of_first = bench.state.resolve(&draft(both.audience.clauses[0].clone())).unwrap();
+    let number = bench.number(publish(at(NOON + 5_000, both), 1, 1));
+    bench.run(Command::Directory(vec![Change::DeleteWedding("w-2".into())]));
+    bench.tick_at(NOON + 5_000);
+    let recipients = &bench.state.broadcasts().get(number).unwrap().recipients;
+    assert!(!recipients.is_empty() && **recipients == *of_first.recipients);
+}

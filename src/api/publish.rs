@@ -11,6 +11,7 @@ use crate::base::clock::{self, Millis};
 use crate::metrics::METRICS;
 use crate::model::{Caller, Draft, Rate};
 use crate::state::command::{Cold, Key, Publish};
+use crate::state::keys::Known;
 use crate::state::{Command, Outcome, Refused, State as Applied};
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -112,7 +113,14 @@ async fn propose(
     let written = Written { draft: &draft, body };
     let grant = rights::grant(context, caller, written, Some(&key), deadline).await?;
     let rate = grant.rate.clone();
-    let superseded = superseded(context, caller, &draft, deadline).await?;
+    let is_repeated = context
+        .handle
+        .read(|state| !matches!(state.keys().look(&key), Known::No));
+    let superseded = if is_repeated {
+        None // its first answer stands
+    } else {
+        superseded(context, caller, &draft, deadline).await?
+    };
     let publish = Publish {
         draft,
         superseded,
@@ -269,7 +277,7 @@ fn pointed(refused: &Refused, body: &[u8]) -> Problem {
 }
 
 /// What a publish would come to, with nothing stored.
-async fn dry_run(context: &Context, caller: &Caller, body: &[u8], deadline: Instant) -> Result<Response, Problem> {
+async fn dry_run(context: &Arc<Context>, caller: &Caller, body: &[u8], deadline: Instant) -> Result<Response, Problem> {
     #[derive(Serialize)]
     struct Would<'a> {
         dry_run: bool,
@@ -290,6 +298,7 @@ async fn dry_run(context: &Context, caller: &Caller, body: &[u8], deadline: Inst
     draft::check_time(&draft, now)?;
     let written = Written { draft: &draft, body };
     let grant = rights::grant(context, caller, written, None, deadline).await?;
+    superseded(context, caller, &draft, deadline).await?;
     let look = |state: &Applied| {
         if let Some(old) = draft.supersedes {
             let known = state.is_kept(old.number()) && old.salt() == state.salt();

@@ -493,8 +493,10 @@ async fn nobody_calls_off_what_they_could_not_have_sent() {
     let refused = call(bob.clone(), cancel(&urgent["id"])).await.expect(403).json();
     assert_eq!(refused["code"], "FORBIDDEN_TYPE_FOR_ROLE");
     let instead = to_venue(&json!({"supersedes": urgent["id"]}));
-    let refused = guarded.post(&bob, "/v1/broadcasts", &instead).await.expect(403).json();
-    assert_eq!(refused["code"], "FORBIDDEN_TYPE_FOR_ROLE");
+    for path in ["/v1/broadcasts", "/v1/broadcasts?dry_run=true"] {
+        let refused = guarded.post(&bob, path, &instead).await.expect(403).json();
+        assert_eq!(refused["code"], "FORBIDDEN_TYPE_FOR_ROLE");
+    }
     call(bob, cancel(&own["id"])).await.expect(200);
     call(guarded.admin.clone(), cancel(&urgent["id"])).await.expect(200);
     guarded.node.stop().await;

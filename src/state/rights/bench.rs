@@ -3,7 +3,7 @@
 //! Two weddings at the barn, one at the mill. Who is named `dj-1` is the DJ of wedding 1, and so on.
 
 use super::{Denied, Grant, Question};
-use crate::model::broadcast::{Escalate, OnMissed};
+use crate::model::broadcast::Escalate;
 use crate::model::directory::{Segment, User, Venue, Wedding, WeddingStatus};
 use crate::model::rules::{RateRules, TypeRate};
 use crate::model::{Acknowledge, Audience, Caller, Clause, Draft, Kinds, Place, PlaceKind, Priority, Rules, Scopes};
@@ -163,21 +163,9 @@ pub fn audience(text: &str) -> Audience {
 
 pub fn draft(kind: &str, priority: Priority, to: &str) -> Draft {
     Draft {
-        kind: kind.into(),
         priority,
         audience: audience(to),
-        title: "T".into(),
-        body: "B".into(),
-        texts: Vec::new(),
-        data: None,
-        action: None,
-        deliver_at: None,
-        deliver_at_local: None,
-        expires_at: None,
-        supersedes: None,
-        drill: false,
-        on_missed: OnMissed::Send,
-        acknowledge: None,
+        ..Draft::bare(kind, "T", "B")
     }
 }
 

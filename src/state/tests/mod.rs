@@ -56,24 +56,11 @@ fn wedding(id: &str, venue: &str, starts_at: i64) -> Wedding {
 
 fn draft(clause: Clause) -> Draft {
     Draft {
-        kind: "venue.notice".into(),
-        priority: Priority::Normal,
         audience: Audience {
             clauses: vec![clause],
             exclude: Vec::new(),
         },
-        title: "Gates".into(),
-        body: "The north gate is open.".into(),
-        texts: Vec::new(),
-        data: None,
-        action: None,
-        deliver_at: None,
-        deliver_at_local: None,
-        expires_at: None,
-        supersedes: None,
-        drill: false,
-        on_missed: OnMissed::Send,
-        acknowledge: None,
+        ..Draft::bare("venue.notice", "Gates", "The north gate is open.")
     }
 }
 

@@ -105,6 +105,13 @@ impl Hot {
         self.recipients.contains(user) && !self.ledger.is_aside(user)
     }
 
+    /// When it went out to somebody: for who was held, later than for the others.
+    pub fn out_at(&self, user: UserNumber) -> Millis {
+        let came = self.ledger.aside.iter().flat_map(|aside| &aside.came);
+        let mut later = came.filter(|came| came.users.contains(user));
+        later.next_back().map_or(self.broadcast.released_at(), |came| came.at)
+    }
+
     /// Whether somebody is to get it now: it is out to them, and still on.
     pub fn is_for(&self, user: UserNumber) -> bool {
         let aside = self.ledger.aside.as_ref();

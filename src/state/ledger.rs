@@ -42,6 +42,8 @@ pub struct Ledger {
 pub struct Aside {
     /// Until when, and who: a release of their own is due then. Those whose time has come are here no more.
     pub held: Vec<Held>,
+    /// Who was held, and when it went out to them.
+    pub came: Vec<Came>,
     /// They mute its category.
     pub muted: RoaringBitmap,
     /// They take nothing but critical ones.
@@ -54,6 +56,12 @@ pub struct Aside {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Held {
     pub until: Millis,
+    pub users: RoaringBitmap,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Came {
+    pub at: Millis,
     pub users: RoaringBitmap,
 }
 

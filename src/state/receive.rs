@@ -118,7 +118,7 @@ fn acknowledge_hot(hot: &mut Hot, user: UserNumber, mut answer: Answer) -> Resul
     }
     let within = hot.broadcast.draft.acknowledge.as_ref().map(|asked| asked.within_ms);
     let due = within.map_or(hot.broadcast.expires_at, |within| {
-        hot.broadcast.released_at().saturating_add_unsigned(within)
+        hot.out_at(user).saturating_add_unsigned(within)
     });
     answer.late = answer.at > due.min(hot.broadcast.expires_at);
     let (late, given) = (answer.late, answer.answer.clone());

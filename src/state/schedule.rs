@@ -4,7 +4,7 @@
 //! nor doubles anything.
 
 use super::audiences::known_only;
-use super::ledger::Ledger;
+use super::ledger::{Came, Ledger};
 use super::preferences::Sorted;
 use super::publish::Meant;
 use super::{Effect, Refused, ReleaseKind, RowKey, State};
@@ -129,6 +129,12 @@ impl State {
             let aside = Arc::make_mut(&mut hot.ledger).aside_mut();
             aside.held.retain(|held| held.until > now);
             aside.hold(&sorted);
+            if !sorted.now.is_empty() {
+                aside.came.push(Came {
+                    at: now,
+                    users: sorted.now.clone(),
+                });
+            }
         }
         self.changed_ledger(number);
         self.put_later(number, ReleaseKind::Again, sorted.now, effects);

@@ -194,6 +194,41 @@ fn nobody_confirms_what_is_not_out_to_them() {
     );
 }
 
+/// The time to confirm begins when it goes out to somebody, not when it went out to the others.
+#[test]
+fn who_was_held_is_not_late_for_that() {
+    let (mut bench, mut disk) = (Bench::new(people()), Disk::default());
+    let asked = Acknowledge {
+        within_ms: 5 * MINUTE as u64,
+        answers: Vec::new(),
+        need: Vec::new(),
+        escalate: Vec::new(),
+    };
+    let draft = Draft {
+        acknowledge: Some(asked),
+        ..draft(everyone())
+    };
+    let number = bench.number(publish(draft, 1, 1));
+    let answer = |bench: &mut Bench, user| {
+        let acknowledged = Acknowledged {
+            user,
+            node: 1,
+            answers: vec![(number, "ok".into())],
+        };
+        match bench.run(Command::Acknowledge(acknowledged)) {
+            Outcome::Acknowledged(each) => each[0].as_ref().unwrap().late,
+            other => panic!("{other:?}"),
+        }
+    };
+    tick_at(&mut bench, 10);
+    bench.state = reload(&mut bench.state, &mut disk);
+    tick_at(&mut bench, 14);
+    assert_eq!((answer(&mut bench, 0), answer(&mut bench, 3)), (false, true));
+    tick_at(&mut bench, 20);
+    tick_at(&mut bench, 26);
+    assert!(answer(&mut bench, 1));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// Whatever their quiet hours: everybody gets it once, unless it is over before their time or they do not want it.

@@ -21,6 +21,9 @@ pub fn to_unknown(refused: &Refused, body: &[u8]) -> Option<String> {
         | Refused::ScheduleFull(_)
         | Refused::Expired
         | Refused::LeftMemory
+        | Refused::NotReleased
+        | Refused::IsCancelled
+        | Refused::RedeliveredTooOften(_)
         | Refused::UnknownToken(_)
         | Refused::TokenExists(_)
         | Refused::TokensFull(_)

@@ -49,6 +49,9 @@ codes! {
     KeyInProgress "KEY_IN_PROGRESS" 409 true "A request with this key is still running";
     VenueInUse "VENUE_IN_USE" 409 false "The venue still has weddings";
     LeftMemory "LEFT_MEMORY" 409 true "The broadcast has just left memory";
+    NotReleased "NOT_RELEASED" 409 false "The broadcast is not released yet";
+    Cancelled "CANCELLED" 409 false "The broadcast was called off";
+    RedeliveredTooOften "REDELIVERED_TOO_OFTEN" 409 false "The broadcast was delivered again many times";
     Expired "EXPIRED" 410 false "The broadcast has expired";
     TooLarge "TOO_LARGE" 413 false "The body is too large";
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" 415 false "The body has another media type than this address takes";
@@ -324,6 +327,9 @@ pub fn code_of(refused: &Refused) -> Code {
         Refused::ScheduleFull(_) => Code::ScheduleFull,
         Refused::Expired => Code::Expired,
         Refused::LeftMemory => Code::LeftMemory,
+        Refused::NotReleased => Code::NotReleased,
+        Refused::IsCancelled => Code::Cancelled,
+        Refused::RedeliveredTooOften(_) => Code::RedeliveredTooOften,
         Refused::VenueInUse(_) => Code::VenueInUse,
         Refused::UnknownToken(_) => Code::NotFound,
         Refused::TokenExists(_) => Code::KeyReused,

@@ -96,6 +96,7 @@ pub async fn receipts(State(context): State<Arc<Context>>, request: Request) -> 
         let receipts = Receipts {
             node: context.node,
             deltas,
+            promised: None,
             watermarks: [0; 4], // nothing is said of this node's sessions
         };
         context

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 /// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
 pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 /// The sections in the order people meet them.
-pub const SECTIONS: [&str; 13] = [
+pub const SECTIONS: [&str; 14] = [
     "node",
     "api",
     "auth",
@@ -34,6 +34,7 @@ pub const SECTIONS: [&str; 13] = [
     "delivery",
     "retention",
     "schedule",
+    "retry",
     "rules",
     "rates",
     "log",
@@ -53,6 +54,7 @@ pub struct Config {
     pub delivery: crate::delivery::Config,
     pub retention: Retention,
     pub schedule: Schedule,
+    pub retry: RetrySettings,
     pub rules: rules::Settings,
     pub rates: RateRules,
     pub log: Log,
@@ -109,6 +111,48 @@ impl Default for Schedule {
     fn default() -> Self {
         Self {
             missed_after: crate::base::size::Span::seconds(60),
+        }
+    }
+}
+
+/// How often a broadcast is written to a session that promised receipts and gives none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetrySettings {
+    /// Writes in all, the first one too.
+    pub critical: u8,
+    pub high: u8,
+    pub normal: u8,
+    pub low: u8,
+    /// The wait after the first write; each further one is twice as long.
+    pub first: crate::base::size::Span,
+    pub longest: crate::base::size::Span,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        let crate::model::Retry {
+            attempts: [critical, high, normal, low],
+            first_ms,
+            longest_ms,
+        } = crate::model::Retry::DEFAULT;
+        Self {
+            critical,
+            high,
+            normal,
+            low,
+            first: crate::base::size::Span::millis(first_ms),
+            longest: crate::base::size::Span::millis(longest_ms),
+        }
+    }
+}
+
+impl RetrySettings {
+    pub fn policy(&self) -> crate::model::Retry {
+        crate::model::Retry {
+            attempts: [self.critical, self.high, self.normal, self.low],
+            first_ms: self.first.0.as_millis() as u64,
+            longest_ms: self.longest.0.as_millis() as u64,
         }
     }
 }

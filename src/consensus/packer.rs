@@ -538,6 +538,7 @@ mod tests {
             Command::Tick(Tick {
                 kept_ms: 7,
                 missed_after_ms: 8,
+                retry: crate::model::Retry::DEFAULT,
             }),
             Command::Found(Found { epoch: 1, salt: 2 }),
         ];

@@ -104,6 +104,10 @@ pub fn grows(command: &Command) -> bool {
         Command::Publish(_) | Command::Directory(_) | Command::CreateToken(_) | Command::Audit(_) => true,
         Command::Found(_)
         | Command::Cancel(_)
+        | Command::Redeliver(_)
+        | Command::Settle(_)
+        | Command::Claim(_)
+        | Command::Called(_)
         | Command::Acknowledge(_)
         | Command::Receipts(_)
         | Command::Presence(_)
@@ -253,6 +257,7 @@ mod tests {
         let tick = Command::Tick(Tick {
             kept_ms: 1,
             missed_after_ms: 1,
+            retry: crate::model::Retry::DEFAULT,
         });
         assert!(grows(&directory) && !grows(&tick));
         let encode = |command: &Command| (bytes::Bytes::from(bincode::serialize(command).unwrap()), 1_000);

@@ -4,9 +4,9 @@ use super::Config;
 use crate::base::clock;
 use crate::consensus::{Handle, ProposeError};
 use crate::gateway::{Gateway, Report};
-use crate::model::{NodeId, PerPriority, Position};
+use crate::model::{NodeId, PerPriority, Position, Retry};
 use crate::state::Command;
-use crate::state::command::{Presence, Receipts};
+use crate::state::command::{Presence, Promised, Receipts};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -21,6 +21,7 @@ pub async fn report(
     incarnation: u64,
     handle: Handle,
     gateway: Arc<Gateway>,
+    retry: Retry,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut reporter = Reporter {
@@ -28,6 +29,7 @@ pub async fn report(
         incarnation,
         handle,
         gateway,
+        retry,
         told: [0; 4],
         all: true,
     };
@@ -50,6 +52,8 @@ struct Reporter {
     incarnation: u64,
     handle: Handle,
     gateway: Arc<Gateway>,
+    /// How patiently receipts that were promised are waited for.
+    retry: Retry,
     told: PerPriority<Position>,
     /// Presence starts with everybody: what the log knows of an earlier incarnation is forgotten.
     all: bool,
@@ -84,6 +88,7 @@ impl Reporter {
         let deadline = clock::now() + PROPOSE_WITHIN;
         let Report {
             deltas,
+            promised,
             watermarks,
             came,
             went,
@@ -105,6 +110,10 @@ impl Reporter {
             let receipts = Receipts {
                 node: self.node,
                 deltas: deltas.clone(),
+                promised: (!promised.is_empty()).then(|| Promised {
+                    users: promised.clone(),
+                    retry: self.retry,
+                }),
                 watermarks: *watermarks,
             };
             self.handle.propose(Command::Receipts(receipts), deadline).await?;

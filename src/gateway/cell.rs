@@ -70,8 +70,21 @@ pub struct Round {
 pub struct Touched {
     pub slot: u32,
     pub user: UserNumber,
+    /// It confirms what it gets.
+    pub promises: bool,
     /// What was given to the socket.
     pub done: u64,
+}
+
+impl Touched {
+    pub const fn new(slot: u32, session: &Session) -> Self {
+        Self {
+            slot,
+            user: session.user,
+            promises: session.promises,
+            done: 0,
+        }
+    }
 }
 
 /// User numbers are dense and ours: spreading them is enough.

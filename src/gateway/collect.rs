@@ -14,6 +14,7 @@ use super::gateway::Report;
 #[derive(Debug, Default)]
 pub struct Tally {
     steps: BTreeMap<(Number, Step), Vec<UserNumber>>,
+    promised: BTreeMap<Number, Vec<UserNumber>>,
     came: RoaringBitmap,
     went: RoaringBitmap,
 }
@@ -21,6 +22,11 @@ pub struct Tally {
 impl Tally {
     pub fn step(&mut self, number: Number, step: Step) -> &mut Vec<UserNumber> {
         self.steps.entry((number, step)).or_default()
+    }
+
+    /// Whose session is written to and has promised to confirm it.
+    pub fn promised(&mut self, number: Number) -> &mut Vec<UserNumber> {
+        self.promised.entry(number).or_default()
     }
 
     /// The user's first session here.
@@ -38,7 +44,7 @@ impl Tally {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.came.is_empty() && self.went.is_empty()
+        self.steps.is_empty() && self.promised.is_empty() && self.came.is_empty() && self.went.is_empty()
     }
 }
 
@@ -60,6 +66,7 @@ struct Mark {
 #[derive(Debug, Default)]
 struct Gathered {
     steps: BTreeMap<(Number, Step), RoaringBitmap>,
+    promised: BTreeMap<Number, RoaringBitmap>,
     came: RoaringBitmap,
     went: RoaringBitmap,
     present: RoaringBitmap,
@@ -88,15 +95,13 @@ impl Collector {
         }
         let tally = std::mem::take(tally);
         let mut gathered = self.gathered.lock();
-        for (key, mut users) in tally.steps {
-            users.sort_unstable();
-            users.dedup();
-            METRICS
-                .receipts
-                .with_label_values(&[key.1.name()])
-                .inc_by(users.len() as u64);
-            let users = RoaringBitmap::from_sorted_iter(users).unwrap_or_default();
+        for (key, users) in tally.steps {
+            let users = bitmap(users);
+            METRICS.receipts.with_label_values(&[key.1.name()]).inc_by(users.len());
             *gathered.steps.entry(key).or_default() |= users;
+        }
+        for (number, users) in tally.promised {
+            *gathered.promised.entry(number).or_default() |= bitmap(users);
         }
         gathered.moved(&tally.came, &tally.went);
         gathered.present |= &tally.came;
@@ -154,11 +159,13 @@ impl Collector {
         let watermarks = self.lowest(head);
         let mut gathered = self.gathered.lock();
         let steps = std::mem::take(&mut gathered.steps);
+        let promised = std::mem::take(&mut gathered.promised);
         Report {
             deltas: steps
                 .into_iter()
                 .map(|((number, step), users)| (number, step, users))
                 .collect(),
+            promised: promised.into_iter().collect(),
             watermarks,
             came: std::mem::take(&mut gathered.came),
             went: std::mem::take(&mut gathered.went),
@@ -171,12 +178,21 @@ impl Collector {
         for (number, step, users) in report.deltas {
             *gathered.steps.entry((number, step)).or_default() |= users;
         }
+        for (number, users) in report.promised {
+            *gathered.promised.entry(number).or_default() |= users;
+        }
         gathered.moved(&report.came, &report.went);
     }
 
     pub fn present(&self) -> RoaringBitmap {
         self.gathered.lock().present.clone()
     }
+}
+
+fn bitmap(mut users: Vec<UserNumber>) -> RoaringBitmap {
+    users.sort_unstable();
+    users.dedup();
+    RoaringBitmap::from_sorted_iter(users).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ struct Retracted {
 /// A release's name and text.
 pub fn release(release: &Release) -> (&'static str, Vec<u8>) {
     match release.kind {
-        ReleaseKind::Broadcast | ReleaseKind::Again => ("broadcast", broadcast(release)),
+        ReleaseKind::Broadcast | ReleaseKind::Again | ReleaseKind::Retry => ("broadcast", broadcast(release)),
         ReleaseKind::Retracted => ("retracted", retracted(release)),
     }
 }

@@ -88,6 +88,8 @@ pub struct SessionRef(pub u64);
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     pub deltas: Vec<(Number, Step, RoaringBitmap)>,
+    /// Who was written to by a session that promised receipts.
+    pub promised: Vec<(Number, RoaringBitmap)>,
     pub watermarks: PerPriority<Position>,
     pub came: RoaringBitmap,
     pub went: RoaringBitmap,

@@ -10,7 +10,7 @@ use super::round::cut;
 use super::session::{Behind, Session, Stage};
 use super::shared::Context;
 use super::window::{Entry, Window};
-use crate::model::{PerPriority, Position, Priority, Step};
+use crate::model::{PerPriority, Position, Priority};
 use crate::queue::Turns;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -75,6 +75,7 @@ impl Cell {
         let find = Find {
             window: &shared.window,
             user,
+            promises: session.promises,
             transport,
             target,
             bytes_max: shared.config.catch_up_bytes.bytes(),
@@ -122,7 +123,7 @@ impl Cell {
         for piece in &supply.pieces[..whole] {
             counts[piece.entry.priority().index()] += 1;
             if let Some(number) = piece.entry.sent() {
-                context.tally.step(number, Step::Sent).push(session.user);
+                context.sent(number, session.user, session.promises);
             }
         }
         context.count(counts);
@@ -259,7 +260,7 @@ fn flush(session: &mut Session, context: &mut Context) -> std::io::Result<bool> 
     loop {
         if behind.unsent.is_empty() {
             if let Some(number) = behind.unsent_of.take() {
-                context.tally.step(number, Step::Sent).push(session.user);
+                context.sent(number, session.user, session.promises);
             }
             if behind.notes.is_empty() {
                 return Ok(true);
@@ -283,6 +284,7 @@ fn flush(session: &mut Session, context: &mut Context) -> std::io::Result<bool> 
 struct Find<'a> {
     window: &'a Window,
     user: u32,
+    promises: bool,
     transport: super::Transport,
     target: PerPriority<Position>,
     bytes_max: usize,
@@ -325,7 +327,7 @@ impl Find<'_> {
                     supply.end[index] = behind.scanned[index].max(supply.end[index]);
                 }
             }
-            if !entry.is_over(self.now) {
+            if !entry.is_over(self.now) && (self.promises || !entry.is_retry()) {
                 let frame = entry.frame(self.transport).clone();
                 bytes += frame.len();
                 supply.pieces.push(Piece { entry, frame });

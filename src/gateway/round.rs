@@ -114,11 +114,11 @@ impl Cell {
         for (index, entry) in batch.entries.iter().enumerate() {
             let recipients = &*entry.release.recipients;
             if recipients.len() > BROAD * users.len() {
-                broad.push((1 << index, &batch.members[index]));
+                broad.push((entry.is_retry(), 1 << index, &batch.members[index]));
             } else {
+                let mark = (kind, 1 << index, entry.is_retry());
                 let mine = &users & recipients;
-                mine.iter()
-                    .for_each(|user| self.mark_user(kind, user, 1 << index, &mut touched));
+                mine.iter().for_each(|user| self.mark_user(mark, user, &mut touched));
             }
         }
         self.users = users;
@@ -129,7 +129,7 @@ impl Cell {
     }
 
     /// Each session asks each release.
-    fn mark_all(&mut self, kind: Kind, broad: &[(u64, &Members)], touched: &mut Vec<Touched>) {
+    fn mark_all(&mut self, kind: Kind, broad: &[(bool, u64, &Members)], touched: &mut Vec<Touched>) {
         for (slot, session) in self.slots.iter_mut().enumerate() {
             let Some(session) = session
                 .as_mut()
@@ -138,30 +138,32 @@ impl Cell {
                 continue;
             };
             let user = session.user;
-            let mine = broad.iter().filter(|(_, members)| members.contains(user));
-            let mask = mine.fold(0, |mask, (bit, _)| mask | bit);
-            let pending = &mut session.pending[kind.index()];
-            if mask != 0 && *pending == 0 {
-                let slot = slot as u32;
-                touched.push(Touched { slot, user, done: 0 });
+            let promises = session.promises;
+            let mine = broad
+                .iter()
+                .filter(|(is_retry, _, members)| (promises || !is_retry) && members.contains(user));
+            let mask = mine.fold(0, |mask, (_, bit, _)| mask | bit);
+            if mask != 0 && session.pending[kind.index()] == 0 {
+                touched.push(Touched::new(slot as u32, session));
             }
-            *pending |= mask;
+            session.pending[kind.index()] |= mask;
         }
     }
 
-    fn mark_user(&mut self, kind: Kind, user: u32, bit: u64, touched: &mut Vec<Touched>) {
+    /// `mark`: of which rounds, the release's bit, and whether only those get it who promised receipts.
+    fn mark_user(&mut self, mark: (Kind, u64, bool), user: u32, touched: &mut Vec<Touched>) {
+        let (kind, bit, is_retry) = mark;
         let mut slot = self.head(user);
         while slot != NONE {
             let Some(session) = self.slots[slot as usize].as_mut() else {
                 return;
             };
             let next = session.next_of_user;
-            if session.behind.is_none() {
-                let pending = &mut session.pending[kind.index()];
-                if *pending == 0 {
-                    touched.push(Touched { slot, user, done: 0 });
+            if session.behind.is_none() && (session.promises || !is_retry) {
+                if session.pending[kind.index()] == 0 {
+                    touched.push(Touched::new(slot, session));
                 }
-                *pending |= bit;
+                session.pending[kind.index()] |= bit;
             }
             slot = next;
         }
@@ -213,10 +215,13 @@ impl Cell {
         for (index, entry) in round.batch.entries.iter().enumerate() {
             let Some(number) = entry.sent() else { continue };
             let reached = round.touched.iter().filter(|touched| touched.done >> index & 1 == 1);
-            context
-                .tally
-                .step(number, Step::Sent)
-                .extend(reached.map(|touched| touched.user));
+            let promised = reached.clone().filter(|touched| touched.promises);
+            let sent = context.tally.step(number, Step::Sent);
+            sent.extend(reached.map(|touched| touched.user));
+            let mut promised = promised.map(|touched| touched.user).peekable();
+            if promised.peek().is_some() {
+                context.tally.promised(number).extend(promised);
+            }
         }
         if let Some(last) = round.batch.entries.last() {
             METRICS

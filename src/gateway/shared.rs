@@ -10,7 +10,7 @@ use super::window::Window;
 use super::{Config, Request};
 use crate::base::clock;
 use crate::metrics::METRICS;
-use crate::model::{Cursor, Millis, NodeId, PerPriority, Position, Priority};
+use crate::model::{Cursor, Millis, NodeId, Number, PerPriority, Position, Priority, Step, UserNumber};
 use crate::workers::Gauge;
 use crate::workers::pool::TICK;
 use parking_lot::Mutex;
@@ -144,6 +144,14 @@ impl Context {
             }
         }
         self.gauge.written.fetch_add(counts.iter().sum(), Relaxed);
+    }
+
+    /// The end of a frame was given to a session's socket.
+    pub fn sent(&mut self, number: Number, user: UserNumber, promises: bool) {
+        self.tally.step(number, Step::Sent).push(user);
+        if promises {
+            self.tally.promised(number).push(user);
+        }
     }
 
     /// Hands over what was gathered, and lets go of what stands in memory only for speed.

@@ -8,7 +8,7 @@ use super::frame;
 use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::model::{Millis, Number, PerPriority, Position, Priority, UserNumber};
-use crate::state::Release;
+use crate::state::{Release, ReleaseKind};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
@@ -69,6 +69,11 @@ impl Entry {
     pub fn is_over(&self, now: Millis) -> bool {
         let is_over = || self.withdrawn.load(Relaxed) || self.release.broadcast.expires_at <= now;
         self.release.kind.is_broadcast() && is_over()
+    }
+
+    /// Only for sessions that promised receipts.
+    pub fn is_retry(&self) -> bool {
+        self.release.kind == ReleaseKind::Retry
     }
 
     /// The broadcast whose `sent` this frame makes.

@@ -14,6 +14,7 @@ pub mod id;
 pub mod kinds;
 pub mod priority;
 pub mod receipt;
+pub mod retry;
 pub mod rules;
 
 pub use audience::{Audience, Clause};
@@ -25,6 +26,7 @@ pub use id::BroadcastId;
 pub use kinds::Kinds;
 pub use priority::{PerPriority, Priority};
 pub use receipt::{Reason, Step};
+pub use retry::Retry;
 pub use rules::{Rate, Rules};
 
 /// A user's dense number: given once, never used again.

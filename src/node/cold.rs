@@ -50,8 +50,9 @@ fn of_priority(
             for entry in entries(priority, row, &value) {
                 last = Some(entry.position);
                 let is_among = from <= entry.position && entry.position < positions.end;
-                if is_among && user.is_none_or(|user| entry.recipients.contains(user) || entry.beside.contains(user)) {
-                    found.extend(with_ledger(store, &entry)?);
+                if is_among && user.is_none_or(|user| may_be_for(&entry, user)) {
+                    let hot = with_ledger(store, &entry)?;
+                    found.extend(hot.filter(|hot| user.is_none_or(|user| hot.recipients.contains(user))));
                 }
             }
         }
@@ -61,6 +62,13 @@ fn of_priority(
         }
     }
     Ok(())
+}
+
+/// Whom an escalation has added, the ledger says.
+fn may_be_for(entry: &JournalEntry, user: UserNumber) -> bool {
+    let mut asked = entry.broadcast.draft.acknowledge.iter();
+    let escalates = asked.any(|asked| !asked.escalate.is_empty());
+    escalates || entry.recipients.contains(user) || entry.beside.contains(user)
 }
 
 /// The entries of a row of the journal.

@@ -4,7 +4,7 @@
 use crate::base::clock;
 use crate::consensus::Handle;
 use crate::control::zones;
-use crate::model::NodeId;
+use crate::model::{NodeId, Retry};
 use crate::state::Command;
 use crate::state::command::{Found, NodeStarted, Tick};
 use rand::Rng;
@@ -30,6 +30,7 @@ pub struct Duties {
     pub kept: Duration,
     /// A scheduled broadcast that is this late has been missed.
     pub missed_after: Duration,
+    pub retry: Retry,
 }
 
 impl Duties {
@@ -63,6 +64,7 @@ impl Duties {
                 self.propose(Command::Tick(Tick {
                     kept_ms: self.kept.as_millis() as u64,
                     missed_after_ms: self.missed_after.as_millis() as u64,
+                    retry: self.retry,
                 }))
                 .await;
             }

@@ -69,9 +69,33 @@ impl History {
         found.into_values().collect()
     }
 
+    /// All broadcasts of a block, oldest first; `None` when some of them cannot be read.
+    pub fn whole_block(&self, block: u64) -> Option<Vec<Hot>> {
+        let end = (block + 1) * BLOCK;
+        let (first, hot_from, mut found) = self.handle.read(|state| {
+            let first = (block * BLOCK).max(state.forgotten() + 1);
+            let hot = state.broadcasts().from(first).take_while(|hot| place(hot) < end);
+            (first, hot_from(state), hot.cloned().collect::<Vec<Hot>>())
+        });
+        if hot_from > first {
+            let mut cold = logged(cold::among(&(self.store)(), first..end.min(hot_from), None))?;
+            self.handle.read(|state| {
+                // what must not leave memory is further there than on disk
+                let further = |hot: &Hot| state.broadcasts().get(hot.broadcast.number).cloned();
+                cold.iter_mut()
+                    .for_each(|hot| *hot = further(hot).unwrap_or_else(|| hot.clone()));
+            });
+            cold.append(&mut found);
+            found = cold;
+        }
+        Some(found)
+    }
+
     /// Everything kept for a user, newest first, until `look` has seen enough.
     pub fn inbox(&self, user: UserNumber, mut look: impl FnMut(Hot) -> bool) {
-        let blocks: Vec<Position> = self.handle.read(|state| state.broadcasts().blocks_with(user).collect());
+        let blocks: Vec<Position> = self
+            .handle
+            .read(|state| state.broadcasts().blocks().with(user).collect());
         for first in blocks {
             for hot in self.block(first, user).into_iter().rev() {
                 if !look(hot) {
@@ -110,7 +134,7 @@ impl History {
             let broadcasts = state.broadcasts();
             let hot: Vec<Hot> = broadcasts.below(below).take(BLOCK as usize).cloned().collect();
             let end = below.min(state.next_position());
-            let block = broadcasts.block_below(end);
+            let block = broadcasts.blocks().below(end);
             (hot, end, block.map(|first| first.max(state.forgotten() + 1)))
         });
         if let Some(oldest) = hot.last() {
@@ -225,7 +249,7 @@ impl Backlog for History {
     fn start(&self, user: UserNumber, newest_max: usize) -> Start {
         let now = self.handle.log_time();
         let (head, blocks) = self.handle.read(|state| {
-            let blocks: Vec<Position> = state.broadcasts().blocks_for(user, now).collect();
+            let blocks: Vec<Position> = state.broadcasts().blocks().live_with(user, now).collect();
             (state.next_position() - 1, blocks)
         });
         let mut start = Start {
@@ -260,7 +284,7 @@ impl Backlog for History {
         let now = self.handle.log_time();
         let last = up_to.into_iter().max().unwrap_or(0);
         let blocks: Vec<Position> = self.handle.read(|state| {
-            let blocks = state.broadcasts().blocks_with(user);
+            let blocks = state.broadcasts().blocks().with(user);
             let reached = blocks.skip_while(|first| *first > last);
             reached.take(CONFIRM_BLOCKS_MAX).collect()
         });

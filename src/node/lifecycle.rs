@@ -83,6 +83,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         incarnation,
         handle.clone(),
         gateway.clone(),
+        config.retry.policy(),
         stopping.clone(),
     ));
     let kept = history.clone();
@@ -100,9 +101,11 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
             node_lost_after: config.delivery.node_lost_after.0,
             kept: config.retention.broadcasts.0,
             missed_after: config.schedule.missed_after.0,
+            retry: config.retry.policy(),
         }
         .run(stopping.clone()),
     );
+    parts.spawn(super::settle::run(handle.clone(), history.clone(), stopping.clone()));
     parts.spawn(keys(gate, stopping.clone()));
     parts.spawn(api::audit::run(context.clone(), stopping.clone()));
     parts.spawn(degraded(handle.clone(), gateway.clone(), stopping.clone()));

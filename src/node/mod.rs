@@ -8,7 +8,8 @@
 mod cold;
 pub mod duties;
 pub mod history;
-pub mod watcher;
+pub mod settle;
+mod watcher;
 
 pub mod lifecycle;
 #[cfg(test)]

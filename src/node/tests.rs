@@ -99,6 +99,7 @@ impl Bench {
         let receipts = Receipts {
             node: 1,
             deltas: deltas.collect(),
+            promised: None,
             watermarks: [0; 4],
         };
         assert_eq!(self.run(Command::Receipts(receipts)).await, Outcome::Done);
@@ -112,6 +113,7 @@ impl Bench {
             self.run(Command::Tick(Tick {
                 kept_ms: 1,
                 missed_after_ms: 1,
+                retry: crate::model::Retry::DEFAULT,
             }))
             .await;
         }

@@ -8,6 +8,7 @@ use super::command::{Change, NodeStarted, Tick};
 use super::directory::{Directory, Touched};
 use super::keys::Keys;
 use super::ledger::Ledger;
+use super::outbox::Outbox;
 use super::presence::Presence;
 use super::rates::Rates;
 use super::retention::Kept;
@@ -15,7 +16,7 @@ use super::rows::Counters;
 use super::tokens::Tokens;
 use super::{Command, Effect, Outcome, Refused, RowKey};
 use crate::model::{Broadcast, Draft, Millis, Number, Position};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Everything the cluster agrees on.
@@ -34,6 +35,9 @@ pub struct State {
     pub(super) remembered: Remembered,
     /// What waits for its time: when, and which broadcast. Made anew from the rows at a start.
     pub(super) due: BTreeSet<(Millis, Number)>,
+    /// When each of the released ones among them is.
+    pub(super) waits: BTreeMap<Number, Millis>,
+    pub(super) outbox: Outbox,
     /// Rows to be made again before the next batch.
     pub(super) changed: BTreeSet<RowKey>,
     /// Receipts for broadcasts that have left memory, until the next batch: where each stands, and what came.
@@ -99,6 +103,10 @@ impl State {
             }
             Command::Publish(publish) => self.publish(*publish, effects).unwrap_or_else(Outcome::Refused),
             Command::Cancel(cancel) => self.cancel(&cancel, effects).unwrap_or_else(Outcome::Refused),
+            Command::Redeliver(redeliver) => self.redeliver(&redeliver, effects).unwrap_or_else(Outcome::Refused),
+            Command::Settle(settle) => self.settle(*settle),
+            Command::Claim(claim) => self.claim(claim),
+            Command::Called(called) => self.called(called),
             Command::Directory(changes) => self.directory_changes(changes, effects),
             Command::Acknowledge(acknowledged) => self.acknowledge(acknowledged),
             Command::Receipts(receipts) => self.receipts(receipts, effects),
@@ -197,8 +205,9 @@ impl State {
 
     /// What is due happens; old broadcasts go, in the order of positions; a bounded number of both at a time.
     fn tick(&mut self, tick: Tick, effects: &mut Vec<Effect>) -> Outcome {
-        self.fall_due(tick.missed_after_ms, effects);
+        self.fall_due(tick, effects);
         self.tidy();
+        self.forget_calls();
         self.forget_tokens();
         let Counters {
             log_time: now,

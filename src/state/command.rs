@@ -1,11 +1,13 @@
 //! Everything that can change the cluster. Time and ids travel in here; `apply` has neither clock nor dice.
 
+use super::dead::Settle;
 use super::journal::JournalEntry;
 use super::ledger::Ledger;
+use super::outbox::{Called, Claim};
 use super::rights::Grant;
 use super::zones::ZoneTable;
 use crate::model::directory::{Preferences, Segment, User, Venue, Wedding};
-use crate::model::{Caller, Draft, Millis, NodeId, Number, PerPriority, Place, Position, Step, UserNumber};
+use crate::model::{Caller, Draft, Millis, NodeId, Number, PerPriority, Place, Position, Retry, Step, UserNumber};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,9 @@ pub enum Command {
     Found(Found),
     Publish(Box<Publish>),
     Cancel(Box<Cancel>),
+    Redeliver(Box<Redeliver>),
+    /// The dead letters of a block of broadcasts.
+    Settle(Box<Settle>),
     /// All of them or none.
     Directory(Vec<Change>),
     Acknowledge(Acknowledged),
@@ -34,6 +39,10 @@ pub enum Command {
     CreateToken(Box<NewToken>),
     /// By its id.
     RevokeToken(String),
+    /// A node is about to call an output.
+    Claim(Claim),
+    /// What that came to.
+    Called(Called),
     /// Who was refused what, and who changed what, as one node gathered it.
     Audit(Vec<super::audit::Entry>),
 }
@@ -63,6 +72,17 @@ pub struct Publish {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cancel {
     pub number: Number,
+    /// Where it has left memory.
+    pub cold: Option<Box<Cold>>,
+}
+
+/// A broadcast goes once more to those who have not got it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Redeliver {
+    pub number: Number,
+    /// To whom; else to all dead letters, and to all whom no attempt has reached.
+    pub users: Option<RoaringBitmap>,
+    pub key: Key,
     /// Where it has left memory.
     pub cold: Option<Box<Cold>>,
 }
@@ -141,8 +161,17 @@ pub struct Acknowledged {
 pub struct Receipts {
     pub node: NodeId,
     pub deltas: Vec<(Number, Step, RoaringBitmap)>,
+    pub promised: Option<Promised>,
     /// All releases up to here are written to, or given up for, every session of this node.
     pub watermarks: PerPriority<Position>,
+}
+
+/// Who was written to by a session that promised receipts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Promised {
+    pub users: Vec<(Number, RoaringBitmap)>,
+    /// How patiently these are waited for.
+    pub retry: Retry,
 }
 
 /// Who came to and went from one node since its last report.
@@ -171,6 +200,7 @@ pub struct Tick {
     pub kept_ms: u64,
     /// A scheduled broadcast that is this late has been missed.
     pub missed_after_ms: u64,
+    pub retry: Retry,
 }
 
 /// A token as the log has it: never the secret.

@@ -28,6 +28,8 @@ pub enum ReleaseKind {
     Broadcast,
     /// The broadcast for those whose time has come later.
     Again,
+    /// The broadcast for those whose sessions promised receipts and gave none; no other session of theirs gets it.
+    Retry,
     /// It is off, for those who may have it.
     Retracted,
 }

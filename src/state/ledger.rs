@@ -1,8 +1,10 @@
 //! Who got how far with a broadcast, and who is not on the way at all.
 
+use super::aside::Aside;
+use super::dead::Dead;
 use super::preferences::Sorted;
 use super::rows::Broken;
-use crate::model::{Millis, NodeId, Reason, Step, UserNumber};
+use crate::model::{Millis, NodeId, Step, UserNumber};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,78 +37,6 @@ pub struct Ledger {
     pub answers: BTreeMap<UserNumber, Answer>,
     /// Only where there is something to say: most broadcasts have nobody aside.
     pub aside: Option<Box<Aside>>,
-}
-
-/// Recipients whom the first release did not reach out to, and what became of the broadcast since.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Aside {
-    /// Until when, and who: a release of their own is due then. Those whose time has come are here no more.
-    pub held: Vec<Held>,
-    /// Who was held, and when it went out to them.
-    pub came: Vec<Came>,
-    /// They mute its category.
-    pub muted: RoaringBitmap,
-    /// They take nothing but critical ones.
-    pub critical_only: RoaringBitmap,
-    pub cancelled_at: Option<Millis>,
-    /// It is off for them, and who had it was told.
-    pub retracted: RoaringBitmap,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Held {
-    pub until: Millis,
-    pub users: RoaringBitmap,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Came {
-    pub at: Millis,
-    pub users: RoaringBitmap,
-}
-
-impl Aside {
-    pub fn held_until(&self, user: UserNumber) -> Option<Millis> {
-        let held = self.held.iter().find(|held| held.users.contains(user))?;
-        Some(held.until)
-    }
-
-    /// Takes in what preferences say of some recipients.
-    pub(super) fn hold(&mut self, sorted: &Sorted) {
-        let held = sorted.held.iter().map(|(until, users)| Held {
-            until: *until,
-            users: users.clone(),
-        });
-        self.held.extend(held);
-        self.muted |= &sorted.muted;
-        self.critical_only |= &sorted.critical_only;
-    }
-
-    pub fn held(&self) -> u64 {
-        self.held.iter().map(|held| held.users.len()).sum()
-    }
-
-    pub fn skipped(&self) -> u64 {
-        self.muted.len() + self.critical_only.len()
-    }
-
-    /// All who are held or skipped.
-    pub fn users(&self) -> RoaringBitmap {
-        let mut users = &self.muted | &self.critical_only;
-        self.held.iter().for_each(|held| users |= &held.users);
-        users
-    }
-
-    /// Why somebody is held or skipped.
-    pub fn reason(&self, user: UserNumber) -> Option<Reason> {
-        if self.held_until(user).is_some() {
-            Some(Reason::QuietHours)
-        } else if self.muted.contains(user) {
-            Some(Reason::MutedCategory)
-        } else {
-            self.critical_only.contains(user).then_some(Reason::CriticalOnly)
-        }
-    }
 }
 
 impl Sorted {
@@ -196,9 +126,22 @@ impl Ledger {
                 (a, b) => a.or(b),
             };
         }
+        if let Some(dead) = late.aside.as_ref().and_then(|aside| aside.dead.as_ref()) {
+            self.bury(dead);
+        }
         self.events.extend(late.events.iter().cloned());
         for (user, answer) in &late.answers {
             self.answers.entry(*user).or_insert_with(|| answer.clone());
+        }
+    }
+
+    /// Dead letters of before it was delivered again are dead letters no more.
+    fn bury(&mut self, dead: &Dead) {
+        let aside = self.aside_mut();
+        let is_past = |at: Millis| at >= dead.at;
+        let is_known = aside.dead.as_ref().is_some_and(|known| is_past(known.at));
+        if !is_known && !aside.revived.last().is_some_and(|revived| is_past(revived.at)) {
+            aside.dead = Some(dead.clone());
         }
     }
 

@@ -6,17 +6,24 @@
 //! Start: [`command`], then [`apply`].
 
 pub mod apply;
+pub mod aside;
 pub mod audiences;
 pub mod audit;
+pub mod blocks;
 pub mod broadcasts;
 pub mod cluster;
 pub mod command;
+pub mod dead;
 pub mod directory;
 pub mod effect;
+pub mod escalation;
+mod hot;
 pub mod journal;
 pub mod keys;
 pub mod ledger;
 pub mod names;
+pub mod needs;
+pub mod outbox;
 pub mod outcome;
 mod places;
 pub mod preferences;
@@ -25,11 +32,13 @@ mod publish;
 pub mod quiet;
 pub mod rates;
 mod receive;
+pub mod redeliver;
 mod retention;
 pub mod rights;
 pub mod rows;
 mod schedule;
 pub mod tokens;
+pub mod tries;
 pub mod zones;
 
 pub use apply::State;

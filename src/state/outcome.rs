@@ -1,5 +1,6 @@
 //! What a command came to. A refusal is an outcome, not an error: every node agrees on it.
 
+use super::redeliver::Revived;
 use crate::model::Number;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,12 @@ pub enum Outcome {
     Cancelled {
         repeated: bool,
     },
+    Redelivered {
+        revived: Revived,
+        replayed: bool,
+    },
+    /// Whether the call is the asking node's for now.
+    Claimed(bool),
     /// One for each change, in order.
     Changed(Vec<Did>),
     /// Nothing of the list was applied: index of each faulty change, and why.
@@ -71,6 +78,12 @@ pub enum Refused {
     ScheduleFull(usize),
     #[error("the broadcast has expired")]
     Expired,
+    #[error("the broadcast is not released yet")]
+    NotReleased,
+    #[error("the broadcast was called off")]
+    IsCancelled,
+    #[error("the broadcast was delivered again {0} times already")]
+    RedeliveredTooOften(usize),
     #[error("the broadcast has left memory")]
     LeftMemory,
     #[error("the venue {0:?} still has weddings")]

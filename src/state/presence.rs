@@ -1,6 +1,7 @@
 //! Who has a session on which node, and since when the others are gone.
 
 use super::command::Presence as Delta;
+use super::dead::There;
 use super::rows::RowKey;
 use crate::model::{Millis, NodeId, UserNumber};
 use roaring::RoaringBitmap;
@@ -48,6 +49,21 @@ impl Presence {
         let mut here = self.nodes.values().map(|at| &at.users & users);
         let Some(first) = here.next() else { return 0 };
         here.fold(first, |all, users| all | users).len()
+    }
+
+    /// Those of them who have a session somewhere.
+    pub fn connected(&self, users: &RoaringBitmap) -> RoaringBitmap {
+        let here = self.nodes.values().map(|at| &at.users & users);
+        here.fold(RoaringBitmap::new(), |all, users| all | users)
+    }
+
+    /// Who has a session somewhere, and who had one before.
+    pub fn there(&self) -> There {
+        let all = self.nodes.values();
+        There {
+            connected: all.fold(RoaringBitmap::new(), |all, at| all | &at.users),
+            gone: self.gone_since.keys().collect(),
+        }
     }
 
     /// A node's sessions changed. Deltas of an incarnation that has ended are of no interest.

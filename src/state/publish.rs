@@ -1,15 +1,16 @@
 //! Taking a broadcast on, releasing it, and calling it off.
 
+use super::aside::Aside;
 use super::audiences::Resolved;
 use super::broadcasts::{BLOCK, Hot};
 use super::command::{Cancel, Cold, Publish};
 use super::journal::JournalEntry;
 use super::keys::Known;
-use super::ledger::{Aside, Ledger};
+use super::ledger::Ledger;
 use super::preferences::Sorted;
 use super::rights::{self, Grant};
 use super::{Effect, Outcome, Refused, ReleaseKind, RowKey, State};
-use crate::model::{Broadcast, BroadcastId, Draft, Millis, Number, Position, Step};
+use crate::model::{Broadcast, BroadcastId, Draft, Millis, Number, Position, Priority, Step};
 use roaring::RoaringBitmap;
 use std::sync::Arc;
 
@@ -18,6 +19,24 @@ use std::sync::Arc;
 pub(super) struct Meant {
     pub all: Resolved,
     pub sorted: Sorted,
+}
+
+/// How a release comes that is not the first of its broadcast.
+pub(super) struct Later {
+    pub kind: ReleaseKind,
+    /// The broadcast's own where there is none.
+    pub priority: Option<Priority>,
+    pub escalated: bool,
+}
+
+impl Later {
+    pub(super) const fn of(kind: ReleaseKind) -> Self {
+        Self {
+            kind,
+            priority: None,
+            escalated: false,
+        }
+    }
 }
 
 impl State {
@@ -42,8 +61,9 @@ impl State {
         }
         self.still_granted(&publish.grant)?;
         let meant = self.meant(&publish.draft, at)?;
-        if due.is_none() && !meant.sorted.held.is_empty() {
-            self.check_held()?;
+        let escalates = publish.draft.acknowledge.iter().any(|asked| !asked.escalate.is_empty());
+        if due.is_none() && (escalates || !meant.sorted.held.is_empty()) {
+            self.check_waiting()?;
         }
         self.check_escalations(&publish.draft)?;
         let superseded = self.superseded(&publish)?;
@@ -111,7 +131,7 @@ impl State {
     }
 
     /// Sees to it that a broadcast is in memory.
-    fn call_back(&mut self, number: Number, cold: Option<&Cold>) -> Result<(), Refused> {
+    pub(super) fn call_back(&mut self, number: Number, cold: Option<&Cold>) -> Result<(), Refused> {
         if !self.is_kept(number) {
             return Err(Refused::UnknownBroadcast);
         }
@@ -176,7 +196,7 @@ impl State {
             self.changed.insert(RowKey::Ledger(position));
         }
         self.put(entry, ledger, effects);
-        self.wait_for_held(number);
+        self.wait_for(number);
         if let Some(old) = superseded {
             self.replace(old, &meant, effects);
         }
@@ -194,7 +214,7 @@ impl State {
     pub(super) fn put_later(
         &mut self,
         number: Number,
-        kind: ReleaseKind,
+        later: Later,
         recipients: RoaringBitmap,
         effects: &mut Vec<Effect>,
     ) {
@@ -205,9 +225,9 @@ impl State {
         self.counters.next += 1;
         let entry = JournalEntry {
             position,
-            priority: hot.broadcast.draft.priority,
-            kind,
-            escalated: false,
+            priority: later.priority.unwrap_or(hot.broadcast.draft.priority),
+            kind: later.kind,
+            escalated: later.escalated,
             released_at: self.counters.log_time,
             broadcast: hot.broadcast.clone(),
             recipients: Arc::new(recipients),
@@ -231,13 +251,16 @@ impl State {
             return;
         }
         let mut others = &*hot.recipients - meant;
-        if let Some(aside) = &mut Arc::make_mut(&mut hot.ledger).aside {
+        {
+            let aside = Arc::make_mut(&mut hot.ledger).aside_mut();
             let users = aside.users();
             aside.held.clear();
+            aside.superseded_at = Some(now);
             aside.retracted |= &users;
             others -= users;
         }
         self.retract(old, &others, effects);
+        self.wait_for(old);
     }
 
     /// Tells those of `users` who have not been told yet.
@@ -249,7 +272,15 @@ impl State {
         let fresh = users - &aside.retracted;
         aside.retracted |= &fresh;
         self.changed_ledger(number);
-        self.put_later(number, ReleaseKind::Retracted, fresh, effects);
+        self.put_later(number, Later::of(ReleaseKind::Retracted), fresh, effects);
+    }
+
+    /// What a ledger says beside the ladder changes.
+    pub(super) fn change_aside(&mut self, number: Number, change: impl FnOnce(&mut Aside)) {
+        if let Some(hot) = self.broadcasts.get_mut(number) {
+            change(Arc::make_mut(&mut hot.ledger).aside_mut());
+            self.changed_ledger(number);
+        }
     }
 
     pub(super) fn changed_ledger(&mut self, number: Number) {
@@ -272,15 +303,12 @@ impl State {
             self.call_off(number, effects);
             return Ok(Outcome::Cancelled { repeated: false });
         }
-        let waits: Vec<Millis> = hot.held_times().collect();
         let expires_at = hot.broadcast.expires_at;
         let sent = hot.ledger.steps[Step::Sent.index()].clone();
         if let Some(hot) = self.broadcasts.get_mut(number) {
             Arc::make_mut(&mut hot.ledger).aside_mut().cancelled_at = Some(now);
         }
-        for until in waits {
-            self.due.remove(&(until, number));
-        }
+        self.wait_for(number);
         self.changed_ledger(number);
         self.broadcasts.cancelled.insert(number, expires_at);
         self.changed.insert(RowKey::Cancelled(number));

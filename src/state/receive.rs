@@ -66,6 +66,14 @@ impl State {
                 self.receipt(number, step, &users, node, effects);
             }
         }
+        // most have confirmed by now
+        if let Some(promised) = &receipts.promised {
+            let retry = &promised.retry;
+            promised
+                .users
+                .iter()
+                .for_each(|(number, users)| self.promised(*number, users, retry));
+        }
         if let Some(record) = self.nodes.nodes.get_mut(&node) {
             for (known, told) in record.watermarks.iter_mut().zip(receipts.watermarks) {
                 *known = told.max(*known);

@@ -34,7 +34,7 @@ impl Broadcasts {
         let end = next.min(first + FORGOTTEN_MAX);
         while first < hot_from.min(end) {
             let number = first / BLOCK;
-            let block = self.blocks.get(&number);
+            let block = self.blocks.get(number);
             if block.is_some_and(|block| kept.keeps(block.newest_at, block.expires_at)) {
                 return first - 1;
             }
@@ -76,10 +76,6 @@ impl Broadcasts {
         });
         // The last block may have room left: it begins anew with what comes.
         let is_over = |block: u64| (block + 1) * BLOCK <= position + 1 || position + 1 == next;
-        while let Some(first) = self.blocks.first_entry()
-            && is_over(*first.key())
-        {
-            gone(RowKey::Block(first.remove_entry().0));
-        }
+        self.blocks.forget(is_over, |block| gone(RowKey::Block(block)));
     }
 }

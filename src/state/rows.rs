@@ -57,6 +57,8 @@ pub enum RowKey {
     Rate(String),
     /// Who was refused or changed what, by number.
     Audit(u64),
+    /// A call of an output, by its id.
+    Call(u64),
 }
 
 /// A changed row; no value removes it.
@@ -88,6 +90,8 @@ pub struct Counters {
     pub hot_from: Position,
     /// Everything at or below this position is no longer kept, though some of its rows may still be there.
     pub forgotten: Position,
+    /// The last call of an output.
+    pub calls: u64,
 }
 
 impl Default for Counters {
@@ -100,6 +104,7 @@ impl Default for Counters {
             users: 0,
             hot_from: 0,
             forgotten: 0,
+            calls: 0,
         }
     }
 }
@@ -112,7 +117,7 @@ impl Counters {
 }
 
 /// Versions of row values.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 fn value(encoded: Vec<u8>) -> Bytes {
     let mut bytes = Vec::with_capacity(encoded.len() + 1);
@@ -217,7 +222,7 @@ impl State {
                     *user,
                 )
                 .map(|role| encode(&role)),
-            RowKey::Block(block) => self.broadcasts.blocks.get(block).map(encode),
+            RowKey::Block(block) => self.broadcasts.blocks.get(*block).map(encode),
             RowKey::Ledger(position) => self.broadcasts.ledger_at(*position).map(encode),
             RowKey::Scheduled(number) => {
                 let scheduled = self.broadcasts.scheduled.get(number);
@@ -233,6 +238,7 @@ impl State {
             RowKey::Token(id) => self.tokens.get(id).map(encode),
             RowKey::Rate(sender) => self.rates.row(sender).map(encode),
             RowKey::Audit(number) => self.audit.row(*number).map(encode),
+            RowKey::Call(call) => self.outbox.get(*call).map(encode),
             // These are never changed in place; a mark means that they are gone.
             RowKey::Journal(..) | RowKey::LedgerLate(..) | RowKey::Keys(_) => None,
         }
@@ -290,7 +296,7 @@ impl State {
                 let entries = journal::decode(payload(key, value)?)?;
                 self.broadcasts.load(entries, self.counters.hot_from);
             }
-            RowKey::Block(block) => drop(self.broadcasts.blocks.insert(*block, decode(key, value)?)),
+            RowKey::Block(block) => self.broadcasts.blocks.load(*block, decode(key, value)?),
             RowKey::Ledger(position) => {
                 if self.broadcasts.ledger_at(*position).is_some() {
                     self.broadcasts.load_ledger(*position, decode(key, value)?);
@@ -302,6 +308,7 @@ impl State {
             RowKey::Token(id) => self.tokens.insert(id.clone(), decode(key, value)?),
             RowKey::Rate(sender) => self.rates.load(sender, decode(key, value)?),
             RowKey::Audit(number) => self.audit.load(*number, decode(key, value)?),
+            RowKey::Call(call) => self.outbox.load(*call, decode(key, value)?),
         }
         Ok(())
     }
@@ -310,7 +317,10 @@ impl State {
     pub fn loaded(&mut self, applied: u64) {
         self.applied = applied;
         self.broadcasts.loaded();
-        self.due.extend(self.broadcasts.held_times());
+        self.broadcasts
+            .pending()
+            .into_iter()
+            .for_each(|number| self.wait_for(number));
     }
 
     /// Reads a journal row's entries.
@@ -378,6 +388,9 @@ impl State {
         newest.hash(&mut hasher);
         for (sender, times) in self.rates.iter() {
             (sender, times).hash(&mut hasher);
+        }
+        for (id, call) in self.outbox.iter() {
+            (id, encode(call)).hash(&mut hasher);
         }
         hasher.finish()
     }

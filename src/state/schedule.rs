@@ -4,9 +4,11 @@
 //! nor doubles anything.
 
 use super::audiences::known_only;
-use super::ledger::{Came, Ledger};
+use super::broadcasts::Hot;
+use super::command::Tick;
+use super::ledger::Ledger;
 use super::preferences::Sorted;
-use super::publish::Meant;
+use super::publish::{Later, Meant};
 use super::{Effect, Refused, ReleaseKind, RowKey, State};
 use crate::model::broadcast::{Late, OnMissed};
 use crate::model::{Broadcast, BroadcastId, Draft, Millis, Number};
@@ -15,8 +17,9 @@ use std::sync::Arc;
 
 /// Broadcasts that wait for their time at once.
 pub const SCHEDULED_MAX: usize = 100_000;
-/// Broadcasts that wait at once for somebody's quiet hours to end; each stays in memory until then.
-pub const HELD_MAX: usize = 100_000;
+/// Released broadcasts that wait at once for something: the end of somebody's quiet hours, a receipt, the next step of an escalation.
+/// Each stays in memory until then.
+pub const WAITING_MAX: usize = 100_000;
 /// Releases that a tick makes at most; the next one comes at once.
 const DUE_PER_TICK: usize = 256;
 
@@ -30,9 +33,14 @@ impl State {
         fits(self.broadcasts.scheduled.len(), SCHEDULED_MAX)
     }
 
-    /// Those that wait for somebody's quiet hours to end have a bound of their own.
-    pub(super) fn check_held(&self) -> Result<(), Refused> {
-        fits(self.due.len().saturating_sub(self.broadcasts.scheduled.len()), HELD_MAX)
+    /// Those that wait for something after their release have a bound of their own.
+    pub(super) fn check_waiting(&self) -> Result<(), Refused> {
+        fits(self.waits.len(), WAITING_MAX)
+    }
+
+    /// Whether it may wait for something, because it does already or there are not too many.
+    pub(super) fn has_room_for(&self, number: Number) -> bool {
+        self.waits.contains_key(&number) || self.check_waiting().is_ok()
     }
 
     pub(super) fn schedule(&mut self, broadcast: Broadcast, due: Millis) {
@@ -43,7 +51,7 @@ impl State {
     }
 
     /// Does what is due.
-    pub(super) fn fall_due(&mut self, missed_after_ms: u64, effects: &mut Vec<Effect>) {
+    pub(super) fn fall_due(&mut self, tick: Tick, effects: &mut Vec<Effect>) {
         let now = self.counters.log_time;
         for _ in 0..DUE_PER_TICK {
             let Some((at, number)) = self.due.first().copied().filter(|(at, _)| *at <= now) else {
@@ -51,13 +59,17 @@ impl State {
             };
             self.due.pop_first();
             if self.broadcasts.place(number).is_some() {
+                self.waits.remove(&number);
                 self.release_held(number, effects);
+                self.try_again(number, &tick.retry, effects);
+                self.escalate(number, effects);
+                self.wait_for(number);
                 continue;
             }
             let Some(hot) = self.broadcasts.scheduled.get(&number) else {
                 continue;
             };
-            let is_missed = at.saturating_add_unsigned(missed_after_ms) < now;
+            let is_missed = at.saturating_add_unsigned(tick.missed_after_ms) < now;
             let is_over = hot.broadcast.expires_at <= now;
             if is_over || is_missed && hot.broadcast.draft.on_missed == OnMissed::Skip {
                 self.call_off(number, effects);
@@ -104,16 +116,21 @@ impl State {
         preferred.sort(directory.zones(), draft.category(), draft.priority, recipients, now)
     }
 
-    /// Notes when the first of those who are held has their time, if it comes before the broadcast is over.
-    pub(super) fn wait_for_held(&mut self, number: Number) {
-        let Some(hot) = self.broadcasts.get(number) else { return };
-        self.due.extend(hot.held_times().min().map(|until| (until, number)));
+    /// Notes when the next thing is due for a released broadcast.
+    pub(super) fn wait_for(&mut self, number: Number) {
+        let next = self.broadcasts.get(number).and_then(Hot::next_due);
+        let before = match next {
+            Some(at) => self.waits.insert(number, at),
+            None => self.waits.remove(&number),
+        };
+        before.map(|before| self.due.remove(&(before, number)));
+        self.due.extend(next.map(|at| (at, number)));
     }
 
     /// The quiet hours of some are over: they are asked again what they want, since it may have changed.
     fn release_held(&mut self, number: Number, effects: &mut Vec<Effect>) {
         let now = self.counters.log_time;
-        let Some(hot) = self.broadcasts.get(number).filter(|hot| hot.is_pending()) else {
+        let Some(hot) = self.broadcasts.get(number).filter(|hot| !hot.is_over(now)) else {
             return;
         };
         let held = hot.ledger.aside.iter().flat_map(|aside| &aside.held);
@@ -121,24 +138,16 @@ impl State {
         held.filter(|held| held.until <= now)
             .for_each(|held| users |= &held.users);
         hot.ledger.aside.iter().for_each(|aside| users -= &aside.retracted);
-        if hot.broadcast.expires_at <= now {
+        if users.is_empty() {
             return;
         }
         let sorted = self.sort(&hot.broadcast.draft, &users);
-        if let Some(hot) = self.broadcasts.get_mut(number) {
-            let aside = Arc::make_mut(&mut hot.ledger).aside_mut();
+        self.change_aside(number, |aside| {
             aside.held.retain(|held| held.until > now);
             aside.hold(&sorted);
-            if !sorted.now.is_empty() {
-                aside.came.push(Came {
-                    at: now,
-                    users: sorted.now.clone(),
-                });
-            }
-        }
-        self.changed_ledger(number);
-        self.put_later(number, ReleaseKind::Again, sorted.now, effects);
-        self.wait_for_held(number);
+            aside.note_came(now, sorted.now.clone());
+        });
+        self.put_later(number, Later::of(ReleaseKind::Again), sorted.now, effects);
     }
 
     fn take_scheduled(&mut self, number: Number) -> Option<Broadcast> {
@@ -204,7 +213,7 @@ fn released(broadcast: Broadcast, at: Millis) -> Broadcast {
 impl ReleaseKind {
     pub fn is_broadcast(self) -> bool {
         match self {
-            Self::Broadcast | Self::Again => true,
+            Self::Broadcast | Self::Again | Self::Retry => true,
             Self::Retracted => false,
         }
     }

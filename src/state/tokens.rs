@@ -221,6 +221,7 @@ mod tests {
             self.run(Command::Tick(Tick {
                 kept_ms: 1,
                 missed_after_ms: 1,
+                retry: crate::model::Retry::DEFAULT,
             }));
         }
     }

@@ -27,6 +27,7 @@
 //! | `15` | token | id |
 //! | `16` | rate of a sender | sender |
 //! | `17` | audit | number u64 |
+//! | `18` | call of an output | call u64 |
 //! | `FF` | there while a batch too large for one of sled's is being written | |
 //!
 //! Every text ends with `00 01`, and a `00` within it is written `00 FF`: so no key begins with another, whatever the ids, and
@@ -104,6 +105,7 @@ pub fn encode(key: &RowKey) -> Vec<u8> {
         RowKey::Token(id) => Key::new(0x15).text(id),
         RowKey::Rate(sender) => Key::new(0x16).text(sender),
         RowKey::Audit(number) => Key::new(0x17).long(*number),
+        RowKey::Call(call) => Key::new(0x18).long(*call),
     };
     key.0
 }
@@ -174,6 +176,7 @@ pub fn decode(key: &[u8]) -> Option<RowKey> {
         0x15 => RowKey::Token(only_text(rest)?),
         0x16 => RowKey::Rate(only_text(rest)?),
         0x17 => RowKey::Audit(long(rest)?),
+        0x18 => RowKey::Call(long(rest)?),
         _ => return None,
     })
 }
@@ -242,6 +245,7 @@ mod tests {
             id.prop_map(RowKey::Token),
             id.prop_map(RowKey::Rate),
             any::<u64>().prop_map(RowKey::Audit),
+            any::<u64>().prop_map(RowKey::Call),
         ]
     }
 

@@ -87,6 +87,7 @@ fn what_is_forgotten_takes_no_receipts_and_leaves_no_block() {
     let tick = Command::Tick(Tick {
         kept_ms: 2_000,
         missed_after_ms: 1_000,
+        retry: crate::model::Retry::DEFAULT,
     });
     for (later, forgotten) in [
         (0, 0),
@@ -126,7 +127,7 @@ fn what_is_forgotten_takes_no_receipts_and_leaves_no_block() {
     // Numbers go on, in the same block.
     assert_eq!(bench.number(bulky(10, 1_000)), last + 1);
     let again = reload(&mut bench.state, &mut disk);
-    assert_eq!(again.broadcasts().blocks_with(0).collect::<Vec<_>>(), [0]);
+    assert_eq!(again.broadcasts().blocks().with(0).collect::<Vec<_>>(), [0]);
     assert_eq!(again.hash(), bench.state.hash());
 }
 
@@ -142,7 +143,7 @@ proptest! {
         let (mut bench, mut disk) = (Bench::new(two_places()), Disk::default());
         let mut twin = Bench::new(two_places());
         let mut known: Vec<(u64, i64, i64)> = Vec::new();
-        let tick = Command::Tick(Tick { kept_ms, missed_after_ms: 1_000 });
+        let tick = Command::Tick(Tick { kept_ms, missed_after_ms: 1_000, retry: crate::model::Retry::DEFAULT });
         for (kind, count, millis) in steps {
             match kind {
                 0 => {
@@ -180,7 +181,7 @@ proptest! {
         bench.run(tick);
         prop_assert_eq!(bench.state.forgotten(), bench.state.next_position() - 1);
         prop_assert_eq!(bench.state.broadcasts().hot_from(), None);
-        prop_assert_eq!(bench.state.broadcasts().block_below(u64::MAX), None);
+        prop_assert_eq!(bench.state.broadcasts().blocks().below(u64::MAX), None);
     }
 }
 

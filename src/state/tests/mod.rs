@@ -2,9 +2,11 @@
 
 mod audiences;
 mod directory;
+mod escalation;
 mod ladder;
 mod memory;
 mod quiet;
+mod retry;
 mod schedule;
 
 use super::command::{Acknowledged, Change, Found, Key, NodeStarted, Presence, Publish, Receipts, Tick};
@@ -188,6 +190,7 @@ fn receipts(number: u64, step: Step, users: &[u32]) -> Command {
     Command::Receipts(Receipts {
         node: 1,
         deltas,
+        promised: None,
         watermarks: [0; 4],
     })
 }

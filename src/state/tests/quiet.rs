@@ -7,6 +7,7 @@ const MINUTE: i64 = 60_000;
 const TICK: Tick = Tick {
     kept_ms: 90 * 86_400_000,
     missed_after_ms: 60_000,
+    retry: crate::model::Retry::DEFAULT,
 };
 
 /// Minutes of the day, from `NOON` on, which is no noon.

@@ -8,6 +8,7 @@ use crate::state::command::{Cancel, Cold};
 const TICK: Tick = Tick {
     kept_ms: 3_600_000,
     missed_after_ms: 60_000,
+    retry: crate::model::Retry::DEFAULT,
 };
 
 fn users() -> Vec<Change> {

@@ -1,0 +1,236 @@
+//! Calls of outputs (a siren, a radio bridge) that are still to be made, and what became of those that were.
+//!
+//! The leader makes them. Before each attempt it claims the call in the log, for as long as the attempt may take: so one node at a
+//! time owns it, whatever a leader that has been replaced believes. A call keeps its id over all attempts and nodes.
+
+use super::{Outcome, RowKey, State};
+use crate::model::{Millis, NodeId, Number};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub type CallId = u64;
+
+/// Calls that are kept, finished ones too.
+pub const CALLS_MAX: usize = 10_000;
+/// A finished call is kept this long.
+const KEPT: Millis = 7 * 86_400_000;
+/// Calls forgotten by one tick at most.
+const FORGOTTEN_MAX: usize = 256;
+/// Characters of the last error that are kept.
+const ERROR_MAX: usize = 300;
+
+/// Why an output is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// A step of an escalation was taken.
+    Escalation { number: Number, step: u32 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CallState {
+    /// The next attempt is due at `next_at`.
+    Waiting,
+    /// This node is making an attempt; nobody else does before `next_at`.
+    Claimed(NodeId),
+    Delivered(Millis),
+    GivenUp(Millis),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    pub output: String,
+    pub cause: Cause,
+    pub at: Millis,
+    pub attempts: u32,
+    pub next_at: Millis,
+    pub state: CallState,
+    pub error: Option<String>,
+}
+
+impl Call {
+    pub const fn is_open(&self) -> bool {
+        match self.state {
+            CallState::Waiting | CallState::Claimed(_) => true,
+            CallState::Delivered(_) | CallState::GivenUp(_) => false,
+        }
+    }
+
+    fn finished_at(&self) -> Option<Millis> {
+        match self.state {
+            CallState::Waiting | CallState::Claimed(_) => None,
+            CallState::Delivered(at) | CallState::GivenUp(at) => Some(at),
+        }
+    }
+}
+
+/// One node wants to make the next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    pub call: CallId,
+    pub node: NodeId,
+    /// Attempts that it knows of.
+    pub attempts: u32,
+    /// Nobody else makes one for so long.
+    pub for_ms: u64,
+}
+
+/// What an attempt came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Called {
+    pub call: CallId,
+    /// The attempt's number, from 1 on.
+    pub attempt: u32,
+    pub result: CallResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CallResult {
+    Delivered,
+    /// The next attempt is due in so long.
+    Failed {
+        error: String,
+        wait_ms: u64,
+    },
+    GivenUp {
+        error: String,
+    },
+}
+
+#[derive(Debug, Default)]
+pub struct Outbox {
+    calls: BTreeMap<CallId, Call>,
+    /// Open ones, by when the next attempt is due.
+    due: BTreeSet<(Millis, CallId)>,
+}
+
+impl Outbox {
+    pub fn get(&self, call: CallId) -> Option<&Call> {
+        self.calls.get(&call)
+    }
+
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (CallId, &Call)> {
+        self.calls.iter().map(|(id, call)| (*id, call))
+    }
+
+    /// What is due, oldest first.
+    pub fn due(&self, now: Millis) -> impl Iterator<Item = (CallId, &Call)> {
+        let due = self.due.iter().take_while(move |(at, _)| *at <= now);
+        due.filter_map(|(_, id)| Some((*id, self.calls.get(id)?)))
+    }
+
+    pub fn open(&self) -> usize {
+        self.due.len()
+    }
+
+    pub(super) fn load(&mut self, id: CallId, call: Call) {
+        if call.is_open() {
+            self.due.insert((call.next_at, id));
+        }
+        self.calls.insert(id, call);
+    }
+
+    fn change(&mut self, id: CallId, change: impl FnOnce(&mut Call)) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            self.due.remove(&(call.next_at, id));
+            change(call);
+            if call.is_open() {
+                self.due.insert((call.next_at, id));
+            }
+        }
+    }
+
+    /// Lets go of what was finished long ago, or of the oldest finished one where room is needed.
+    fn forget(&mut self, since: Millis) -> Vec<CallId> {
+        let old = |call: &Call| call.finished_at().is_some_and(|at| at <= since);
+        let gone: Vec<CallId> = self
+            .iter()
+            .filter(|(_, call)| old(call))
+            .map(|(id, _)| id)
+            .take(FORGOTTEN_MAX)
+            .collect();
+        gone.iter().for_each(|id| drop(self.calls.remove(id)));
+        gone
+    }
+
+    fn make_room(&mut self) -> Option<CallId> {
+        let (id, _) = self.iter().find(|(_, call)| !call.is_open())?;
+        self.calls.remove(&id);
+        Some(id)
+    }
+}
+
+impl State {
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// An output is to be called; `None` when so many calls are open that there is no room for another.
+    pub(super) fn call(&mut self, output: &str, cause: Cause) -> Option<CallId> {
+        let at = self.counters.log_time;
+        if self.outbox.calls.len() >= CALLS_MAX {
+            let gone = self.outbox.make_room()?;
+            self.changed.insert(RowKey::Call(gone));
+        }
+        self.counters.calls += 1;
+        let id = self.counters.calls;
+        let call = Call {
+            output: output.to_owned(),
+            cause,
+            at,
+            attempts: 0,
+            next_at: at,
+            state: CallState::Waiting,
+            error: None,
+        };
+        self.outbox.load(id, call);
+        self.changed.insert(RowKey::Call(id));
+        Some(id)
+    }
+
+    pub(super) fn claim(&mut self, claim: Claim) -> Outcome {
+        let now = self.counters.log_time;
+        let known = self.outbox.get(claim.call);
+        let is_due = known.is_some_and(|call| call.is_open() && call.next_at <= now && call.attempts == claim.attempts);
+        if is_due {
+            self.outbox.change(claim.call, |call| {
+                call.attempts += 1;
+                call.state = CallState::Claimed(claim.node);
+                call.next_at = now.saturating_add_unsigned(claim.for_ms);
+            });
+            self.changed.insert(RowKey::Call(claim.call));
+        }
+        Outcome::Claimed(is_due)
+    }
+
+    pub(super) fn called(&mut self, called: Called) -> Outcome {
+        let now = self.counters.log_time;
+        let Called { call, attempt, result } = called;
+        let is_it = |call: &Call| call.is_open() && call.attempts == attempt;
+        if self.outbox.get(call).is_some_and(is_it) {
+            self.outbox.change(call, |call| match result {
+                CallResult::Delivered => call.state = CallState::Delivered(now),
+                CallResult::Failed { error, wait_ms } => {
+                    call.state = CallState::Waiting;
+                    call.next_at = now.saturating_add_unsigned(wait_ms);
+                    call.error = Some(shortened(error));
+                }
+                CallResult::GivenUp { error } => {
+                    call.state = CallState::GivenUp(now);
+                    call.error = Some(shortened(error));
+                }
+            });
+            self.changed.insert(RowKey::Call(call));
+        }
+        Outcome::Done
+    }
+
+    pub(super) fn forget_calls(&mut self) {
+        let since = self.counters.log_time.saturating_sub(KEPT);
+        let gone = self.outbox.forget(since);
+        self.changed.extend(gone.into_iter().map(RowKey::Call));
+    }
+}
+
+fn shortened(error: String) -> String {
+    error.chars().take(ERROR_MAX).collect()
+}

@@ -1,6 +1,7 @@
 //! Broadcasts as their senders look at them: one, the list, and who of the recipients is how far.
 
 use super::context::Context;
+use super::escalations::{self, NeedView, StepView};
 use super::problem::{Code, Problem};
 use super::request::{Path, Query};
 use super::wire::{self, At, DraftView, Page, Text26};
@@ -25,6 +26,8 @@ const LOOKED_AT_MAX: usize = 5_000;
 struct Shown<'a> {
     hot: &'a Hot,
     erased: BTreeSet<String>,
+    needs: Vec<NeedView>,
+    escalations: Vec<StepView>,
     now: Millis,
 }
 
@@ -38,7 +41,7 @@ struct Counts {
     held: u64,
     skipped: u64,
     expired: u64,
-    failed: u32,
+    failed: u64,
 }
 
 #[derive(Serialize)]
@@ -49,8 +52,13 @@ struct Times {
 
 impl<'a> Shown<'a> {
     fn new(context: &Context, hot: &'a Hot, now: Millis) -> Self {
-        let erased = context.handle.read(|state| erased(state, hot));
-        Self { hot, erased, now }
+        context.handle.read(|state| Self {
+            hot,
+            erased: erased(state, hot),
+            needs: escalations::needs(state, hot),
+            escalations: escalations::taken(state, hot),
+            now,
+        })
     }
 
     fn counts(&self) -> Counts {
@@ -64,8 +72,13 @@ impl<'a> Shown<'a> {
         let is_off = is_over || ledger.is_cancelled();
         let aside = ledger.aside.as_deref();
         let skipped = aside.map_or(0, Aside::skipped);
+        let failed = self.hot.failed();
         Counts {
-            targeted: u64::from(broadcast.targeted),
+            targeted: if broadcast.position.is_some() {
+                recipients.len()
+            } else {
+                u64::from(broadcast.targeted)
+            },
             sent: ledger.count(Step::Sent),
             received: ledger.count(Step::Received),
             read: ledger.count(Step::Read),
@@ -73,11 +86,12 @@ impl<'a> Shown<'a> {
             held: if is_off { 0 } else { aside.map_or(0, Aside::held) },
             skipped,
             expired: if is_over {
-                recipients.difference_len(self.hot.done()).saturating_sub(skipped)
+                let undone = recipients.difference_len(self.hot.done());
+                undone.saturating_sub(skipped).saturating_sub(failed)
             } else {
                 0
             },
-            failed: 0,
+            failed,
         }
     }
 
@@ -135,7 +149,8 @@ impl Serialize for Shown<'_> {
         map.serialize_entry("counts", &counts)?;
         map.serialize_entry("times", &MapOf(self.times()))?;
         map.serialize_entry("answers", &self.answers())?;
-        map.serialize_entry("escalations", &[(); 0])?;
+        map.serialize_entry("needs", &self.needs)?;
+        map.serialize_entry("escalations", &self.escalations)?;
         map.end()
     }
 }
@@ -392,10 +407,13 @@ fn recipient(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, is_exclu
     let asks = hot.broadcast.draft.acknowledge.is_some();
     let aside = hot.ledger.aside.as_deref();
     let beside = aside.and_then(|aside| aside.reason(user));
+    let has_failed = hot.has_failed(user) && !is_off;
+    let dead = hot.dead().and_then(|dead| dead.reason(user)).filter(|_| is_expired);
     Some(Recipient {
         user: name,
         state: match step {
             _ if is_excluded => "excluded",
+            _ if has_failed => "failed",
             None if beside.is_some_and(|reason| reason != Reason::QuietHours) => "skipped",
             _ if is_expired => "expired",
             None if beside.is_some() && !is_off => "held",
@@ -406,7 +424,8 @@ fn recipient(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, is_exclu
             Some(Reason::Excluded)
         } else {
             let beside = beside.filter(|_| step.is_none());
-            beside.or_else(|| reason(step, asks, is_expired, is_connected, since))
+            dead.or(beside)
+                .or_else(|| reason(step, asks, is_expired, is_connected, since))
         }
         .map(Reason::name),
         at: detail.map(|(at, _)| At(at)),

@@ -26,6 +26,8 @@ pub struct Reader {
     /// Everything kept for a user, newest first, until the function has seen enough.
     #[allow(clippy::type_complexity)] // a function that takes a function, once
     pub inbox: Box<dyn Fn(UserNumber, &mut dyn FnMut(Hot) -> bool) + Send + Sync>,
+    /// A block of broadcasts, oldest first; `None` when it cannot be read.
+    pub block: Box<dyn Fn(u64) -> Option<Vec<Hot>> + Send + Sync>,
     /// Everything kept, newest first, or what comes behind the given broadcast, until the function has seen enough.
     #[allow(clippy::type_complexity)]
     pub newest: Box<dyn Fn(Behind, &mut dyn FnMut(Hot) -> bool) + Send + Sync>,

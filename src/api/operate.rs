@@ -153,7 +153,7 @@ pub async fn queues(State(context): State<Arc<Context>>, uri: Uri) -> Result<Res
             rate,
             in_flight: queue.in_flight,
             written: queue.written,
-            retries: 0,
+            retries: METRICS.retries.with_label_values(&[priority.name()]).get(),
         };
         (priority.name(), shown)
     });

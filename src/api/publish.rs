@@ -100,7 +100,7 @@ async fn propose(
         return Err(Problem::new(Code::Stopping, "this node is stopping").with_outcome(Published::NotPublished));
     }
     let draft = draft::read(json::parse(body, "data")?, &context.config, context.handle.log_time())?;
-    let key = key.map_or_else(own_key, |key| clients_key(context, caller, key, body));
+    let key = key_of(context, caller, key, body);
     let _turn = match key.table_bytes_max {
         0 => None,
         _ => Some(context.running.enter(key.fingerprint).ok_or_else(|| {
@@ -209,6 +209,11 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
     let detail = format!("Idempotency-Key must have 1 to {KEY_BYTES_MAX} printable ASCII characters");
     Err(Problem::new(Code::InvalidKey, detail))
+}
+
+/// The client's key, or one of the node's own.
+pub fn key_of(context: &Context, caller: &Caller, key: Option<&str>, body: &[u8]) -> Key {
+    key.map_or_else(own_key, |key| clients_key(context, caller, key, body))
 }
 
 fn clients_key(context: &Context, caller: &Caller, key: &str, body: &[u8]) -> Key {

@@ -4,7 +4,10 @@ use super::access;
 use super::context::Context;
 use super::directory::{self, Noun};
 use super::problem::{Code, Problem};
-use super::{audit, batch, broadcasts, cancel, import, inbox, operate, publish, receipts, subscribe, tokens};
+use super::{
+    audit, batch, broadcasts, cancel, dead_letters, import, inbox, operate, publish, receipts, redeliver, subscribe,
+    tokens,
+};
 use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::model::PlaceKind;
@@ -77,6 +80,16 @@ pub fn routes() -> Vec<Route> {
             "/v1/broadcasts/{id}/cancel",
             &[("POST", "call a broadcast off")],
             post(cancel::cancel),
+        ),
+        route(
+            "/v1/broadcasts/{id}/redeliver",
+            &[("POST", "deliver once more to who has not got it")],
+            post(redeliver::redeliver),
+        ),
+        route(
+            "/v1/dead-letters",
+            &[("GET", "who never got what has expired, and why")],
+            get(dead_letters::list),
         ),
         route(
             "/v1/acknowledgements",

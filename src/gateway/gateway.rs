@@ -13,7 +13,7 @@ use super::window::Window;
 use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::model::{BroadcastId, Cursor, Millis, NodeId, Number, PerPriority, Position, Priority, Step, UserNumber};
-use crate::state::Release;
+use crate::state::{Release, ReleaseKind};
 use crate::workers::Pool;
 pub use crate::workers::WorkerStatus;
 use bytes::Bytes;
@@ -186,6 +186,10 @@ impl Gateway {
     /// A release was applied: never blocks, never fails.
     pub fn release(&self, release: Arc<Release>) {
         let (priority, position) = (release.priority, release.position);
+        if release.kind == ReleaseKind::Retry {
+            let retries = METRICS.retries.with_label_values(&[priority.name()]);
+            retries.inc_by(release.recipients.len());
+        }
         self.shared.salt.store(u32::from(release.broadcast.id.salt()), Relaxed);
         self.shared.window.push(release);
         self.pool.wake(priority, position);

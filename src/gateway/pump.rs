@@ -340,6 +340,9 @@ impl Find<'_> {
         let index = priority.index();
         if let Some(release) = behind.owed[index].get(taken) {
             let shared = self.window.find(priority, release.position);
+            // delivered again, it expires later than its first release says
+            let is_same = |entry: &Arc<Entry>| entry.release.broadcast.expires_at == release.broadcast.expires_at;
+            let shared = shared.filter(is_same);
             return Some(shared.unwrap_or_else(|| Arc::new(Entry::new(release.clone()))));
         }
         let (position, target) = (supply.end[index], self.target[index]);

@@ -18,6 +18,8 @@ pub struct Metrics {
     pub publish_seconds: Histogram,
     /// Frames given to sockets, by priority.
     pub written: IntCounterVec,
+    /// Recipients that a broadcast was released to once more for want of a receipt, over the whole cluster, by priority.
+    pub retries: IntCounterVec,
     /// Released to written, per session.
     pub delivery_seconds: Histogram,
     pub sessions: IntGauge,
@@ -82,6 +84,11 @@ impl Metrics {
             refused: counters("publish_refused_total", "Broadcasts refused.", "code"),
             publish_seconds: histogram(seconds("publish_seconds", "Publish received to answered.")),
             written: counters("written_total", "Frames given to sockets.", "priority"),
+            retries: counters(
+                "retries_total",
+                "Recipients released to once more for want of a receipt, over the whole cluster.",
+                "priority",
+            ),
             delivery_seconds: histogram(seconds("delivery_seconds", "Released to given to the socket.")),
             sessions: gauge("sessions", "Open subscriber sessions."),
             goodbyes: counters("goodbyes_total", "Sessions told goodbye.", "code"),

@@ -47,6 +47,20 @@ pub enum Reason {
 }
 
 impl Reason {
+    pub const ALL: [Self; 11] = [
+        Self::NoSession,
+        Self::OfflineSince,
+        Self::QuietHours,
+        Self::MutedCategory,
+        Self::CriticalOnly,
+        Self::Expired,
+        Self::WriteFailed,
+        Self::SentNotReceived,
+        Self::ReceivedNotRead,
+        Self::NotAcknowledged,
+        Self::Excluded,
+    ];
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::NoSession => "no_session",

@@ -195,10 +195,11 @@ fn context(
     history: &History,
     urls: Vec<(NodeId, String)>,
 ) -> Result<Arc<api::Context>> {
-    let (one, mine, all) = (history.clone(), history.clone(), history.clone());
+    let (one, mine, all, whole) = (history.clone(), history.clone(), history.clone(), history.clone());
     let reader = api::Reader {
         broadcast: Box::new(move |number| one.broadcast(number)),
         inbox: Box::new(move |user, look| mine.inbox(user, look)),
+        block: Box::new(move |block| whole.whole_block(block)),
         newest: Box::new(move |behind, look| all.newest(behind, look)),
     };
     let config = &settings.config;

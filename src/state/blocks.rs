@@ -148,13 +148,12 @@ impl Blocks {
         counts
     }
 
-    /// The newest block with dead letters that begins below a position: its first position.
-    pub fn dead_below(&self, position: Position) -> Option<Position> {
+    /// The newest block with such dead letters that begins below a position: its first position.
+    pub fn dead_below(&self, position: Position, is_wanted: impl Fn(Priority, Reason) -> bool) -> Option<Position> {
         let last = position.checked_sub(1)? / BLOCK;
         let mut below = self.all.range(..=last).rev();
-        below
-            .find(|(_, block)| !block.dead.is_empty())
-            .map(|(block, _)| block * BLOCK)
+        let has_some = |block: &Block| block.dead.iter().any(|dead| is_wanted(dead.priority, dead.reason));
+        below.find(|(_, block)| has_some(block)).map(|(block, _)| block * BLOCK)
     }
 
     /// Blocks with something for a user that has not expired, newest first: the numbers of their first positions.

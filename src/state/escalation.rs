@@ -108,9 +108,9 @@ impl State {
     fn alert(&self, hot: &Hot, step: usize) -> Alert {
         let now = self.counters.log_time;
         let mut draft = hot.broadcast.draft.clone();
-        let steps = draft.acknowledge.iter().flat_map(|asked| &asked.escalate);
+        let asked = draft.acknowledge.as_ref();
         let (mut clauses, mut raised) = (Vec::new(), hot.raised());
-        if let Some(step) = steps.skip(step).next() {
+        if let Some(step) = asked.and_then(|asked| asked.escalate.get(step)) {
             clauses.clone_from(&step.to.clauses);
             raised = step.priority.map_or(raised, |priority| priority.min(raised));
         }
@@ -133,8 +133,9 @@ impl State {
         let now = self.counters.log_time;
         let Alert { draft, people, widened } = alert;
         let sorted = self.sort(&draft, &people);
-        let outputs = draft.acknowledge.iter().flat_map(|asked| asked.escalate.get(step));
-        let outputs: Vec<String> = outputs.flat_map(|step| step.outputs.iter().cloned()).collect();
+        let asked = draft.acknowledge.as_ref();
+        let taken = asked.and_then(|asked| asked.escalate.get(step));
+        let outputs = taken.map(|step| step.outputs.clone()).unwrap_or_default();
         let step = step as u32;
         let cause = Cause::Escalation { number, step };
         let calls = outputs.into_iter().map(|output| {

@@ -194,6 +194,12 @@ impl Hot {
         is_failed && !self.ledger.steps[Step::Received.index()].contains(user)
     }
 
+    /// How many such there are.
+    pub fn failed(&self) -> u64 {
+        let received = &self.ledger.steps[Step::Received.index()];
+        self.tries().map_or(0, |tries| tries.failed().difference_len(received))
+    }
+
     /// When the next thing is due for it by itself: the end of somebody's quiet hours, of a wait for a receipt, a step of its
     /// escalation.
     pub(super) fn next_due(&self) -> Option<Millis> {

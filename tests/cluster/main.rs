@@ -21,6 +21,7 @@ mod keys;
 mod kills;
 mod resume;
 mod retention;
+mod retry;
 mod schedule;
 mod tokens;
 mod urgent;

@@ -152,13 +152,14 @@ impl Node {
             Arc::new(Nobody),
             requests,
         );
-        let (one, all, list) = (handle.clone(), handle.clone(), handle.clone());
+        let (one, all, list, whole) = (handle.clone(), handle.clone(), handle.clone(), handle.clone());
         let reader = Reader {
             broadcast: Box::new(move |number| one.read(|state| state.broadcasts().get(number).cloned())),
             inbox: Box::new(move |user, look| {
                 let hot: Vec<_> = all.read(|state| state.broadcasts().newest().cloned().collect());
                 hot.into_iter().filter(|hot| hot.recipients.contains(user)).all(look);
             }),
+            block: Box::new(move |_| Some(whole.read(|state| state.broadcasts().from(0).cloned().collect()))),
             newest: Box::new(move |behind, look| {
                 let below = match behind {
                     Behind::Nothing => u64::MAX,

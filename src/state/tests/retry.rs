@@ -260,7 +260,7 @@ fn what_has_left_memory_has_dead_letters_too() {
     assert!(bench.state.broadcasts().get(number).is_none());
     bench.at = bench.at.max(NOON + HOUR) + dead::GRACE;
     let (block, open, seen) = bench.state.settle_due().unwrap();
-    let hot = crate::state::broadcasts::Hot::of(&entry, Default::default());
+    let hot = crate::state::broadcasts::Hot::of(&entry, std::sync::Arc::default());
     let plan = dead::plan(
         block,
         open,

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 /// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
 pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 /// The sections in the order people meet them.
-pub const SECTIONS: [&str; 13] = [
+pub const SECTIONS: [&str; 14] = [
     "node",
     "api",
     "auth",
@@ -36,6 +36,7 @@ pub const SECTIONS: [&str; 13] = [
     "schedule",
     "rules",
     "rates",
+    "outputs",
     "log",
 ];
 
@@ -55,6 +56,7 @@ pub struct Config {
     pub schedule: Schedule,
     pub rules: rules::Settings,
     pub rates: RateRules,
+    pub outputs: crate::outputs::Config,
     pub log: Log,
 }
 

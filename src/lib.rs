@@ -8,7 +8,7 @@
 //! | 8 | [`node`], [`lab`] |
 //! | 7 | [`config`] |
 //! | 6 | [`api`] |
-//! | 5 | [`delivery`], [`control`] |
+//! | 5 | [`delivery`], [`control`], [`outputs`] |
 //! | 4 | [`consensus`], [`gateway`] |
 //! | 3 | [`storage`], [`net`], [`security`], [`workers`] |
 //! | 2 | [`state`], [`queue`] |
@@ -32,6 +32,7 @@ pub mod metrics;
 pub mod model;
 pub mod net;
 pub mod node;
+pub mod outputs;
 pub mod queue;
 pub mod security;
 pub mod state;

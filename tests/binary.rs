@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
     "serve",
     "dev",
     "rehearse",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 10] = [
     "status",
     "import",
     "token",
+    "outputs",
     "config",
     "version",
 ];
@@ -546,6 +547,7 @@ fn page() -> String {
         "token create",
         "token list",
         "token revoke",
+        "outputs test",
         "config check",
         "config show",
         "config default",

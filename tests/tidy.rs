@@ -33,7 +33,7 @@ const TOP_LEVEL: [&str; 9] = [
     "tests",
 ];
 /// A crate, and the only parts that may name it.
-const HOMES: [(&str, &[&str]); 25] = [
+const HOMES: [(&str, &[&str]); 29] = [
     ("openraft", &["consensus"]),
     ("raft_log", &["consensus"]),
     ("codeq", &["consensus"]),
@@ -42,6 +42,10 @@ const HOMES: [(&str, &[&str]); 25] = [
     ("crc32fast", &["storage", "consensus"]),
     ("hyper", &["net", "api", "consensus"]),
     ("hyper_util", &["net", "api", "consensus"]),
+    ("tokio_rustls", &["net"]),
+    ("rustls_native_certs", &["net"]),
+    ("rcgen", &["net"]),
+    ("hmac", &["outputs"]),
     ("axum", &["net", "api"]),
     ("tower_service", &["net", "api"]),
     ("httparse", &["net", "api", "lab"]),

@@ -31,6 +31,13 @@ pub fn parse_rfc3339(text: &str) -> Option<Millis> {
         .map(jiff::Timestamp::as_millisecond)
 }
 
+/// Reads the date of an HTTP header (`Sun, 06 Nov 1994 08:49:37 GMT`); `None` when it is not one.
+pub fn parse_http_date(text: &str) -> Option<Millis> {
+    jiff::fmt::rfc2822::parse(text)
+        .ok()
+        .map(|date| date.timestamp().as_millisecond())
+}
+
 /// What is left until `deadline`; zero when it has passed.
 pub fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(now())
@@ -38,7 +45,7 @@ pub fn left(deadline: Instant) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_rfc3339, rfc3339};
+    use super::{parse_http_date, parse_rfc3339, rfc3339};
 
     #[test]
     fn times_are_read_in_any_zone_and_written_in_utc() {
@@ -46,5 +53,13 @@ mod tests {
         assert_eq!(rfc3339(at), "2027-06-19T20:42:00.000Z");
         assert_eq!(parse_rfc3339("2027-06-19"), None);
         assert_eq!(parse_rfc3339("2027-06-19T16:42:00"), None);
+    }
+
+    #[test]
+    fn dates_of_headers_are_read() {
+        let check = |text: &str, expected| assert_eq!(parse_http_date(text), expected, "{text}");
+        check("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777_000));
+        check("1994-11-06T08:49:37Z", None);
+        check("7", None);
     }
 }

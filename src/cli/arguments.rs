@@ -51,6 +51,7 @@ pub enum Command {
     Status(Status),
     Import(Import),
     Token(Token),
+    Outputs(Outputs),
     Config(Config),
     /// Print version, commit and data format
     #[command(after_help = "Example:\n  campanile version --json")]
@@ -452,6 +453,36 @@ pub struct TokenRevoke {
     /// As `campanile token list` shows it
     #[arg(required = true)]
     pub ids: Vec<String>,
+}
+
+/// Try what the cluster calls when people do not answer
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  campanile outputs test siren --config /etc/campanile.toml")]
+pub struct Outputs {
+    #[command(subcommand)]
+    pub verb: OutputsVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OutputsVerb {
+    Test(OutputsTest),
+}
+
+/// Send one test message to an output from this machine, marked as a drill
+#[derive(Debug, Args)]
+#[command(after_help = "\
+It makes one call by the settings of a file, as a node with this file would; no node needs to run
+and none is asked. The message is of the type output.test and low priority. Whoever gets it gets
+a real call: a siren may sound. Exits 1 when the output did not take it.
+
+Examples:
+  campanile outputs test siren --config /etc/campanile.toml
+  campanile outputs test pager --config campanile.toml --json")]
+pub struct OutputsTest {
+    /// The output's name in `outputs.targets`
+    pub name: String,
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// Check, show and explain settings

@@ -15,6 +15,7 @@ pub mod import;
 pub mod log;
 pub mod nodes;
 pub mod output;
+mod outputs;
 pub mod publish;
 pub mod serve;
 pub mod settings;
@@ -79,6 +80,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Status(options) => wait(status::run(&options, json)),
         Command::Import(options) => wait(import::run(&options, json)),
         Command::Token(options) => wait(token::run(&options.verb, json)),
+        Command::Outputs(options) => wait(outputs::run(&options.verb, json)),
         Command::Config(options) => settings::run(&options.verb, json),
         Command::Version => version::run(json),
     }?;

@@ -91,6 +91,13 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("rates.day", Count(1, RATE_MAX as u64)),
     ("rates.administrators", Count(1, 10)),
     ("rates.coordinators", Count(1, 10)),
+    ("outputs.timeout", Time(Span::millis(100), Span::seconds(120))),
+    ("outputs.in_flight_max", Count(1, 256)),
+    ("outputs.breaker_failures", Count(1, 1_000)),
+    ("outputs.breaker_open", Time(Span::millis(100), Span::seconds(3600))),
+    ("outputs.retry_first", Time(Span::millis(10), Span::seconds(3600))),
+    ("outputs.retry_most", Time(Span::millis(10), Span::seconds(DAY))),
+    ("outputs.give_up_after", Time(Span::seconds(1), Span::seconds(30 * DAY))),
 ];
 
 pub fn holds(bound: &Bound, value: &Value) -> bool {

@@ -21,6 +21,7 @@ pub fn faults(config: &Config) -> Vec<String> {
     found.order(config);
     found.0.extend(config.rules().err());
     found.0.extend(super::rules::faults(&config.rates));
+    found.0.extend(config.outputs.faults());
     let level = &config.log.level;
     found.must(
         level.split(',').all(is_filter),
@@ -380,5 +381,38 @@ mod tests {
         let key = r#"auth.jwt_keys=[{ id = "k", algorithm = "none", file = "k.pem" }]"#;
         let found = load(&set(&[key])).unwrap_err();
         assert!(found.0[0].contains("none"), "{found}");
+    }
+
+    #[test]
+    fn outputs_are_checked_as_one_and_shown_without_secrets() {
+        let set = |list: &[&str]| -> Vec<String> { list.iter().map(|setting| (*setting).to_owned()).collect() };
+        let load = |list: &[&str]| load(None, std::iter::empty(), &set(list));
+        let faults = load(&[
+            r#"outputs.targets=[{ name = "a", shape = "slack", url = "hush" }, { name = "a b", shape = "webhook" }]"#,
+            r#"outputs.allow=["x", "10.0.0.1/8"]"#,
+            "outputs.timeout=1ms",
+            "outputs.retry_first=2m",
+        ]);
+        let text = faults.unwrap_err().to_string();
+        for part in [
+            "outputs.targets, a: url must begin with http",
+            "outputs.targets has the name \"a b\"",
+            "\"x\" is not a network",
+            "\"10.0.0.1/8\" has bits behind its first 8",
+            "outputs.timeout is 1ms; it must be between 100ms and 2m",
+            "outputs.retry_first is 2m; it must be at most outputs.retry_most (1m)",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        let typo = load(&[r#"outputs.targets=[{ name = "a", shape = "slack", url = "https://h/hush", file = "x" }]"#]);
+        let text = typo.unwrap_err().to_string();
+        assert!(
+            text.contains("unknown field `file`") && !text.contains("hush"),
+            "{text}"
+        );
+
+        let good = load(&[r#"outputs.targets=[{ name = "a", shape = "slack", url = "https://h/hush" }]"#]).unwrap();
+        let shown = format!("{:?}", good.effective());
+        assert!(shown.contains("https://h/***") && !shown.contains("hush"), "{shown}");
     }
 }

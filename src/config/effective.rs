@@ -40,23 +40,48 @@ impl Settings {
     }
 }
 
-/// Secrets by name, and passwords within URLs.
-fn masked(key: &str, value: &Value) -> Value {
-    let Some(text) = value.as_str() else {
-        return value.clone();
+/// Secrets by name, and passwords within URLs; within lists also paths of URLs: a chat's is as good as a password.
+pub(super) fn masked(key: &str, value: &Value) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.iter().map(|item| masked_item(key, item)).collect()),
+        Value::String(text) => masked_text(key, text),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Table(_) => value.clone(),
+    }
+}
+
+fn masked_item(key: &str, item: &Value) -> Value {
+    let Value::Table(entry) = item else {
+        return masked(key, item);
     };
+    let hidden = entry.iter().map(|(key, value)| {
+        let shown = masked(key, value);
+        let shown = shown.as_str().and_then(without_path).unwrap_or(shown);
+        (key.clone(), shown)
+    });
+    Value::Table(hidden.collect())
+}
+
+/// A URL without its path, if it has one.
+fn without_path(text: &str) -> Option<Value> {
+    let (scheme, rest) = text.split_once("://")?;
+    let (host, path) = rest.split_once(['/', '?', '#'])?;
+    (!path.is_empty()).then(|| Value::String(format!("{scheme}://{host}/{MASK}")))
+}
+
+fn masked_text(key: &str, text: &str) -> Value {
+    let value = Value::String(text.to_owned());
     let last = key.rsplit('_').next().unwrap_or(key);
     if SECRETS.contains(&last) && !text.is_empty() {
         return Value::String(MASK.into());
     }
     let Some((scheme, rest)) = text.split_once("://") else {
-        return value.clone();
+        return value;
     };
     let (authority, path) = rest
         .split_once('/')
         .map_or((rest, None), |(host, path)| (host, Some(path)));
     let Some((_, host)) = authority.rsplit_once('@') else {
-        return value.clone();
+        return value;
     };
     let path = path.map(|path| format!("/{path}")).unwrap_or_default();
     Value::String(format!("{scheme}://{MASK}@{host}{path}"))
@@ -93,5 +118,25 @@ mod tests {
         );
         assert_eq!(masked("url", &text("http://host:1/a@b")), text("http://host:1/a@b"));
         assert_eq!(masked("keys_kept", &text("1d")), text("1d"));
+    }
+
+    /// A list as it is written, and as it is shown.
+    fn check_list(key: &str, list: &str, expected: &str) {
+        let read = |text: &str| toml::from_str::<toml::Table>(&format!("v = {text}")).unwrap()["v"].clone();
+        assert_eq!(masked(key, &read(list)), read(expected));
+    }
+
+    #[test]
+    fn entries_of_lists_show_hosts_and_files() {
+        check_list(
+            "targets",
+            r#"[{ name = "chat", url = "https://hooks.slack.com/services/T0/B0/x" }, { url = "https://me:pw@h/a?b" }]"#,
+            r#"[{ name = "chat", url = "https://hooks.slack.com/***" }, { url = "https://***@h/***" }]"#,
+        );
+        let shown = r#"[{ node = 1, peer = "a:1", url = "http://a:2" }, { url = "http://a:2/" }]"#;
+        check_list("peers", shown, shown);
+        let files = r#"[{ secret_file = "keys/siren.key", url_file = "chat.url" }]"#;
+        check_list("targets", files, files);
+        check_list("allow", r#"["10.0.0.0/8"]"#, r#"["10.0.0.0/8"]"#);
     }
 }

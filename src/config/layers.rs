@@ -1,6 +1,7 @@
 //! Settings in layers: defaults, a TOML file, the environment (`CAMPANILE_SECTION__KEY`), `--set section.key=value`.
 //! A later layer wins; an unknown key is an error that names the nearest known one.
 
+use super::effective::masked;
 use super::{Config, check};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -109,7 +110,8 @@ fn typed(merged: Table, faults: &mut Vec<String>) -> Config {
             )]);
             if let Err(error) = one.try_into::<Config>() {
                 faults.push(format!(
-                    "{section}.{key} is {value}; {}",
+                    "{section}.{key} is {}; {}",
+                    masked(&key, &value),
                     reason(&section, &key, error.message())
                 ));
                 continue;

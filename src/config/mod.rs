@@ -37,6 +37,7 @@ pub const SECTIONS: [&str; 14] = [
     "retry",
     "rules",
     "rates",
+    "outputs",
     "log",
 ];
 
@@ -57,6 +58,7 @@ pub struct Config {
     pub retry: RetrySettings,
     pub rules: rules::Settings,
     pub rates: RateRules,
+    pub outputs: crate::outputs::Config,
     pub log: Log,
 }
 

@@ -65,6 +65,12 @@ fn about(section: &str) -> &'static str {
         "rates" => {
             "Caps per sender: a token's user, or the token where it has none. Only what was accepted counts, on all nodes together."
         }
+        "outputs" => {
+            "What the cluster calls when people do not answer: sirens, radio bridges, modems, chats, pagers. A webhook's `secret_file` \
+             holds `whsec_` and 24 to 64 bytes in base64, one secret a line (several while they are changed); PagerDuty's the routing \
+             key; Slack needs none, its secret is the URL. Files are read at the start, by every node: whichever leads makes the calls. \
+             How calls look and how to verify them: [outputs](API.md#outputs)."
+        }
         "log" => "What the node says on stderr.",
         _ => "",
     }

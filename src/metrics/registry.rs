@@ -45,6 +45,10 @@ pub struct Metrics {
     pub denied: IntCounterVec,
     /// Refusals by the name of the limit that was hit.
     pub limits_hit: IntCounterVec,
+    /// Calls to outputs, by the output's name and how they ended.
+    pub output_calls: IntCounterVec,
+    /// Name to the answer's head, for calls that were made.
+    pub output_call_seconds: Histogram,
 }
 
 /// From 50 µs to 26 s in doubling steps.
@@ -62,11 +66,12 @@ impl Metrics {
             registry.register(Box::new(metric.clone())).expect("a new name");
             metric
         };
-        let counters = |name: &str, help: &str, label: &str| {
-            let metric = IntCounterVec::new(Opts::new(name, help), &[label]).expect("a valid name");
+        let counters_by = |name: &str, help: &str, labels: &[&str]| {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels).expect("a valid name");
             registry.register(Box::new(metric.clone())).expect("a new name");
             metric
         };
+        let counters = |name: &str, help: &str, label: &str| counters_by(name, help, &[label]);
         let gauge = |name: &str, help: &str| {
             let metric = IntGauge::new(name, help).expect("a valid name");
             registry.register(Box::new(metric.clone())).expect("a new name");
@@ -113,6 +118,8 @@ impl Metrics {
             window_bytes: gauge("window_bytes", "Bytes of releases and frames in memory."),
             denied: counters("denied_total", "Requests refused because of who asked.", "code"),
             limits_hit: counters("limits_hit_total", "Refusals by limit.", "limit"),
+            output_calls: counters_by("output_calls_total", "Calls to outputs.", &["output", "result"]),
+            output_call_seconds: histogram(seconds("output_call_seconds", "A call to an output until its answer.")),
             registry,
         }
     }

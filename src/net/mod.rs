@@ -1,13 +1,15 @@
 //! # Net
 //!
-//! What: sockets and the bytes of HTTP around them: accepting, reading a first head, giving a socket back, and a client.
+//! What: sockets and the bytes of HTTP around them: accepting, reading a first head, giving a socket back, a client for nodes, and
+//! calls to servers outside of the cluster.
 //! Why: a subscriber's socket leaves HTTP before hyper sees it; every other request goes to hyper with nothing lost.
 //! Never: what a request means; who is allowed.
-//! Start: [`listener`] and [`head`] for the way in, [`client`] for the way out.
+//! Start: [`listener`] and [`head`] for the way in, [`client`] for the way to a node, [`outbound`] for the way to anybody else.
 
 pub mod client;
 pub mod head;
 pub mod listener;
+pub mod outbound;
 pub mod rewind;
 pub mod sse;
 pub mod subscription;
@@ -19,5 +21,6 @@ mod tests;
 pub use client::{Answer, Client, ClientError};
 pub use head::{Head, HeadError, Opening};
 pub use listener::{Connection, Listener};
+pub use outbound::{Endpoint, EndpointError, Networks, Outbound, OutboundError, Reply, Roots, TlsError};
 pub use rewind::Rewind;
 pub use subscription::{Subscription, Transport};

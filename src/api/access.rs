@@ -62,7 +62,7 @@ pub fn needed(method: &Method, path: &str) -> Option<Scope> {
         ("broadcasts", ..) if *method == Method::POST => Scope::Publish,
         ("broadcasts" | "dead-letters", ..) if reads => Scope::Read,
         ("users" | "weddings" | "venues" | "segments" | "cache", ..) if reads => Scope::Read,
-        ("cluster" | "queues" | "workers" | "scaling" | "alerts" | "dashboard", ..) if reads => Scope::Read,
+        ("cluster" | "queues" | "workers" | "outputs" | "scaling" | "alerts" | "dashboard", ..) if reads => Scope::Read,
         _ => Scope::Admin,
     })
 }

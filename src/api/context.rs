@@ -8,6 +8,7 @@ use crate::consensus::Handle;
 use crate::gateway::Gateway;
 use crate::gateway::gateway::QueueStatus;
 use crate::model::{BroadcastId, Caller, NodeId, Number, PerPriority, Rules, Scope, UserNumber};
+use crate::outputs::Outputs;
 use crate::security::{self, Gate};
 use crate::state::State;
 use crate::state::broadcasts::{Behind, Hot};
@@ -57,6 +58,7 @@ pub struct Context {
     pub hosts: super::hosts::Hosts,
     pub gate: Arc<Gate>,
     pub auth: security::Config,
+    pub outputs: Arc<Outputs>,
     /// Turns for asking the leader about unknown tokens.
     pub asking: Semaphore,
     pub node_header: HeaderValue,
@@ -76,6 +78,7 @@ impl Context {
         gateway: Arc<Gateway>,
         settings: Settings,
         (gate, auth): (Arc<Gate>, security::Config),
+        outputs: Arc<Outputs>,
         node: NodeId,
         nodes: Vec<(NodeId, String)>,
         reader: Reader,
@@ -95,6 +98,7 @@ impl Context {
             hosts,
             gate,
             auth,
+            outputs,
             asking: Semaphore::new(super::access::ASKING_MAX),
             node_header: HeaderValue::from(node),
             running: Running::default(),

@@ -24,6 +24,7 @@ mod json;
 mod lines;
 mod nouns;
 mod operate;
+mod outputs;
 mod pointer;
 mod problem;
 mod publish;

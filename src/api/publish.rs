@@ -180,8 +180,11 @@ async fn answer(
         METRICS.published.with_label_values(&[hot.draft.priority.name()]).inc();
     }
     let mut writer = BytesMut::with_capacity(384).writer();
-    serde_json::to_writer(&mut writer, &wire::Accepted::new(&hot))
-        .map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+    serde_json::to_writer(
+        &mut writer,
+        &wire::Accepted::new(&hot, |output| context.outputs.has(output)),
+    )
+    .map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
     Ok(Done {
         answer: writer.into_inner().freeze(),
         location: format!("/v1/broadcasts/{}", hot.id),
@@ -295,8 +298,8 @@ async fn dry_run(context: &Arc<Context>, caller: &Caller, body: &[u8], deadline:
         held: u64,
         skipped: u64,
         unknown: u32,
-        #[serde(skip_serializing_if = "<[_]>::is_empty")]
-        warnings: &'static [&'static str],
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<wire::Warning>,
     }
     let now = context.handle.log_time();
     let draft: Draft = draft::read(json::parse(body, "data")?, &context.config, now)?;
@@ -331,7 +334,7 @@ async fn dry_run(context: &Arc<Context>, caller: &Caller, body: &[u8], deadline:
             held: sorted.held.iter().map(|(_, users)| users.len()).sum(),
             skipped: sorted.muted.len() + sorted.critical_only.len(),
             unknown: resolved.unknown,
-            warnings: wire::warnings(targeted as u32),
+            warnings: wire::warnings(targeted as u32, &draft, |output| context.outputs.has(output)),
         },
     );
     let rate = grant.rate.map(|rate| rights::rate_headers(context, &rate, now));

@@ -5,8 +5,8 @@ use super::context::Context;
 use super::directory::{self, Noun};
 use super::problem::{Code, Problem};
 use super::{
-    audit, batch, broadcasts, cancel, dead_letters, import, inbox, operate, publish, receipts, redeliver, subscribe,
-    tokens,
+    audit, batch, broadcasts, cancel, dead_letters, import, inbox, operate, outputs, publish, receipts, redeliver,
+    subscribe, tokens,
 };
 use crate::base::clock;
 use crate::metrics::METRICS;
@@ -146,6 +146,11 @@ pub fn routes() -> Vec<Route> {
             "/v1/queues",
             &[("GET", "what waits on this node, by priority")],
             get(operate::queues),
+        ),
+        route(
+            "/v1/outputs",
+            &[("GET", "what can be called besides people, and the latest calls")],
+            get(outputs::list),
         ),
         route(
             "/v1/workers",

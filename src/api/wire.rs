@@ -4,7 +4,7 @@ use super::problem::Problem;
 use crate::base::clock::{self, Millis};
 use crate::base::size::Span;
 use crate::model::broadcast::{Escalate, OnMissed};
-use crate::model::{Acknowledge, Action, Broadcast, Clause, Priority, Text};
+use crate::model::{Acknowledge, Action, Broadcast, Clause, Draft, Priority, Text};
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -85,8 +85,8 @@ pub struct Accepted<'a> {
     pub held: u32,
     pub skipped: u32,
     pub unknown: u32,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub warnings: &'static [&'static str],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     #[serde(serialize_with = "time")]
     pub accepted_at: Millis,
     pub expires_at: At,
@@ -102,12 +102,29 @@ fn displayed<S: Serializer>(id: &crate::model::BroadcastId, serializer: S) -> Re
     serializer.collect_str(id)
 }
 
-pub fn warnings(targeted: u32) -> &'static [&'static str] {
-    if targeted == 0 { &["NO_RECIPIENTS"] } else { &[] }
+/// What a sender should know though nothing is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Warning {
+    #[serde(rename = "NO_RECIPIENTS")]
+    NoRecipients,
+    /// A step calls an output that this node's settings do not know.
+    #[serde(rename = "UNKNOWN_OUTPUT")]
+    UnknownOutput,
+}
+
+pub fn warnings(targeted: u32, draft: &Draft, is_output: impl Fn(&str) -> bool) -> Vec<Warning> {
+    let steps = draft.acknowledge.iter().flat_map(|asked| &asked.escalate);
+    let mut outputs = steps.flat_map(|step| &step.outputs);
+    let is_unknown = outputs.any(|output| !is_output(output));
+    let nobody = (targeted == 0).then_some(Warning::NoRecipients);
+    nobody
+        .into_iter()
+        .chain(is_unknown.then_some(Warning::UnknownOutput))
+        .collect()
 }
 
 impl<'a> Accepted<'a> {
-    pub fn new(broadcast: &'a Broadcast) -> Self {
+    pub fn new(broadcast: &'a Broadcast, is_output: impl Fn(&str) -> bool) -> Self {
         let was_scheduled = broadcast.position.is_none() || broadcast.late.is_some();
         let now = (broadcast.targeted, broadcast.connected, broadcast.unknown);
         let before = broadcast
@@ -126,7 +143,7 @@ impl<'a> Accepted<'a> {
             held: if was_scheduled { 0 } else { broadcast.held },
             skipped: if was_scheduled { 0 } else { broadcast.skipped },
             unknown,
-            warnings: warnings(targeted),
+            warnings: warnings(targeted, &broadcast.draft, is_output),
             accepted_at: broadcast.accepted_at,
             expires_at: At(broadcast.expires_at),
             log_index: broadcast.log_index,

@@ -1,5 +1,6 @@
 //! Start-up as a script, and the stop as its mirror.
 
+use super::calls::Calls;
 use super::duties::{Duties, announce};
 use super::history::History;
 use super::watcher::Watcher;
@@ -10,6 +11,7 @@ use crate::consensus::{self, Handle};
 use crate::delivery;
 use crate::gateway::Gateway;
 use crate::model::NodeId;
+use crate::outputs::Outputs;
 use crate::security::Gate;
 use crate::state::command::NodeStarted;
 use crate::storage::layout::{Found, Layout};
@@ -35,6 +37,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let config = settings.config.clone();
     check_address(&config)?;
     let gate = Arc::new(Gate::new(&config.auth).context("the files of the section auth cannot be used")?);
+    let outputs = Arc::new(Outputs::new(&config.outputs).context("the outputs cannot be used")?);
     let node = config.node.id;
     let layout = Layout::open(&config.node.data, node, &config.storage).context("the data folder cannot be used")?;
     if let Found::Restored { why } | Found::Emptied { why } = &layout.found {
@@ -75,7 +78,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
 
     let (stop, stopping) = watch::channel(false);
     let incarnation = clock::wall() as u64;
-    let context = context(&settings, &gate, &handle, &gateway, &history, urls)?;
+    let context = context(&settings, &gate, &outputs, &handle, &gateway, &history, urls)?;
     let mut parts = JoinSet::new();
     parts.spawn(delivery::receipts::report(
         config.delivery.clone(),
@@ -102,6 +105,16 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
             kept: config.retention.broadcasts.0,
             missed_after: config.schedule.missed_after.0,
             retry: config.retry.policy(),
+        }
+        .run(stopping.clone()),
+    );
+    parts.spawn(
+        Calls {
+            node,
+            handle: handle.clone(),
+            history: history.clone(),
+            outputs,
+            config: config.outputs.clone(),
         }
         .run(stopping.clone()),
     );
@@ -190,6 +203,7 @@ fn urls(peers: &[consensus::Peer], node: NodeId, own: &str) -> Vec<(NodeId, Stri
 fn context(
     settings: &Settings,
     gate: &Arc<Gate>,
+    outputs: &Arc<Outputs>,
     handle: &Handle,
     gateway: &Arc<Gateway>,
     history: &History,
@@ -215,6 +229,7 @@ fn context(
         gateway,
         decide,
         gate,
+        outputs.clone(),
         config.node.id,
         urls,
         reader,

@@ -5,6 +5,7 @@
 //! Never: a decision of the domain.
 //! Start: [`lifecycle`].
 
+mod calls;
 mod cold;
 pub mod duties;
 pub mod history;

@@ -106,6 +106,11 @@ impl Outputs {
         self.all.keys().map(String::as_str)
     }
 
+    /// Whether there is one of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.all.contains_key(name)
+    }
+
     /// Makes one attempt. It waits for its turn `outputs.timeout` at most, and takes as long again at most.
     ///
     /// `Ok`: the output has taken the message. A [`Failure`] says whether another attempt makes sense and when; it may be that the

@@ -20,7 +20,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub(super) fn again(detail: impl Into<String>, retry_after: Option<Duration>) -> Self {
+    /// Another attempt may end better, though not before `retry_after`.
+    pub fn again(detail: impl Into<String>, retry_after: Option<Duration>) -> Self {
         Self {
             detail: detail.into(),
             retry_after,
@@ -28,7 +29,8 @@ impl Failure {
         }
     }
 
-    pub(super) fn never(detail: impl Into<String>) -> Self {
+    /// It always ends like this.
+    pub fn never(detail: impl Into<String>) -> Self {
         Self {
             detail: detail.into(),
             retry_after: None,

@@ -29,6 +29,10 @@ pub struct Taken {
     pub step: u32,
     pub at: Millis,
     pub priority: Priority,
+    /// What was there when it was taken: recipients, those of them who had confirmed, and what was needed by role.
+    pub targeted: u32,
+    pub confirmed: u32,
+    pub needs: Vec<Need>,
     /// Who had not confirmed and was alerted, again or for the first time.
     pub alerted: u32,
     /// Those who were no recipients before.
@@ -79,6 +83,9 @@ struct Alert {
     /// Who has not confirmed, and is to be alerted if they want to be.
     people: RoaringBitmap,
     widened: RoaringBitmap,
+    targeted: u32,
+    confirmed: u32,
+    needs: Vec<Need>,
 }
 
 impl State {
@@ -93,8 +100,9 @@ impl State {
         let due = |state: &Self| {
             let hot = state.broadcasts.get(number).filter(|hot| !hot.is_over(now))?;
             let (_, step) = hot.next_step().filter(|(at, _)| *at <= now)?;
-            let is_met = needs::are_met(&state.needs(hot), hot);
-            Some((step, is_met, state.alert(hot, step)))
+            let needs = state.needs(hot);
+            let is_met = needs::are_met(&needs, hot);
+            Some((step, is_met, state.alert(hot, step, needs)))
         };
         while let Some((step, is_met, alert)) = due(self) {
             if is_met {
@@ -105,7 +113,7 @@ impl State {
         }
     }
 
-    fn alert(&self, hot: &Hot, step: usize) -> Alert {
+    fn alert(&self, hot: &Hot, step: usize, needs: Vec<Need>) -> Alert {
         let now = self.counters.log_time;
         let mut draft = hot.broadcast.draft.clone();
         let asked = draft.acknowledge.as_ref();
@@ -126,12 +134,26 @@ impl State {
             people -= &aside.retracted;
         }
         let widened = &*to - &*hot.recipients;
-        Alert { draft, people, widened }
+        Alert {
+            draft,
+            people,
+            widened,
+            targeted: hot.recipients.len() as u32,
+            confirmed: hot.ledger.count(Step::Acknowledged) as u32,
+            needs,
+        }
     }
 
     fn take_step(&mut self, number: Number, step: usize, alert: Alert, effects: &mut Vec<Effect>) {
         let now = self.counters.log_time;
-        let Alert { draft, people, widened } = alert;
+        let Alert {
+            draft,
+            people,
+            widened,
+            targeted,
+            confirmed,
+            needs,
+        } = alert;
         let sorted = self.sort(&draft, &people);
         let asked = draft.acknowledge.as_ref();
         let taken = asked.and_then(|asked| asked.escalate.get(step));
@@ -146,6 +168,9 @@ impl State {
             step,
             at: now,
             priority: draft.priority,
+            targeted,
+            confirmed,
+            needs,
             alerted: sorted.now.len() as u32,
             widened: widened.len() as u32,
             calls: calls.collect(),

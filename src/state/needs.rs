@@ -5,9 +5,10 @@ use super::broadcasts::Hot;
 use super::directory::Directory;
 use crate::model::{Audience, Clause, Draft, Millis, Step};
 use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
 
 /// So many of a role, and how many of them have confirmed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
     pub role: String,
     pub count: u32,

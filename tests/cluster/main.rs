@@ -15,6 +15,7 @@ mod bad_input;
 mod batch;
 mod delivery;
 mod development;
+mod escalation;
 mod import;
 mod judges;
 mod keys;

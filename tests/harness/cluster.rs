@@ -60,9 +60,14 @@ pub fn shared() -> SharedCluster {
 }
 
 pub fn own(count: u64) -> OwnCluster {
+    own_with(count, &[])
+}
+
+/// The same with `section.key=value` settings.
+pub fn own_with(count: u64, settings: &[&str]) -> OwnCluster {
     let quiet = alone();
     OwnCluster {
-        cluster: Cluster::start(count),
+        cluster: Cluster::start_with(count, settings),
         _quiet: quiet,
     }
 }

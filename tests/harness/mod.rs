@@ -12,6 +12,7 @@ pub mod directory;
 pub mod http;
 pub mod load;
 pub mod oracle;
+pub mod sink;
 pub mod stream;
 pub mod wait;
 

@@ -181,7 +181,8 @@ impl Node {
             shown: json!({"api": {}}),
         };
         let gate = (Arc::new(Gate::new(&auth).unwrap()), auth);
-        let context = Context::new(handle, gateway.unwrap(), settings, gate, 1, urls, reader);
+        let outputs = Arc::new(crate::outputs::Outputs::new(&crate::outputs::Config::default()).unwrap());
+        let context = Context::new(handle, gateway.unwrap(), settings, gate, outputs, 1, urls, reader);
         Self {
             router: router(context.clone()),
             context,

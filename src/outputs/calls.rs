@@ -8,7 +8,7 @@ use super::verdict::{self, Failure, Verdict};
 use super::{pagerduty, slack, webhook};
 use crate::base::clock::{self, Millis};
 use crate::metrics::METRICS;
-use crate::net::{Endpoint, Outbound};
+use crate::net::{Endpoint, Outbound, Roots};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -91,7 +91,7 @@ impl Outputs {
             all.insert(target.name.clone(), output);
         }
         let encrypted = all.iter().find(|(_, output)| output.endpoint.is_encrypted());
-        let outbound = load::outbound(config, encrypted.map(|(name, _)| name.as_str()))?;
+        let outbound = load::outbound(config, encrypted.map(|(name, _)| name.as_str()), Roots::of_machine)?;
         Ok(Self {
             all,
             outbound,

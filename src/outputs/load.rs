@@ -98,13 +98,13 @@ fn line(secret: &Secret) -> Result<&str, &'static str> {
     is_line.then_some(text).ok_or("it must be one line without blanks")
 }
 
-/// The way out. The machine's root certificates are read only where something is encrypted.
-pub(super) fn outbound(config: &Config, encrypted: Option<&str>) -> Result<Outbound, OutputsError> {
-    let mut roots = if encrypted.is_some() {
-        Roots::of_machine()
-    } else {
-        Roots::none()
-    };
+/// The way out. The root certificates of the `machine` are read only where something is encrypted: `encrypted` names an output.
+pub(super) fn outbound(
+    config: &Config,
+    encrypted: Option<&str>,
+    machine: impl FnOnce() -> Roots,
+) -> Result<Outbound, OutputsError> {
+    let mut roots = if encrypted.is_some() { machine() } else { Roots::none() };
     let path = &config.ca_file;
     if !path.as_os_str().is_empty() {
         let pem = secret::read(path).map_err(|source| OutputsError::File {
@@ -122,4 +122,21 @@ pub(super) fn outbound(config: &Config, encrypted: Option<&str>) -> Result<Outbo
         });
     }
     Ok(Outbound::new(config.allow.clone(), roots, config.timeout.0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, OutputsError, Roots, outbound};
+
+    #[test]
+    fn who_is_to_be_believed_must_be_known_where_something_is_encrypted() {
+        let config = Config::default();
+        let refused = outbound(&config, Some("siren"), Roots::none).err().unwrap();
+        assert!(matches!(refused, OutputsError::NoRoots { .. }), "{refused}");
+        assert!(
+            refused.to_string().starts_with("outputs.targets, siren is https"),
+            "{refused}"
+        );
+        assert!(outbound(&config, None, || panic!("they are not needed")).is_ok());
+    }
 }

@@ -139,19 +139,22 @@ impl Config {
 impl Target {
     /// `outputs.targets, siren: url`.
     pub(super) fn key(&self, key: &str) -> String {
-        format!("outputs.targets, {}: {key}", self.name)
+        if is_name(&self.name) {
+            format!("outputs.targets, {}: {key}", self.name)
+        } else {
+            format!("outputs.targets, {:?}: {key}", self.name)
+        }
     }
 
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        let mut must = |key: &str, rule: &str| faults.push(format!("{} must {rule}", self.key(key)));
         if !is_name(&self.name) {
             faults.push(format!(
                 "outputs.targets has the name {:?}; a name must be 1 to {NAME_LETTERS_MAX} of a-z, 0-9, _ and -",
                 self.name
             ));
-            return faults;
         }
+        let mut must = |key: &str, rule: &str| faults.push(format!("{} must {rule}", self.key(key)));
         match (&self.url, &self.url_file) {
             (Some(url), None) => {
                 let wrong: Option<EndpointError> = Endpoint::parse(url).err();
@@ -233,7 +236,7 @@ mod tests {
         };
         check(
             vec![
-                webhook("Siren!", "http://a/"),
+                webhook("Siren!", "a"),
                 webhook("", "http://a/"),
                 webhook("siren", "ftp://a/secret"),
                 webhook("siren", "http://a/"),
@@ -244,6 +247,7 @@ mod tests {
             &[
                 "outputs.targets is a list of 7; it must use each name once",
                 "outputs.targets has the name \"Siren!\"; a name must be 1 to 64 of a-z, 0-9, _ and -",
+                "outputs.targets, \"Siren!\": url must begin with http:// or https://",
                 "outputs.targets has the name \"\"; a name must be 1 to 64 of a-z, 0-9, _ and -",
                 "outputs.targets, siren: url must begin with http:// or https://",
                 "outputs.targets, neither: url must be set, or url_file",

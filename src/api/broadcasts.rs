@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::problem::{Code, Problem};
 use super::request::{Path, Query};
+use super::roles::Roles;
 use super::wire::{self, At, DraftView, Page, Text26};
 use crate::base::clock::Millis;
 use crate::model::broadcast::Status;
@@ -315,6 +316,7 @@ impl Found {
 #[derive(Serialize)]
 struct Recipient {
     user: String,
+    roles: Vec<String>,
     state: &'static str,
     reason: Option<&'static str>,
     at: Option<At>,
@@ -372,7 +374,14 @@ pub async fn recipients(
                 .is_none_or(|wanted| wanted == shown.state)
                 .then_some((user, shown))
         });
-        each.take(limit + 1).collect()
+        let mut found: Vec<_> = each.take(limit + 1).collect();
+        let users = found.iter().map(|(user, _)| *user).collect();
+        let (draft, at) = (&hot.broadcast.draft, hot.broadcast.released_at());
+        let roles = Roles::of(state.directory(), draft, at, &users);
+        found
+            .iter_mut()
+            .for_each(|(user, shown)| shown.roles = roles.held_by(*user));
+        found
     });
     let page = Page::cut(found, limit, |(user, _)| user.to_string());
     let items = page.items.into_iter().map(|(_, shown)| shown).collect();
@@ -394,6 +403,7 @@ fn recipient(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, is_exclu
     let beside = aside.and_then(|aside| aside.reason(user));
     Some(Recipient {
         user: name,
+        roles: Vec::new(), // told once for the whole page
         state: match step {
             _ if is_excluded => "excluded",
             None if beside.is_some_and(|reason| reason != Reason::QuietHours) => "skipped",

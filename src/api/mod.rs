@@ -28,6 +28,7 @@ mod publish;
 mod receipts;
 mod request;
 mod rights;
+mod roles;
 mod router;
 pub mod serve;
 mod subscribe;

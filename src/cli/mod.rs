@@ -22,6 +22,7 @@ pub mod status;
 pub mod subscribe;
 pub mod token;
 pub mod version;
+pub mod who;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -76,6 +77,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
             }
             wait(subscribe::run(&options, json))
         }
+        Command::Who(options) => return wait(who::run(&options, json)),
         Command::Status(options) => wait(status::run(&options, json)),
         Command::Import(options) => wait(import::run(&options, json)),
         Command::Token(options) => wait(token::run(&options.verb, json)),
@@ -86,7 +88,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
 }
 
 /// Runs a client command. One thread is plenty, and whatever still blocks (a read of stdin) does not hold up the end.
-fn wait(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(work);
     runtime.shutdown_background();

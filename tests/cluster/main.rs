@@ -24,6 +24,7 @@ mod retention;
 mod schedule;
 mod tokens;
 mod urgent;
+mod who;
 
 /// How often random checks are repeated: `CAMPANILE_CHECKS=N`, or what an ordinary run can afford.
 fn checks(ordinary: usize) -> usize {

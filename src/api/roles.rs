@@ -46,6 +46,12 @@ impl Roles {
         left
     }
 
+    /// The first of somebody's roles; empty where there is none.
+    pub fn first_of(&self, user: UserNumber) -> &str {
+        let mut held = self.0.iter().filter(|(_, users)| users.contains(user));
+        held.next().map_or("", |(role, _)| role)
+    }
+
     /// Somebody's roles, sorted.
     pub fn held_by(&self, user: UserNumber) -> Vec<String> {
         let held = self.0.iter().filter(|(_, users)| users.contains(user));

@@ -236,7 +236,7 @@ pub struct Publish {
     /// An exercise, shown as one
     #[arg(long)]
     pub drill: bool,
-    /// Say whom it would reach and what the rules say, and publish nothing
+    /// Say what the rules say, whom it would reach and whom not, and publish nothing
     #[arg(long, conflicts_with = "key")]
     pub dry_run: bool,
     /// A broadcast as JSON (`-` reads stdin); options go over what it says

@@ -9,6 +9,7 @@ pub mod arguments;
 pub mod audience;
 pub mod broadcast;
 mod cancel;
+mod dry_run;
 pub mod failure;
 pub mod frames;
 pub mod import;

@@ -3,10 +3,10 @@
 //! Somebody tired asks this in a storm: the answer is in groups by what to do, the most urgent first, and its total is the last line.
 
 mod ascii;
-mod clock;
+pub mod clock;
 pub mod options;
 mod page;
-mod person;
+pub mod person;
 mod report;
 mod screen;
 
@@ -49,7 +49,7 @@ pub async fn run(options: &Who, as_json: bool) -> Result<ExitCode, Failure> {
         },
     };
     let report = asking.look().await?;
-    let clock = Clock::new(asking.zone(&report).await.as_deref(), time::wall());
+    let clock = Clock::of(&asking.nodes, report.broadcast(), time::wall()).await;
     if options.print {
         let pages = page::pages(&report, &asking.named, &clock, time::wall());
         output::say(&pages.join("\n\u{c}"))?;
@@ -158,14 +158,6 @@ impl Asking<'_> {
         Err(Failure::failed(format!(
             "the list of recipients has more than {PAGES_MAX} pages"
         )))
-    }
-
-    /// The zone of the place that the broadcast is about, if the nodes tell it: nobody waits for that in vain.
-    async fn zone(&self, report: &Report) -> Option<String> {
-        let (kind, id) = report.place()?;
-        let answer = self.nodes.get(&format!("/v1/{kind}/{}", encoded(&id))).await.ok()?;
-        let place = read(&answer).ok()?;
-        Some(place.get("timezone")?.as_str()?.to_owned())
     }
 }
 

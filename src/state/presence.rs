@@ -45,9 +45,14 @@ impl Presence {
 
     /// How many of these have a session somewhere.
     pub fn connected_among(&self, users: &RoaringBitmap) -> u64 {
+        self.connected_of(users).len()
+    }
+
+    /// Those of these who have a session somewhere.
+    pub fn connected_of(&self, users: &RoaringBitmap) -> RoaringBitmap {
         let mut here = self.nodes.values().map(|at| &at.users & users);
-        let Some(first) = here.next() else { return 0 };
-        here.fold(first, |all, users| all | users).len()
+        let first = here.next().unwrap_or_default();
+        here.fold(first, |all, users| all | users)
     }
 
     /// A node's sessions changed. Deltas of an incarnation that has ended are of no interest.

@@ -15,6 +15,7 @@ mod bad_input;
 mod batch;
 mod delivery;
 mod development;
+mod dry_run;
 mod import;
 mod judges;
 mod keys;

@@ -1,6 +1,8 @@
 //! Times as the clocks at the venue show them: whoever runs there with a list looks at those.
 
 use crate::base::clock::{self, Millis};
+use crate::cli::nodes::{Nodes, encoded, read};
+use serde_json::Value;
 
 /// A zone, and its day.
 #[derive(Debug)]
@@ -13,6 +15,11 @@ pub struct Clock {
 const UTC: &str = "UTC";
 
 impl Clock {
+    /// The clocks of the place that a broadcast is about, if the nodes tell its zone: nobody waits for that in vain.
+    pub async fn of(nodes: &Nodes, broadcast: &Value, now: Millis) -> Self {
+        Self::new(zone(nodes, broadcast).await.as_deref(), now)
+    }
+
     /// The clocks of a zone; UTC where it is not known.
     pub fn new(zone: Option<&str>, now: Millis) -> Self {
         let known = zone.and_then(|zone| Some((zone, clock::shown_in(zone, now)?)));
@@ -48,10 +55,49 @@ impl Clock {
     }
 }
 
+async fn zone(nodes: &Nodes, broadcast: &Value) -> Option<String> {
+    let (kind, id) = place(broadcast)?;
+    let answer = nodes.get(&format!("/v1/{kind}/{}", encoded(id))).await.ok()?;
+    let place = read(&answer).ok()?;
+    Some(place.get("timezone")?.as_str()?.to_owned())
+}
+
+/// The first place that an audience names, as the API's list and an id.
+fn place(broadcast: &Value) -> Option<(&'static str, &str)> {
+    let audience = broadcast.get("audience")?;
+    let clauses = audience
+        .as_array()
+        .map_or(std::slice::from_ref(audience), Vec::as_slice);
+    let first = |key: &str| clauses.iter().find_map(|clause| clause.get(key)?.get(0)?.as_str());
+    let named = [("venues", "on_site"), ("venues", "venues"), ("weddings", "weddings")];
+    let mut found = named.into_iter().filter_map(|(kind, key)| Some((kind, first(key)?)));
+    found.next()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Clock;
+    use super::{Clock, place};
     use crate::base::clock::parse_rfc3339;
+    use serde_json::{Value, json};
+
+    #[track_caller]
+    fn check(audience: Value, expected: Option<(&str, &str)>) {
+        assert_eq!(place(&json!({"audience": audience})), expected);
+    }
+
+    #[test]
+    fn the_place_is_the_first_that_is_named() {
+        check(
+            json!({"on_site": ["barn"], "weddings": ["w-1"]}),
+            Some(("venues", "barn")),
+        );
+        check(
+            json!([{"roles": ["dj"]}, {"weddings": ["w-1", "w-2"]}]),
+            Some(("weddings", "w-1")),
+        );
+        check(json!([{"everyone": true}]), None);
+        assert_eq!(place(&json!({})), None);
+    }
 
     #[test]
     fn a_time_of_another_day_says_so() {

@@ -134,6 +134,10 @@ impl Report {
         }
     }
 
+    pub fn broadcast(&self) -> &Value {
+        &self.broadcast
+    }
+
     /// A text of the broadcast; empty where there is none.
     pub fn text(&self, name: &str) -> &str {
         self.broadcast.get(name).and_then(Value::as_str).unwrap_or_default()
@@ -141,27 +145,6 @@ impl Report {
 
     pub fn is_drill(&self) -> bool {
         self.broadcast.get("drill") == Some(&Value::Bool(true))
-    }
-
-    /// The place that it is about, as the API's list and an id: whose clocks to show.
-    pub fn place(&self) -> Option<(&'static str, String)> {
-        let known = [("venues", self.text("venue")), ("weddings", self.text("wedding"))];
-        if let Some((kind, id)) = known.into_iter().find(|(_, id)| !id.is_empty()) {
-            return Some((kind, id.to_owned()));
-        }
-        let clauses = || {
-            self.broadcast
-                .get("audience")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-        };
-        let first = |key: &str| clauses().find_map(|clause| clause.get(key)?.get(0)?.as_str());
-        let named = [("venues", "on_site"), ("venues", "venues"), ("weddings", "weddings")];
-        let mut found = named
-            .into_iter()
-            .filter_map(|(kind, key)| Some((kind, first(key)?.to_owned())));
-        found.next()
     }
 
     /// Each group that has somebody to name.

@@ -10,12 +10,13 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "serve",
     "dev",
     "rehearse",
     "publish",
     "subscribe",
+    "who",
     "status",
     "import",
     "token",
@@ -534,6 +535,7 @@ something to say; `problem` is the node's whole answer ([API.md](API.md)).
 | 0 | done; for `serve`, `dev` and `subscribe` also Ctrl-C |
 | 1 | failed: the node said no (and did not publish), a check did not pass, a file of the input has faults, a port or data folder is in use |
 | 2 | wrong arguments or settings; nothing was sent and nothing has started |
+| 3 | `who`: somebody is not done, or said something other than ok |
 | 69 | no node could be reached, or none answered in time |
 | 74 | the disk of this machine failed or is full |
 | 75 | the outcome of a publish is unknown: it may have been published, or will be; repeat it with the same `--key` |

@@ -2,8 +2,10 @@
 
 use super::context::Context;
 use super::escalations::{self, NeedView, StepView};
+use super::person::{Known, STATES};
 use super::problem::{Code, Problem};
 use super::request::{Path, Query};
+use super::roles::Roles;
 use super::wire::{self, At, DraftView, Page, Text26};
 use crate::base::clock::Millis;
 use crate::model::broadcast::Status;
@@ -330,6 +332,7 @@ impl Found {
 #[derive(Serialize)]
 struct Recipient {
     user: String,
+    roles: Vec<String>,
     state: &'static str,
     reason: Option<&'static str>,
     at: Option<At>,
@@ -337,27 +340,13 @@ struct Recipient {
     answer: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     late: bool,
-    /// Since when somebody without a session is gone, where that is known.
+    /// Since when somebody who is not done has no session any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<At>,
     /// Until when somebody is held.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<At>,
 }
-
-/// The ladder and what stands beside it; nobody is failed yet.
-const STATES: [&str; 10] = [
-    "targeted",
-    "sent",
-    "received",
-    "read",
-    "acknowledged",
-    "held",
-    "skipped",
-    "expired",
-    "failed",
-    "excluded",
-];
 
 pub async fn recipients(
     State(context): State<Arc<Context>>,
@@ -387,7 +376,14 @@ pub async fn recipients(
                 .is_none_or(|wanted| wanted == shown.state)
                 .then_some((user, shown))
         });
-        each.take(limit + 1).collect()
+        let mut found: Vec<_> = each.take(limit + 1).collect();
+        let users = found.iter().map(|(user, _)| *user).collect();
+        let (draft, at) = (&hot.broadcast.draft, hot.broadcast.released_at());
+        let roles = Roles::of(state.directory(), draft, at, &users);
+        found
+            .iter_mut()
+            .for_each(|(user, shown)| shown.roles = roles.held_by(*user));
+        found
     });
     let page = Page::cut(found, limit, |(user, _)| user.to_string());
     let items = page.items.into_iter().map(|(_, shown)| shown).collect();
@@ -399,40 +395,32 @@ fn recipient(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, is_exclu
     let name = state.directory().user_id(user)?.to_owned();
     let step = hot.ledger.step(user);
     let is_off = hot.ledger.is_cancelled();
-    let is_expired = now >= hot.broadcast.expires_at && !hot.done().contains(user) && !is_off;
     let detail = step.and_then(|step| hot.ledger.detail(user, step));
     let answer = hot.ledger.answers.get(&user);
-    let since = state.presence().gone_since(user);
-    let is_connected = state.presence().is_connected(user);
-    let asks = hot.broadcast.draft.acknowledge.is_some();
     let aside = hot.ledger.aside.as_deref();
-    let beside = aside.and_then(|aside| aside.reason(user));
-    let has_failed = hot.has_failed(user) && !is_off;
-    let dead = hot.dead().and_then(|dead| dead.reason(user)).filter(|_| is_expired);
+    let is_expired = now >= hot.broadcast.expires_at && !hot.done().contains(user) && !is_off;
+    let known = Known {
+        step,
+        beside: aside.and_then(|aside| aside.reason(user)),
+        asks: hot.broadcast.draft.acknowledge.is_some(),
+        has_failed: hot.has_failed(user) && !is_off,
+        dead: hot.dead().and_then(|dead| dead.reason(user)).filter(|_| is_expired),
+        is_expired,
+        is_off,
+        is_excluded,
+        is_connected: state.presence().is_connected(user),
+        gone_since: state.presence().gone_since(user),
+    };
     Some(Recipient {
         user: name,
-        state: match step {
-            _ if is_excluded => "excluded",
-            _ if has_failed => "failed",
-            None if beside.is_some_and(|reason| reason != Reason::QuietHours) => "skipped",
-            _ if is_expired => "expired",
-            None if beside.is_some() && !is_off => "held",
-            Some(step) => step.name(),
-            None => "targeted",
-        },
-        reason: if is_excluded {
-            Some(Reason::Excluded)
-        } else {
-            let beside = beside.filter(|_| step.is_none());
-            dead.or(beside)
-                .or_else(|| reason(step, asks, is_expired, is_connected, since))
-        }
-        .map(Reason::name),
+        roles: Vec::new(), // told once for the whole page
+        state: known.state(),
+        reason: known.reason().map(Reason::name),
         at: detail.map(|(at, _)| At(at)),
         node: detail.map(|(_, node)| node),
         answer: answer.map(|answer| answer.answer.clone()),
         late: answer.is_some_and(|answer| answer.late),
-        since: since.filter(|_| !is_connected && step.is_none()).map(At),
+        since: known.since().map(At),
         until: aside
             .and_then(|aside| aside.held_until(user))
             .filter(|_| !is_off)
@@ -440,51 +428,13 @@ fn recipient(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, is_exclu
     })
 }
 
-/// Why somebody is no further; `None` for who is done, or who has just not had the time yet.
-fn reason(
-    step: Option<Step>,
-    asks: bool,
-    is_expired: bool,
-    is_connected: bool,
-    gone_since: Option<Millis>,
-) -> Option<Reason> {
-    match step {
-        Some(Step::Received | Step::Read) if asks => Some(Reason::NotAcknowledged),
-        Some(Step::Acknowledged | Step::Read) => None,
-        Some(Step::Received) => Some(Reason::ReceivedNotRead),
-        Some(Step::Sent) => Some(Reason::SentNotReceived),
-        None if !is_connected && gone_since.is_some() => Some(Reason::OfflineSince),
-        None if !is_connected => Some(Reason::NoSession),
-        None => is_expired.then_some(Reason::Expired),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{matches, reason};
-    use crate::model::{Reason, Step};
+    use super::matches;
 
     #[test]
     fn types_match_whole_or_by_their_beginning() {
         assert!(matches("weather.*", "weather.warning") && matches("cue.call", "cue.call"));
         assert!(!matches("weather.*", "weatherman") && !matches("cue", "cue.call"));
-    }
-
-    #[test]
-    fn everybody_who_is_not_done_has_a_reason() {
-        assert_eq!(reason(None, false, false, false, None), Some(Reason::NoSession));
-        assert_eq!(reason(None, false, true, false, Some(1)), Some(Reason::OfflineSince));
-        assert_eq!(reason(None, false, true, true, None), Some(Reason::Expired));
-        assert_eq!(reason(None, false, false, true, None), None);
-        assert_eq!(
-            reason(Some(Step::Sent), true, false, true, None),
-            Some(Reason::SentNotReceived)
-        );
-        assert_eq!(
-            reason(Some(Step::Read), true, false, true, None),
-            Some(Reason::NotAcknowledged)
-        );
-        assert_eq!(reason(Some(Step::Read), false, false, true, None), None);
-        assert_eq!(reason(Some(Step::Acknowledged), true, true, true, None), None);
     }
 }

@@ -6,18 +6,17 @@ use super::context::Context;
 use super::problem::{Code, Problem, Published, code_of};
 use super::request::{self, Query};
 use super::rights::Written;
-use super::{audit, draft, json, pointer, rights, wire};
+use super::{audit, draft, dry_run, json, pointer, rights, wire};
 use crate::base::clock::{self, Millis};
 use crate::metrics::METRICS;
 use crate::model::{Caller, Draft, Rate};
 use crate::state::command::{Cold, Key, Publish};
 use crate::state::keys::Known;
-use crate::state::{Command, Outcome, Refused, State as Applied};
+use crate::state::{Command, Outcome, Refused};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,7 +48,7 @@ pub async fn publish(State(context): State<Arc<Context>>, request: Request) -> R
     let body = request::body(body, context.config.body_bytes_max.bytes(), deadline).await?;
     if query.flag("dry_run")? {
         context.fresh(&query, deadline).await?;
-        return dry_run(&context, caller, &body, deadline).await;
+        return dry_run::answer(&context, caller, &body, deadline).await;
     }
     let done = accept(&context, caller, key, &body, deadline).await?;
     METRICS.publish_seconds.observe(started.elapsed().as_secs_f64());
@@ -147,7 +146,7 @@ async fn propose(
 }
 
 /// What the draft supersedes, where it has left memory. Whoever puts a broadcast in another's place must be allowed to call that off.
-async fn superseded(
+pub async fn superseded(
     context: &Arc<Context>,
     caller: &Caller,
     draft: &Draft,
@@ -256,7 +255,7 @@ fn body_hash(body: &[u8]) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// What the state refused, with a pointer to where the body says it, and with what is left where that is the reason.
+/// What the state refused, pointed to in the body, and with what is left where that is the reason.
 pub fn refusal(context: &Context, refused: &Refused, body: &[u8], rate: Option<&Rate>, at: Millis) -> Problem {
     let problem = pointed(refused, body);
     match (refused, rate) {
@@ -267,7 +266,8 @@ pub fn refusal(context: &Context, refused: &Refused, body: &[u8], rate: Option<&
     }
 }
 
-fn pointed(refused: &Refused, body: &[u8]) -> Problem {
+/// What the state refused, with a pointer to where the body says it.
+pub fn pointed(refused: &Refused, body: &[u8]) -> Problem {
     let pointer = match refused {
         Refused::ExpiresBeforeRelease | Refused::ExpiresBeforeDelivery => Some("/expires_at".to_owned()),
         Refused::UnknownBroadcast => Some("/supersedes".to_owned()),
@@ -282,64 +282,6 @@ fn pointed(refused: &Refused, body: &[u8]) -> Problem {
     } else {
         problem
     }
-}
-
-/// What a publish would come to, with nothing stored.
-async fn dry_run(context: &Arc<Context>, caller: &Caller, body: &[u8], deadline: Instant) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Would<'a> {
-        dry_run: bool,
-        priority: crate::model::Priority,
-        #[serde(rename = "type")]
-        kind: &'a str,
-        targeted: u64,
-        connected: u64,
-        excluded: u64,
-        held: u64,
-        skipped: u64,
-        unknown: u32,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        warnings: Vec<wire::Warning>,
-    }
-    let now = context.handle.log_time();
-    let draft: Draft = draft::read(json::parse(body, "data")?, &context.config, now)?;
-    draft::check_time(&draft, now)?;
-    let written = Written { draft: &draft, body };
-    let grant = rights::grant(context, caller, written, None, deadline).await?;
-    superseded(context, caller, &draft, deadline).await?;
-    let look = |state: &Applied| {
-        if let Some(old) = draft.supersedes {
-            let known = state.is_kept(old.number()) && old.salt() == state.salt();
-            known.then_some(()).ok_or(Refused::UnknownBroadcast)?;
-        }
-        let resolved = state.resolve(&draft)?;
-        let connected = state.presence().connected_among(&resolved.recipients);
-        let sorted = state.sort(&draft, &resolved.recipients);
-        Ok((resolved, connected, sorted))
-    };
-    let (resolved, connected, sorted) = context
-        .handle
-        .read(look)
-        .map_err(|refused: Refused| pointed(&refused, body))?;
-    let targeted = resolved.recipients.len();
-    let mut response = wire::json(
-        StatusCode::OK,
-        &Would {
-            dry_run: true,
-            priority: draft.priority,
-            kind: &draft.kind,
-            targeted,
-            connected,
-            excluded: resolved.excluded.len(),
-            held: sorted.held.iter().map(|(_, users)| users.len()).sum(),
-            skipped: sorted.muted.len() + sorted.critical_only.len(),
-            unknown: resolved.unknown,
-            warnings: wire::warnings(targeted as u32, &draft, |output| context.outputs.has(output)),
-        },
-    );
-    let rate = grant.rate.map(|rate| rights::rate_headers(context, &rate, now));
-    response.headers_mut().extend(rate.into_iter().flatten());
-    Ok(response)
 }
 
 #[cfg(test)]

@@ -38,6 +38,12 @@ pub fn parse_http_date(text: &str) -> Option<Millis> {
         .map(|date| date.timestamp().as_millisecond())
 }
 
+/// What the clocks of a zone (an IANA name) show then: `2027-06-19 16:42:00`; `None` for a zone that nobody knows.
+pub fn shown_in(zone: &str, at: Millis) -> Option<String> {
+    let stamp = jiff::Timestamp::from_millisecond(at).ok()?;
+    Some(stamp.in_tz(zone).ok()?.strftime("%F %T").to_string())
+}
+
 /// What is left until `deadline`; zero when it has passed.
 pub fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(now())
@@ -45,7 +51,7 @@ pub fn left(deadline: Instant) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_http_date, parse_rfc3339, rfc3339};
+    use super::{parse_http_date, parse_rfc3339, rfc3339, shown_in};
 
     #[test]
     fn times_are_read_in_any_zone_and_written_in_utc() {
@@ -61,5 +67,13 @@ mod tests {
         check("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777_000));
         check("1994-11-06T08:49:37Z", None);
         check("7", None);
+    }
+
+    #[test]
+    fn clocks_show_the_time_of_their_zone() {
+        let at = parse_rfc3339("2027-06-19T20:42:00.900Z").unwrap();
+        assert_eq!(shown_in("America/New_York", at).as_deref(), Some("2027-06-19 16:42:00"));
+        assert_eq!(shown_in("Asia/Tokyo", at).as_deref(), Some("2027-06-20 05:42:00"));
+        assert_eq!(shown_in("Nowhere/At_All", at), None);
     }
 }

@@ -1,5 +1,6 @@
 //! What can be typed. The help texts are the first documentation that people meet; `docs/COMMANDS.md` is made of them.
 
+use super::who::options::Who;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -27,8 +28,8 @@ First steps, the first and the third in terminals of their own:
   campanile publish --to everyone --type venue.notice --title Hello --body \"Doors at five\"
 
 Exit codes: 0 done, 1 failed or refused by the node, 2 wrong arguments or settings (nothing was
-sent), 69 no node could be reached, 74 the disk of this machine failed or is full, 75 the outcome
-is unknown (repeat with the same --key).
+sent), 3 somebody is not done (`who`), 69 no node could be reached, 74 the disk of this machine
+failed or is full, 75 the outcome is unknown (repeat with the same --key).
 
 Settings: defaults < TOML file < CAMPANILE_SECTION__KEY < --set section.key=value."
 )]
@@ -48,6 +49,7 @@ pub enum Command {
     Publish(Box<Publish>),
     Cancel(Cancel),
     Subscribe(Subscribe),
+    Who(Who),
     Status(Status),
     Import(Import),
     Token(Token),
@@ -235,7 +237,7 @@ pub struct Publish {
     /// An exercise, shown as one
     #[arg(long)]
     pub drill: bool,
-    /// Say whom it would reach and what the rules say, and publish nothing
+    /// Say what the rules say, whom it would reach and whom not, and publish nothing
     #[arg(long, conflicts_with = "key")]
     pub dry_run: bool,
     /// A broadcast as JSON (`-` reads stdin); options go over what it says

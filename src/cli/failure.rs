@@ -13,6 +13,8 @@ pub enum Exit {
     Failed = 1,
     /// Wrong arguments or settings.
     Usage = 2,
+    /// `who`: somebody is not done, or said something other than ok.
+    Waiting = 3,
     /// No node could be reached (`EX_UNAVAILABLE`).
     Unreachable = 69,
     /// The disk failed or is full (`EX_IOERR`).

@@ -9,6 +9,7 @@ pub mod arguments;
 pub mod audience;
 pub mod broadcast;
 mod cancel;
+mod dry_run;
 pub mod failure;
 pub mod frames;
 pub mod import;
@@ -23,6 +24,7 @@ pub mod status;
 pub mod subscribe;
 pub mod token;
 pub mod version;
+pub mod who;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -77,6 +79,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
             }
             wait(subscribe::run(&options, json))
         }
+        Command::Who(options) => return wait(who::run(&options, json)),
         Command::Status(options) => wait(status::run(&options, json)),
         Command::Import(options) => wait(import::run(&options, json)),
         Command::Token(options) => wait(token::run(&options.verb, json)),
@@ -88,7 +91,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
 }
 
 /// Runs a client command. One thread is plenty, and whatever still blocks (a read of stdin) does not hold up the end.
-fn wait(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(work);
     runtime.shutdown_background();

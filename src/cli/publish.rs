@@ -1,14 +1,13 @@
 //! `campanile publish`: one broadcast, once. While the outcome is unknown it is asked for again with the same key.
 
 use super::arguments::Publish;
-use super::broadcast;
 use super::failure::{Exit, Failure};
-use super::nodes::{Nodes, read};
+use super::nodes::Nodes;
 use super::output::{self, DIM, GOOD, STRONG, WARN, count, plain};
+use super::{broadcast, dry_run};
 use crate::base::backoff::Backoff;
 use crate::base::clock;
 use crate::net::{Answer, ClientError};
-use http::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -42,7 +41,7 @@ pub async fn run(options: &Publish, as_json: bool) -> Result<(), Failure> {
         .unwrap_or_else(|| format!("cli-{:032x}", rand::random::<u128>()));
     let nodes = Nodes::new(&options.target)?;
     if options.dry_run {
-        return dry_run(&nodes, &body, as_json).await;
+        return dry_run::run(&nodes, &body, as_json).await;
     }
     let notice = |text: &str| output::notice(text, as_json);
     let answer = until_known(&nodes, &body, &key, within.0, notice).await?;
@@ -54,23 +53,6 @@ pub async fn run(options: &Publish, as_json: bool) -> Result<(), Failure> {
         return output::say(&with_key(published, &key, replayed).to_string());
     }
     for line in lines(&published, &key, options.key.is_none(), replayed) {
-        output::say(&line)?;
-    }
-    Ok(())
-}
-
-/// What a publish would come to.
-async fn dry_run(nodes: &Nodes, body: &Value, as_json: bool) -> Result<(), Failure> {
-    let path = "/v1/broadcasts?dry_run=true";
-    let answer = nodes.change(Method::POST, path, &body.to_string()).await?;
-    let would = read(&answer)?;
-    if as_json {
-        return output::say(&would.to_string());
-    }
-    output::say(&format!(
-        "{STRONG}nothing was published{STRONG:#}; it would be allowed, with"
-    ))?;
-    for line in reached(&would) {
         output::say(&line)?;
     }
     Ok(())
@@ -202,7 +184,7 @@ fn lines(published: &Value, key: &str, is_key_ours: bool, replayed: bool) -> Vec
 }
 
 /// Whom it is for, and what is odd about that.
-fn reached(published: &Value) -> Vec<String> {
+pub fn reached(published: &Value) -> Vec<String> {
     let number = |name: &str| published.get(name).and_then(Value::as_u64).unwrap_or_default();
     let mut lines = vec![format!(
         "targeted {}, connected {}, held {}, skipped {}",

@@ -11,6 +11,18 @@ impl Directory {
         held.is_some_and(|(role, members)| members.roles.contains_key(&role))
     }
 
+    /// The roles that are held at a place, and by whom.
+    pub fn roles_at(&self, place: &Place) -> impl Iterator<Item = (&str, &RoaringBitmap)> {
+        let roles = self.members_of(place).into_iter().flat_map(|members| &members.roles);
+        roles.map(|(role, users)| (self.names.word(*role), users))
+    }
+
+    /// The roles that profiles name, and whose.
+    pub fn profile_roles(&self) -> impl Iterator<Item = (&str, &RoaringBitmap)> {
+        let roles = self.profile_roles.iter();
+        roles.map(|(role, users)| (self.names.word(*role), users))
+    }
+
     /// Whether any of these users belongs to a place.
     pub fn has_any(&self, place: &Place, users: &RoaringBitmap) -> bool {
         let mut roles = self

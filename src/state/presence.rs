@@ -46,15 +46,14 @@ impl Presence {
 
     /// How many of these have a session somewhere.
     pub fn connected_among(&self, users: &RoaringBitmap) -> u64 {
-        let mut here = self.nodes.values().map(|at| &at.users & users);
-        let Some(first) = here.next() else { return 0 };
-        here.fold(first, |all, users| all | users).len()
+        self.connected_of(users).len()
     }
 
-    /// Those of them who have a session somewhere.
-    pub fn connected(&self, users: &RoaringBitmap) -> RoaringBitmap {
-        let here = self.nodes.values().map(|at| &at.users & users);
-        here.fold(RoaringBitmap::new(), |all, users| all | users)
+    /// Those of these who have a session somewhere.
+    pub fn connected_of(&self, users: &RoaringBitmap) -> RoaringBitmap {
+        let mut here = self.nodes.values().map(|at| &at.users & users);
+        let first = here.next().unwrap_or_default();
+        here.fold(first, |all, users| all | users)
     }
 
     /// Who has a session somewhere, and who had one before.

@@ -169,7 +169,7 @@ impl State {
         let mut over = aside.tries.take_over(now, &confirmed, attempts);
         over.again -= &aside.retracted;
         self.changed_ledger(number);
-        let there = self.presence.connected(&over.again);
+        let there = self.presence.connected_of(&over.again);
         self.put_later(number, Later::of(ReleaseKind::Retry), there, effects);
     }
 }

@@ -15,6 +15,7 @@ mod bad_input;
 mod batch;
 mod delivery;
 mod development;
+mod dry_run;
 mod escalation;
 mod import;
 mod judges;
@@ -26,6 +27,7 @@ mod retry;
 mod schedule;
 mod tokens;
 mod urgent;
+mod who;
 
 /// How often random checks are repeated: `CAMPANILE_CHECKS=N`, or what an ordinary run can afford.
 fn checks(ordinary: usize) -> usize {

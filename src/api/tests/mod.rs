@@ -1,5 +1,6 @@
 //! The API as a client sees it: one real node, through the router and through sockets.
 
+mod dry_run;
 mod page;
 mod refusals;
 mod requests;

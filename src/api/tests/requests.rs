@@ -66,6 +66,13 @@ async fn a_broadcast_is_published_looked_at_and_confirmed() {
         (&people["items"][1]["state"], &people["items"][1]["answer"]),
         (&json!("acknowledged"), &json!("ok"))
     );
+    let roles: Vec<_> = people["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["roles"])
+        .collect();
+    assert_eq!(roles, [&json!(["couple"]), &json!(["dj"])]);
     let done = node
         .get(&format!("{one}/recipients?state=acknowledged&limit=1"))
         .await

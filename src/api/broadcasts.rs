@@ -1,17 +1,15 @@
 //! Broadcasts as their senders look at them: one, the list, and who of the recipients is how far.
 
 use super::context::Context;
+use super::counts::Counts;
 use super::escalations::{self, NeedView, StepView};
-use super::person::{Known, STATES};
 use super::problem::{Code, Problem};
 use super::request::{Path, Query};
-use super::roles::Roles;
 use super::wire::{self, At, DraftView, Page, Text26};
 use crate::base::clock::Millis;
 use crate::model::broadcast::Status;
-use crate::model::{BroadcastId, NodeId, Priority, Reason, Step, UserNumber};
+use crate::model::{BroadcastId, Priority, Step};
 use crate::state::State as Applied;
-use crate::state::aside::Aside;
 use crate::state::broadcasts::{Behind, Hot};
 use axum::extract::State;
 use axum::response::Response;
@@ -34,19 +32,6 @@ struct Shown<'a> {
 }
 
 #[derive(Serialize)]
-struct Counts {
-    targeted: u64,
-    sent: u64,
-    received: u64,
-    read: u64,
-    acknowledged: u64,
-    held: u64,
-    skipped: u64,
-    expired: u64,
-    failed: u64,
-}
-
-#[derive(Serialize)]
 struct Times {
     first: At,
     last: At,
@@ -61,40 +46,6 @@ impl<'a> Shown<'a> {
             escalations: escalations::taken(state, hot),
             now,
         })
-    }
-
-    fn counts(&self) -> Counts {
-        let Hot {
-            broadcast,
-            recipients,
-            ledger,
-            ..
-        } = self.hot;
-        let is_over = self.now >= broadcast.expires_at && !ledger.is_cancelled();
-        let is_off = is_over || ledger.is_cancelled();
-        let aside = ledger.aside.as_deref();
-        let skipped = aside.map_or(0, Aside::skipped);
-        let failed = self.hot.failed();
-        Counts {
-            targeted: if broadcast.position.is_some() {
-                recipients.len()
-            } else {
-                u64::from(broadcast.targeted)
-            },
-            sent: ledger.count(Step::Sent),
-            received: ledger.count(Step::Received),
-            read: ledger.count(Step::Read),
-            acknowledged: ledger.count(Step::Acknowledged),
-            held: if is_off { 0 } else { aside.map_or(0, Aside::held) },
-            skipped,
-            expired: if is_over {
-                let undone = recipients.difference_len(self.hot.done());
-                undone.saturating_sub(skipped).saturating_sub(failed)
-            } else {
-                0
-            },
-            failed,
-        }
     }
 
     fn times(&self) -> Vec<(&'static str, Times)> {
@@ -135,7 +86,7 @@ impl Serialize for Shown<'_> {
         map.serialize_entry("accepted_at", &At(broadcast.accepted_at))?;
         map.serialize_entry("released_at", &broadcast.position.map(|_| At(broadcast.released_at())))?;
         map.serialize_entry("log_index", &broadcast.log_index)?;
-        let counts = self.counts();
+        let counts = Counts::of(self.hot, self.now);
         // the ladder stands at the top level, as in the answer to a publish, and once more by itself
         map.serialize_entry("targeted", &counts.targeted)?;
         map.serialize_entry("connected", &broadcast.connected)?;
@@ -326,106 +277,6 @@ impl Found {
         }
         true
     }
-}
-
-/// One recipient as the sender sees them.
-#[derive(Serialize)]
-struct Recipient {
-    user: String,
-    roles: Vec<String>,
-    state: &'static str,
-    reason: Option<&'static str>,
-    at: Option<At>,
-    node: Option<NodeId>,
-    answer: Option<String>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    late: bool,
-    /// Since when somebody who is not done has no session any more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<At>,
-    /// Until when somebody is held.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<At>,
-}
-
-pub async fn recipients(
-    State(context): State<Arc<Context>>,
-    Path(id): Path<String>,
-    uri: Uri,
-) -> Result<Response, Problem> {
-    let (query, deadline) = (Query::read(&uri, &["limit", "after", "state"])?, context.deadline());
-    context.fresh(&query, deadline).await?;
-    let limit = query.limit()?;
-    let known = |text: &str| STATES.into_iter().find(|state| *state == text);
-    let wanted = query.parse("state", &format!("one of {}", STATES.join(", ")), known)?;
-    let after = query.parse("after", "a number that a page ended with", |text| {
-        text.parse::<UserNumber>().ok()
-    })?;
-    let hot = context.broadcast(&id, deadline).await?;
-    let now = context.handle.log_time();
-    let among = if wanted == Some("excluded") {
-        &hot.excluded
-    } else {
-        &hot.recipients
-    };
-    let from = after.map_or(0, |after| after.saturating_add(1));
-    let found: Vec<(UserNumber, Recipient)> = context.handle.read(|state| {
-        let each = among.range(from..).filter_map(|user| {
-            let shown = recipient(state, &hot, user, now, wanted == Some("excluded"))?;
-            wanted
-                .is_none_or(|wanted| wanted == shown.state)
-                .then_some((user, shown))
-        });
-        let mut found: Vec<_> = each.take(limit + 1).collect();
-        let users = found.iter().map(|(user, _)| *user).collect();
-        let (draft, at) = (&hot.broadcast.draft, hot.broadcast.released_at());
-        let roles = Roles::of(state.directory(), draft, at, &users);
-        found
-            .iter_mut()
-            .for_each(|(user, shown)| shown.roles = roles.held_by(*user));
-        found
-    });
-    let page = Page::cut(found, limit, |(user, _)| user.to_string());
-    let items = page.items.into_iter().map(|(_, shown)| shown).collect();
-    Ok(wire::json(StatusCode::OK, &Page { items, next: page.next }))
-}
-
-/// `None` for somebody who has been erased: their name is gone from every ledger.
-fn recipient(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, is_excluded: bool) -> Option<Recipient> {
-    let name = state.directory().user_id(user)?.to_owned();
-    let step = hot.ledger.step(user);
-    let is_off = hot.ledger.is_cancelled();
-    let detail = step.and_then(|step| hot.ledger.detail(user, step));
-    let answer = hot.ledger.answers.get(&user);
-    let aside = hot.ledger.aside.as_deref();
-    let is_expired = now >= hot.broadcast.expires_at && !hot.done().contains(user) && !is_off;
-    let known = Known {
-        step,
-        beside: aside.and_then(|aside| aside.reason(user)),
-        asks: hot.broadcast.draft.acknowledge.is_some(),
-        has_failed: hot.has_failed(user) && !is_off,
-        dead: hot.dead().and_then(|dead| dead.reason(user)).filter(|_| is_expired),
-        is_expired,
-        is_off,
-        is_excluded,
-        is_connected: state.presence().is_connected(user),
-        gone_since: state.presence().gone_since(user),
-    };
-    Some(Recipient {
-        user: name,
-        roles: Vec::new(), // told once for the whole page
-        state: known.state(),
-        reason: known.reason().map(Reason::name),
-        at: detail.map(|(at, _)| At(at)),
-        node: detail.map(|(_, node)| node),
-        answer: answer.map(|answer| answer.answer.clone()),
-        late: answer.is_some_and(|answer| answer.late),
-        since: known.since().map(At),
-        until: aside
-            .and_then(|aside| aside.held_until(user))
-            .filter(|_| !is_off)
-            .map(At),
-    })
 }
 
 #[cfg(test)]

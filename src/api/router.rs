@@ -5,8 +5,8 @@ use super::context::Context;
 use super::directory::{self, Noun};
 use super::problem::{Code, Problem};
 use super::{
-    audit, batch, broadcasts, cancel, dead_letters, import, inbox, operate, outputs, publish, receipts, redeliver,
-    subscribe, tokens,
+    audit, batch, broadcasts, cancel, dead_letters, import, inbox, operate, outputs, publish, receipts, recipients,
+    redeliver, subscribe, tokens,
 };
 use crate::base::clock;
 use crate::metrics::METRICS;
@@ -69,7 +69,7 @@ pub fn routes() -> Vec<Route> {
         route(
             "/v1/broadcasts/{id}/recipients",
             &[("GET", "how far each recipient is, and why no further")],
-            get(broadcasts::recipients),
+            get(recipients::recipients),
         ),
         route(
             "/v1/broadcasts/{id}/acknowledge",

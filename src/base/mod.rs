@@ -6,5 +6,7 @@
 //! Start: [`clock`].
 
 pub mod backoff;
+#[cfg(test)]
+pub mod checks;
 pub mod clock;
 pub mod size;

@@ -179,10 +179,13 @@ impl State {
             if !widened.is_empty() {
                 *Arc::make_mut(&mut hot.recipients) |= &widened;
             }
-            let aside = Arc::make_mut(&mut hot.ledger).aside_mut();
+            let ledger = Arc::make_mut(&mut hot.ledger);
+            let unsent = &people - &ledger.steps[Step::Sent.index()];
+            let aside = ledger.aside_mut();
             let mut came = aside.users() | &widened;
             came &= &sorted.now;
-            aside.hold_anew(&sorted);
+            // whoever has it is not held any more, only left in peace
+            aside.hold_anew(&sorted.among(&unsent));
             aside.note_came(now, came);
             aside.escalation.added |= &widened;
             aside.escalation.taken.push(taken);

@@ -20,6 +20,19 @@ pub struct Sorted {
     pub critical_only: RoaringBitmap,
 }
 
+impl Sorted {
+    /// What is said of these; of the others, nothing.
+    pub(super) fn among(&self, users: &RoaringBitmap) -> Self {
+        let held = self.held.iter().map(|(until, held)| (*until, held & users));
+        Self {
+            now: &self.now & users,
+            held: held.filter(|(_, held)| !held.is_empty()).collect(),
+            muted: &self.muted & users,
+            critical_only: &self.critical_only & users,
+        }
+    }
+}
+
 /// Preferences by user. `channels` are kept for clients to read; nothing here acts on them.
 #[derive(Debug, Default)]
 pub struct Preferred {

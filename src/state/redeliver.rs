@@ -77,7 +77,14 @@ impl State {
             .filter(|at| *at > now)
             .unwrap_or_else(|| now.saturating_add(life));
         let draft = self.broadcasts.get(number).map(|hot| hot.broadcast.draft.clone());
+        let sent = self
+            .broadcasts
+            .get(number)
+            .map(|hot| hot.ledger.steps[Step::Sent.index()].clone());
         let sorted = draft.map(|draft| self.sort(&draft, &wanted)).unwrap_or_default();
+        // Whoever was written to before is not held now: who wants none at this time is left as they are.
+        let wanted = &wanted - (&sent.unwrap_or_default() - &sorted.now);
+        let sorted = sorted.among(&wanted);
         let revived = Revived {
             at: now,
             expires_at,

@@ -137,6 +137,7 @@ impl State {
         users -= &hot.ledger.steps[Step::Received.index()];
         if let Some(aside) = &hot.ledger.aside {
             users -= &aside.retracted;
+            users -= aside.users(); // no release is for them yet
         }
         if users.is_empty() {
             return;

@@ -195,8 +195,8 @@ async fn each_step_of_an_escalation_says_whom_it_adds() {
     });
     let would = node.would(&asked).await;
     let expected = json!([
-        {"step": 1, "after": "30s", "widens_by": 2, "connected": 1},
-        {"step": 2, "after": "1m", "widens_by": 3, "connected": 1},
+        {"step": 0, "after": "30s", "widens_by": 2, "connected": 1},
+        {"step": 1, "after": "1m", "widens_by": 3, "connected": 1},
         {"step": 2, "after": "2m", "widens_by": 0, "connected": 0},
     ]);
     assert_eq!(would["escalations"], expected);

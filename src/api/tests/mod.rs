@@ -1,6 +1,7 @@
 //! The API as a client sees it: one real node, through the router and through sockets.
 
 mod dry_run;
+mod ladder;
 mod page;
 mod refusals;
 mod requests;

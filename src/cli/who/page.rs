@@ -16,7 +16,7 @@ const HEAD_LINES: usize = 3;
 /// Letters of a title that fit into the head of any page.
 const TITLE_MAX: usize = 60;
 const USER_MAX: usize = 28;
-const ROLES_MAX: usize = 16;
+const ROLES_MAX: usize = 22;
 
 /// Lines that stay together on one page.
 type Block = Vec<String>;

@@ -16,6 +16,7 @@ mod counts;
 mod dead_letters;
 mod directory;
 mod draft;
+mod drill;
 mod dry_run;
 mod escalations;
 mod fields;

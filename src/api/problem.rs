@@ -48,6 +48,7 @@ codes! {
     BodyTimeout "BODY_TIMEOUT" 408 true "The body did not arrive in time";
     KeyInProgress "KEY_IN_PROGRESS" 409 true "A request with this key is still running";
     VenueInUse "VENUE_IN_USE" 409 false "The venue still has weddings";
+    NotADrill "NOT_A_DRILL" 409 false "The broadcast is not a drill";
     LeftMemory "LEFT_MEMORY" 409 true "The broadcast has just left memory";
     NotReleased "NOT_RELEASED" 409 false "The broadcast is not released yet";
     Cancelled "CANCELLED" 409 false "The broadcast was called off";

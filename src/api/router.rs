@@ -5,8 +5,8 @@ use super::context::Context;
 use super::directory::{self, Noun};
 use super::problem::{Code, Problem};
 use super::{
-    audit, batch, broadcasts, cancel, dead_letters, import, inbox, operate, outputs, publish, receipts, recipients,
-    redeliver, subscribe, tokens,
+    audit, batch, broadcasts, cancel, dead_letters, drill, import, inbox, operate, outputs, publish, receipts,
+    recipients, redeliver, subscribe, tokens,
 };
 use crate::base::clock;
 use crate::metrics::METRICS;
@@ -70,6 +70,11 @@ pub fn routes() -> Vec<Route> {
             "/v1/broadcasts/{id}/recipients",
             &[("GET", "how far each recipient is, and why no further")],
             get(recipients::recipients),
+        ),
+        route(
+            "/v1/broadcasts/{id}/drill",
+            &[("GET", "a drill's graded sheet")],
+            get(drill::get),
         ),
         route(
             "/v1/broadcasts/{id}/acknowledge",

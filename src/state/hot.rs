@@ -200,19 +200,22 @@ impl Hot {
         self.tries().map_or(0, |tries| tries.failed().difference_len(received))
     }
 
+    /// When somebody who is held has their time before it is over.
+    pub(super) fn held_times(&self) -> impl Iterator<Item = Millis> {
+        let held = self.ledger.aside.iter().flat_map(|aside| &aside.held);
+        held.map(|held| held.until)
+            .filter(|until| *until < self.broadcast.expires_at)
+    }
+
     /// When the next thing is due for it by itself: the end of somebody's quiet hours, of a wait for a receipt, a step of its
     /// escalation.
     pub(super) fn next_due(&self) -> Option<Millis> {
         if self.ledger.is_cancelled() {
             return None;
         }
-        let held = self.ledger.aside.iter().flat_map(|aside| &aside.held);
-        let held = held
-            .map(|held| held.until)
-            .filter(|until| *until < self.broadcast.expires_at);
         let receipt = self.tries().and_then(Tries::next);
         let step = self.next_step().map(|(at, _)| at);
-        held.chain(receipt).chain(step).min()
+        self.held_times().chain(receipt).chain(step).min()
     }
 
     /// Something is still due for it at a time of its own.
@@ -220,9 +223,9 @@ impl Hot {
         self.next_due().is_some()
     }
 
-    /// Per-recipient times are kept for these.
+    /// Per-recipient times are kept for these; a drill is measured by them.
     pub fn detailed(broadcast: &Broadcast) -> bool {
-        broadcast.draft.acknowledge.is_some() || broadcast.draft.priority <= Priority::High
+        broadcast.draft.acknowledge.is_some() || broadcast.draft.drill || broadcast.draft.priority <= Priority::High
     }
 }
 

@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod command;
 pub mod dead;
 pub mod directory;
+pub mod drill;
 pub mod effect;
 pub mod escalation;
 mod hot;

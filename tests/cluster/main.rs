@@ -15,6 +15,7 @@ mod bad_input;
 mod batch;
 mod delivery;
 mod development;
+mod drill;
 mod dry_run;
 mod escalation;
 mod import;

@@ -1,5 +1,6 @@
 //! The API as a client sees it: one real node, through the router and through sockets.
 
+mod drill;
 mod dry_run;
 mod ladder;
 mod page;

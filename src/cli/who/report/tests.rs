@@ -192,6 +192,17 @@ fn a_script_can_tell_when_it_is_over() {
     check(&json!({}), vec![], "it is for nobody", true, true);
 }
 
+#[test]
+fn a_drill_ends_with_its_sheet() {
+    let sheet = json!({"final": true, "grade": "C", "targeted": 1});
+    let report = Report::of(asked(&json!({"drill": true})), vec![]).with_sheet(sheet.clone());
+    let lines = told(&report, &Named::NotDone);
+    assert!(lines[0].ends_with("[drill]"), "{lines:?}");
+    let at = lines.iter().position(|line| line == "it is for nobody").unwrap();
+    assert_eq!(lines[at + 2], "drill: grade C");
+    assert_eq!(report.json(&Named::NotDone)["sheet"], sheet);
+}
+
 /// Somebody who had it on the way and has left is not connected, whatever was sent before.
 #[test]
 fn who_left_since_is_not_waited_for_at_a_phone() {

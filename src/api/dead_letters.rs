@@ -19,7 +19,8 @@ const BLOCKS_MAX: usize = 32;
 
 #[derive(Serialize)]
 struct Letter {
-    broadcast: Text26,
+    /// The broadcast's, as in every frame of it.
+    id: Text26,
     position: Position,
     priority: Priority,
     #[serde(rename = "type")]
@@ -154,7 +155,7 @@ fn letters(
     let shown = |state: &Applied| {
         let each = found.into_iter().filter_map(|(user, reason)| {
             let letter = Letter {
-                broadcast: Text26(broadcast.id),
+                id: Text26(broadcast.id),
                 position: broadcast.position.unwrap_or_default(),
                 priority: broadcast.draft.priority,
                 kind: broadcast.draft.kind.clone(),

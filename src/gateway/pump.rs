@@ -340,8 +340,12 @@ impl Find<'_> {
         let index = priority.index();
         if let Some(release) = behind.owed[index].get(taken) {
             let shared = self.window.find(priority, release.position);
-            // delivered again, it expires later than its first release says
-            let is_same = |entry: &Arc<Entry>| entry.release.broadcast.expires_at == release.broadcast.expires_at;
+            // delivered again, held, or escalated since, it is not what its first release says
+            let is_same = |entry: &Arc<Entry>| {
+                let known = &entry.release;
+                known.broadcast.expires_at == release.broadcast.expires_at
+                    && (known.released_at, known.escalated) == (release.released_at, release.escalated)
+            };
             let shared = shared.filter(is_same);
             return Some(shared.unwrap_or_else(|| Arc::new(Entry::new(release.clone()))));
         }

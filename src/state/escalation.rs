@@ -68,7 +68,7 @@ impl Hot {
     }
 
     /// The most urgent priority that a step has raised it to.
-    fn raised(&self) -> Priority {
+    pub(super) fn raised(&self) -> Priority {
         let aside = self.ledger.aside.iter();
         let taken = aside.flat_map(|aside| &aside.escalation.taken);
         taken

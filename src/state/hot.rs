@@ -114,6 +114,22 @@ impl Hot {
         })
     }
 
+    /// What somebody who comes without a cursor is given: the broadcast as it went out to them, or as they were last asked to confirm it.
+    pub fn release_for(&self, user: UserNumber) -> Option<Release> {
+        let mut release = self.release()?;
+        release.released_at = self.out_at(user);
+        let is_alerted = self
+            .ledger
+            .aside
+            .as_ref()
+            .is_some_and(|aside| !aside.escalation.taken.is_empty());
+        if is_alerted && !self.done().contains(user) {
+            release.escalated = true;
+            release.priority = self.raised();
+        }
+        Some(release)
+    }
+
     /// Whether a release was for somebody: meant, and neither held nor skipped.
     pub fn is_out_to(&self, user: UserNumber) -> bool {
         self.recipients.contains(user) && !self.ledger.is_aside(user)

@@ -212,6 +212,17 @@ fn raised_to_critical_it_passes_what_held_it() {
     let hot = bench.state.broadcasts().get(number).unwrap();
     assert!(hot.is_for(1));
     assert_eq!(hot.out_at(0), NOON, "who had it before is late all the same");
+    let owed = |user| {
+        let release = hot.release_for(user).unwrap();
+        (release.priority, release.escalated, release.released_at - NOON)
+    };
+    assert_eq!(
+        [owed(0), owed(1)],
+        [(Priority::Critical, true, 0), (Priority::Critical, true, 30_000)]
+    );
+    confirm(&mut bench, number, 0);
+    let hot = bench.state.broadcasts().get(number).unwrap();
+    assert!(!hot.release_for(0).unwrap().escalated);
     assert_eq!(hot.out_at(1), NOON + 30_000);
 }
 

@@ -258,10 +258,10 @@ impl Backlog for History {
         };
         for first in blocks {
             for hot in self.block(first, user).into_iter().rev() {
-                if is_owed(&hot, user, now, head) {
-                    if let Some(release) = hot.release_for(user) {
-                        owe(&mut start, release, newest_max);
-                    }
+                if is_owed(&hot, user, now, head)
+                    && let Some(release) = hot.release_for(user)
+                {
+                    owe(&mut start, release, newest_max);
                 }
             }
         }

@@ -271,3 +271,37 @@ fn a_call_has_one_owner_at_a_time_and_keeps_its_id() {
     bench.run(Command::Tick(TICK));
     assert!(bench.state.outbox().get(1).is_none());
 }
+
+#[test]
+fn a_step_that_no_tick_took_before_the_end_holds_up_nothing_else() {
+    let (mut bench, mut disk) = (Bench::new(two_places()), Disk::default());
+    let short = Draft {
+        expires_at: Some(NOON + 1_500),
+        ..asked(&[], vec![step(1_000, &[], None, &["siren"])])
+    };
+    bench.number(publish(short, 1, 1));
+    let long = bench.number(publish(asked(&[], vec![step(2_000, &[], None, &[])]), 2, 2));
+    bench.released();
+    // nobody led until both were due
+    bench.state = reload(&mut bench.state, &mut disk);
+    tick_after(&mut bench, 3_000);
+    assert_eq!(bench.released(), [(long, ReleaseKind::Again, vec![0, 1, 2])]);
+    assert_eq!((bench.state.next_due(), bench.state.outbox().open()), (None, 0));
+    bench.state = reload(&mut bench.state, &mut disk);
+    assert_eq!(bench.state.next_due(), None);
+}
+
+#[test]
+fn what_never_goes_out_waits_for_nothing() {
+    let mut bench = Bench::new(two_places());
+    let later = Draft {
+        deliver_at: Some(NOON + 60_000),
+        ..asked(&[], vec![step(30_000, &[], None, &["siren"])])
+    };
+    let number = bench.number(publish(later, 1, 1));
+    bench.run(Command::Cancel(Box::new(crate::state::command::Cancel {
+        number,
+        cold: None,
+    })));
+    assert_eq!(bench.state.next_due(), None);
+}

@@ -305,3 +305,19 @@ fn what_never_goes_out_waits_for_nothing() {
     })));
     assert_eq!(bench.state.next_due(), None);
 }
+
+#[test]
+fn many_calls_of_one_output_stand_before_none_of_another() {
+    let (mut bench, mut disk) = (Bench::new(two_places()), Disk::default());
+    for key in 1..=30 {
+        let steps = (0..10).map(|_| step(1_000, &[], None, &["hangs"])).collect();
+        bench.number(publish(asked(&[], steps), key, u64::from(key)));
+    }
+    bench.number(publish(asked(&[], vec![step(2_000, &[], None, &["siren"])]), 99, 99));
+    tick_after(&mut bench, 2_000);
+    bench.state = reload(&mut bench.state, &mut disk);
+    let due = bench.state.outbox().due(bench.at);
+    let counts: Vec<_> = due.map(|(output, calls)| (output.to_owned(), calls.count())).collect();
+    assert_eq!(counts, [("hangs".to_owned(), 300), ("siren".to_owned(), 1)]);
+    assert_eq!(bench.state.outbox().open(), 301);
+}

@@ -101,7 +101,7 @@ impl State {
             let hot = state.broadcasts.get(number).filter(|hot| !hot.is_over(now))?;
             let (_, step) = hot.next_step().filter(|(at, _)| *at <= now)?;
             let needs = state.needs(hot);
-            let is_met = needs::are_met(&needs, hot);
+            let is_met = needs::are_met(&state.directory, &needs, hot);
             Some((step, is_met, state.alert(hot, step, needs)))
         };
         while let Some((step, is_met, alert)) = due(self) {
@@ -135,6 +135,7 @@ impl State {
         }
         let widened = &*to - &*hot.recipients;
         Alert {
+        people &= &*self.directory.everyone;
             draft,
             people,
             widened,

@@ -59,7 +59,7 @@ impl State {
         if hot.ledger.is_cancelled() {
             return Err(Refused::IsCancelled);
         }
-        let wanted = wanted(hot, redeliver.users.as_ref());
+        let wanted = wanted(hot, redeliver.users.as_ref()) & &*self.directory.everyone;
         let life = hot.life();
         Ok(self.revive(redeliver, wanted, life, effects))
     }

@@ -321,3 +321,16 @@ fn many_calls_of_one_output_stand_before_none_of_another() {
     assert_eq!(counts, [("hangs".to_owned(), 300), ("siren".to_owned(), 1)]);
     assert_eq!(bench.state.outbox().open(), 301);
 }
+
+#[test]
+fn who_was_erased_is_not_waited_for() {
+    let mut bench = Bench::new(two_places());
+    let number = bench.number(publish(asked(&[], vec![step(30_000, &[], None, &["siren"])]), 1, 1));
+    bench.released();
+    for user in [0, 1] {
+        confirm(&mut bench, number, user);
+    }
+    bench.run(Command::Directory(vec![Change::DeleteUser("cat".into())]));
+    tick_after(&mut bench, 30_000);
+    assert_eq!((bench.released(), taken(&bench, number)), (vec![], vec![]));
+}

@@ -76,8 +76,9 @@ impl Blocks {
         block.union |= &*entry.beside;
         block.expires_at = block.expires_at.max(entry.broadcast.expires_at);
         block.newest_at = block.newest_at.max(entry.released_at);
-        let has_people = !(entry.recipients.is_empty() && entry.beside.is_empty());
-        if entry.kind == ReleaseKind::Broadcast && has_people && !entry.broadcast.draft.drill {
+        let draft = &entry.broadcast.draft;
+        let may_have_people = draft.escalates() || !(entry.recipients.is_empty() && entry.beside.is_empty());
+        if entry.kind == ReleaseKind::Broadcast && may_have_people && !draft.drill {
             self.open_until(number, entry.broadcast.expires_at);
         }
     }

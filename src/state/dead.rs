@@ -173,9 +173,10 @@ pub fn plan(block: u64, before: Open, seen: Position, hots: &[Hot], there: &Ther
     Some(settle)
 }
 
-/// Somebody is meant by it, and it is no drill.
+/// Somebody is meant by it, or may be later, and it is no drill.
 fn may_die(hot: &Hot) -> bool {
-    !hot.broadcast.draft.drill && !hot.recipients.is_empty()
+    let draft = &hot.broadcast.draft;
+    !draft.drill && (draft.escalates() || !hot.recipients.is_empty())
 }
 
 impl State {

@@ -1,8 +1,9 @@
 //! What happens when nobody confirms.
 
 use super::*;
-use crate::model::Retry;
 use crate::model::broadcast::Escalate;
+use crate::model::{Reason, Retry};
+use crate::state::dead;
 use crate::state::escalation::Taken;
 use crate::state::outbox::{CallResult, CallState, Called, Claim};
 
@@ -333,4 +334,30 @@ fn who_was_erased_is_not_waited_for() {
     bench.run(Command::Directory(vec![Change::DeleteUser("cat".into())]));
     tick_after(&mut bench, 30_000);
     assert_eq!((bench.released(), taken(&bench, number)), (vec![], vec![]));
+}
+
+#[test]
+fn whom_only_a_step_has_added_is_a_dead_letter_like_any_other() {
+    let mut bench = Bench::new(two_places());
+    let nobody = Draft {
+        audience: Audience {
+            clauses: vec![Clause {
+                users: strings(&["nobody"]),
+                ..Clause::default()
+            }],
+            exclude: Vec::new(),
+        },
+        ..asked(&[], vec![step(30_000, &["venue_ops"], None, &[])])
+    };
+    let number = bench.number(publish(nobody, 1, 1));
+    bench.released();
+    tick_after(&mut bench, 30_000);
+    assert_eq!(bench.released(), [(number, ReleaseKind::Again, vec![4])]);
+    tick_after(&mut bench, 3_600_000 + dead::GRACE);
+    let (block, open, seen) = bench.state.settle_due(bench.at).expect("its block is looked at");
+    let hots: Vec<_> = bench.state.broadcasts().from(0).cloned().collect();
+    let plan = dead::plan(block, open, seen, &hots, &bench.state.presence().there(), bench.at);
+    bench.run(Command::Settle(Box::new(plan.unwrap())));
+    let hot = bench.state.broadcasts().get(number).unwrap();
+    assert_eq!(hot.dead().unwrap().reason(4), Some(Reason::NoSession));
 }

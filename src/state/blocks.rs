@@ -34,6 +34,8 @@ pub struct Open {
     pub settled_until: Millis,
     /// There were too many for one command.
     pub part: Option<Part>,
+    /// How often one of its broadcasts was given a longer life: what was read before that is out of date.
+    pub prolonged: u32,
 }
 
 /// Of what expired up to `until`, the dead letters up to a position are known.
@@ -95,6 +97,7 @@ impl Blocks {
         let number = position / BLOCK;
         if let Some(block) = self.all.get_mut(&number) {
             block.expires_at = block.expires_at.max(expires_at);
+            block.open.prolonged = block.open.prolonged.wrapping_add(1);
             self.open_until(number, expires_at);
         }
     }

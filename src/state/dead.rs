@@ -169,6 +169,7 @@ pub fn plan(block: u64, before: Open, seen: Position, hots: &[Hot], there: &Ther
         at: later.map(|hot| hot.broadcast.expires_at).min(),
         settled_until: until,
         part: None,
+        prolonged: before.prolonged,
     };
     Some(settle)
 }

@@ -300,3 +300,41 @@ fn what_has_left_memory_has_dead_letters_too() {
     assert_eq!(bench.released(), [(number, ReleaseKind::Again, vec![0, 1, 2, 3])]);
     assert_eq!(counts(&bench), []);
 }
+
+fn redeliver(number: u64, key: u8, users: &[u32]) -> Command {
+    Command::Redeliver(Box::new(Redeliver {
+        number,
+        users: Some(users.iter().collect()),
+        key: Key {
+            fingerprint: [key; 16],
+            body: u64::from(key),
+            kept_ms: 60_000,
+            table_bytes_max: 1 << 20,
+        },
+        cold: None,
+    }))
+}
+
+#[test]
+fn what_is_delivered_again_while_its_block_is_read_is_read_once_more() {
+    let mut bench = people();
+    let number = bench.number(publish(draft(everyone()), 1, 1));
+    wrote(&mut bench, number, &[0, 1], &[]);
+    bench.at += HOUR + dead::GRACE;
+    bench.run(Command::Tick(TICK));
+    let (block, open, seen) = bench.state.settle_due(bench.at).unwrap();
+    let hots: Vec<_> = bench.state.broadcasts().from(0).cloned().collect();
+    let there = bench.state.presence().there();
+    let plan = dead::plan(block, open, seen, &hots, &there, bench.at).unwrap();
+    bench.run(redeliver(number, 9, &[2, 3]));
+    bench.run(Command::Settle(Box::new(plan)));
+    settle(&mut bench);
+    assert_eq!(dead_reasons(&bench, number), [None; 4], "it lives anew");
+    bench.at += HOUR + dead::GRACE;
+    settle(&mut bench);
+    assert_eq!(
+        dead_reasons(&bench, number),
+        [None, None, Some(Reason::Expired), Some(Reason::NoSession)]
+    );
+    assert_eq!(counts(&bench).iter().map(|(.., count)| count).sum::<u64>(), 2);
+}

@@ -182,9 +182,10 @@ fn may_die(hot: &Hot) -> bool {
 
 impl State {
     /// The block whose dead letters are due first, how far they are known, and up to where there is something by now.
-    pub fn settle_due(&self) -> Option<(u64, Open, Position)> {
+    /// `now`: log time goes on between entries, and a quiet cluster has few.
+    pub fn settle_due(&self, now: Millis) -> Option<(u64, Open, Position)> {
         let blocks = &self.broadcasts.blocks;
-        let number = blocks.open_since(self.counters.log_time.saturating_sub(GRACE))?;
+        let number = blocks.open_since(now.saturating_sub(GRACE))?;
         Some((number, blocks.get(number)?.open, self.counters.next - 1))
     }
 

@@ -56,7 +56,7 @@ fn next(bench: &mut Bench) -> Vec<(u64, ReleaseKind, Vec<u32>)> {
 
 fn settle(bench: &mut Bench) {
     bench.run(Command::Tick(TICK));
-    let Some((block, open, seen)) = bench.state.settle_due() else {
+    let Some((block, open, seen)) = bench.state.settle_due(bench.at) else {
         return;
     };
     let hots: Vec<_> = bench.state.broadcasts().from(0).cloned().collect();
@@ -259,7 +259,7 @@ fn what_has_left_memory_has_dead_letters_too() {
     }
     assert!(bench.state.broadcasts().get(number).is_none());
     bench.at = bench.at.max(NOON + HOUR) + dead::GRACE;
-    let (block, open, seen) = bench.state.settle_due().unwrap();
+    let (block, open, seen) = bench.state.settle_due(bench.at).unwrap();
     let hot = crate::state::broadcasts::Hot::of(&entry, std::sync::Arc::default());
     let plan = dead::plan(
         block,
@@ -337,4 +337,12 @@ fn what_is_delivered_again_while_its_block_is_read_is_read_once_more() {
         [None, None, Some(Reason::Expired), Some(Reason::NoSession)]
     );
     assert_eq!(counts(&bench).iter().map(|(.., count)| count).sum::<u64>(), 2);
+}
+
+#[test]
+fn a_block_is_due_although_no_entry_tells_the_time() {
+    let mut bench = people();
+    bench.number(publish(draft(everyone()), 1, 1));
+    assert!(bench.state.settle_due(NOON + HOUR + dead::GRACE - 1).is_none());
+    assert!(bench.state.settle_due(NOON + HOUR + dead::GRACE).is_some());
 }

@@ -346,3 +346,20 @@ fn a_block_is_due_although_no_entry_tells_the_time() {
     assert!(bench.state.settle_due(NOON + HOUR + dead::GRACE - 1).is_none());
     assert!(bench.state.settle_due(NOON + HOUR + dead::GRACE).is_some());
 }
+
+#[test]
+fn delivering_again_to_nobody_prolongs_nothing() {
+    let mut bench = people();
+    let number = bench.number(publish(draft(everyone()), 1, 1));
+    wrote(&mut bench, number, &[0], &[]);
+    bench.run(receipts(number, Step::Received, &[0]));
+    bench.at += HOUR + dead::GRACE;
+    settle(&mut bench);
+    let before = bench.state.broadcast(number).unwrap().expires_at;
+    let Outcome::Redelivered { revived, .. } = bench.run(redeliver(number, 9, &[0])) else {
+        panic!("refused")
+    };
+    assert_eq!((revived.again, revived.held, revived.expires_at), (0, 0, before));
+    assert_eq!(bench.state.broadcast(number).unwrap().expires_at, before);
+    assert_eq!(bench.state.settle_due(bench.at), None);
+}

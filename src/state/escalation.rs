@@ -60,6 +60,12 @@ impl Hot {
         if aside.is_some_and(is_over) {
             return None;
         }
+        // what is delivered again after its end reaches out to nobody else
+        let end = self.broadcast.released_at().saturating_add(self.life());
+        let mut revived = aside.iter().flat_map(|aside| &aside.revived);
+        if revived.any(|revived| revived.at >= end) {
+            return None;
+        }
         let taken = aside.map_or(0, |aside| aside.escalation.taken.len());
         let step = *order(asked).get(taken)?;
         let after = asked.escalate[step].after_ms;

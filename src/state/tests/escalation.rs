@@ -361,3 +361,30 @@ fn whom_only_a_step_has_added_is_a_dead_letter_like_any_other() {
     let hot = bench.state.broadcasts().get(number).unwrap();
     assert_eq!(hot.dead().unwrap().reason(4), Some(Reason::NoSession));
 }
+
+#[test]
+fn delivering_again_takes_no_steps_of_before() {
+    let mut bench = Bench::new(two_places());
+    let short = Draft {
+        expires_at: Some(NOON + 60_000),
+        ..asked(&[], vec![step(120_000, &[], None, &["siren"])])
+    };
+    let number = bench.number(publish(short, 1, 1));
+    bench.at = NOON + 600_000;
+    bench.run(Command::Tick(TICK));
+    bench.released();
+    bench.run(Command::Redeliver(Box::new(crate::state::command::Redeliver {
+        number,
+        users: Some([0].into_iter().collect()),
+        key: Key {
+            fingerprint: [9; 16],
+            body: 9,
+            kept_ms: 60_000,
+            table_bytes_max: 1 << 20,
+        },
+        cold: None,
+    })));
+    assert_eq!(bench.released(), [(number, ReleaseKind::Again, vec![0])]);
+    tick_after(&mut bench, 600_100);
+    assert_eq!((bench.released(), bench.state.outbox().open()), (vec![], 0));
+}

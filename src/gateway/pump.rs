@@ -54,6 +54,7 @@ impl Cell {
             Ok(false) => return,
             Ok(true) => {}
         }
+        let Some(session) = self.get(slot) else { return };
         if session.leaving {
             session.behind = None;
             // A peer that is gone already cannot be told.
@@ -125,8 +126,8 @@ impl Cell {
             let line = Bytes::copy_from_slice(&out[frames..]);
             cut(behind, &supply.pieces, supply.end, &line, count)
         };
-        let mut counts = [0; 4];
         let (user, promises) = (session.user, session.promises);
+        let mut counts = [0; 4];
         for piece in &supply.pieces[..whole] {
             counts[piece.entry.priority().index()] += 1;
             if let Some(number) = piece.entry.sent() {
@@ -350,8 +351,11 @@ impl Find<'_> {
         let index = priority.index();
         if let Some(release) = behind.owed[index].get(taken) {
             let shared = self.window.find(priority, release.position);
-            // delivered again, it expires later than its first release says
-            let is_same = |entry: &Arc<Entry>| entry.release.broadcast.expires_at == release.broadcast.expires_at;
+            // delivered again, it expires later than its first release says; and a step may have asked again since
+            let is_same = |entry: &Arc<Entry>| {
+                let known = &entry.release;
+                known.broadcast.expires_at == release.broadcast.expires_at && known.escalated == release.escalated
+            };
             let shared = shared.filter(is_same);
             return Some(shared.unwrap_or_else(|| Arc::new(Entry::new(release.clone()))));
         }

@@ -326,9 +326,10 @@ fn is_unconfirmed(hot: &Hot, user: UserNumber, now: Millis, up_to: &PerPriority<
 }
 
 fn owe(start: &mut Start, hot: &Hot, newest_max: usize) {
-    let owed = &mut start.owed[hot.broadcast.draft.priority.index()];
-    if hot.broadcast.draft.priority == Priority::Critical || owed.len() < newest_max {
-        owed.extend(hot.release().map(Arc::new));
+    let Some(release) = hot.owed() else { return };
+    let owed = &mut start.owed[release.priority.index()];
+    if release.priority == Priority::Critical || owed.len() < newest_max {
+        owed.push(Arc::new(release));
     } else {
         start.more_in_inbox += 1;
     }

@@ -74,7 +74,7 @@ impl Hot {
     }
 
     /// The most urgent priority that a step has raised it to.
-    fn raised(&self) -> Priority {
+    pub(super) fn raised(&self) -> Priority {
         let aside = self.ledger.aside.iter();
         let taken = aside.flat_map(|aside| &aside.escalation.taken);
         taken
@@ -135,13 +135,13 @@ impl State {
             .map(|found| found.recipients)
             .unwrap_or_default();
         let mut people = &*hot.recipients | &*to;
+        people &= &*self.directory.everyone;
         people -= &hot.ledger.steps[Step::Acknowledged.index()];
         if let Some(aside) = &hot.ledger.aside {
             people -= &aside.retracted;
         }
         let widened = &*to - &*hot.recipients;
         Alert {
-        people &= &*self.directory.everyone;
             draft,
             people,
             widened,

@@ -114,6 +114,16 @@ impl Hot {
         })
     }
 
+    /// What somebody is given who comes now: as urgent as a step has raised it.
+    pub fn owed(&self) -> Option<Release> {
+        let taken = self.ledger.aside.iter().flat_map(|aside| &aside.escalation.taken);
+        Some(Release {
+            priority: self.raised(),
+            escalated: taken.count() > 0,
+            ..self.release()?
+        })
+    }
+
     /// Whether a release was for somebody: meant, and neither held nor skipped.
     pub fn is_out_to(&self, user: UserNumber) -> bool {
         self.recipients.contains(user) && !self.ledger.is_aside(user)

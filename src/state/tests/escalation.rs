@@ -214,6 +214,12 @@ fn raised_to_critical_it_passes_what_held_it() {
     assert!(hot.is_for(1));
     assert_eq!(hot.out_at(0), NOON, "who had it before is late all the same");
     assert_eq!(hot.out_at(1), NOON + 30_000);
+    // whoever connects only now gets it as urgent as it has become
+    let owed = hot.owed().unwrap();
+    assert_eq!(
+        (owed.position, owed.priority, owed.escalated),
+        (number, Priority::Critical, true)
+    );
 }
 
 #[test]

@@ -107,6 +107,8 @@ fn the_silent_are_tried_again_the_away_are_dead_letters_and_all_get_it_in_the_en
             [(AWAY, "no_session")]
         );
         assert_eq!(people(&dead_letters(cluster, at, "&priority=high")), []);
+        let last = format!("&after={}-{}", u64::MAX, u32::MAX);
+        assert_eq!(people(&dead_letters(cluster, at, &last)).len(), 2);
         let first = dead_letters(cluster, at, "&limit=1");
         let next = format!("&limit=1&after={}", first["next"].as_str().unwrap());
         let second = dead_letters(cluster, at, &next);

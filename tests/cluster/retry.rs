@@ -139,6 +139,15 @@ fn redeliver(cluster: &Cluster, id: &str, silent: &mut Connection, plain: &mut C
         (&unknown["errors"][0]["pointer"], &unknown["errors"][0]["code"]),
         (&json!("/users/1"), &json!("UNKNOWN_USER"))
     );
+    cluster
+        .client(0)
+        .must(
+            "POST",
+            &path,
+            &[("Content-Type", "text/plain")],
+            br#"{"users": ["away"]}"#,
+        )
+        .expect(415);
     let first = cluster.client(1).must("POST", &path, &headers, b"").expect(200);
     let again = cluster.client(2).must("POST", &path, &headers, b"").expect(200);
     assert_eq!(

@@ -166,7 +166,17 @@ fn redeliver(cluster: &Cluster, id: &str, silent: &mut Connection, plain: &mut C
     away.say(&json!({"hello": {"receipts": true}})).unwrap();
     let got = frames(&mut away, Duration::from_millis(500));
     assert!(got.iter().any(|frame| frame["id"] == id), "{got:?}");
-    away.say(&json!({"receipt": {"received": [id]}, "ref": 1})).unwrap();
+    // the same number at another time is the id of another cluster's broadcast, or of nothing
+    let stranger = format!("01AAAAAAAA{}", &id[10..]);
+    away.say(&json!({"acknowledge": {"id": stranger, "answer": "ok"}, "ref": 1}))
+        .unwrap();
+    let refused = until("an answer comes", SOON, || match away.next(SOON) {
+        Ok(Some(frame)) if frame["ref"] == 1 => Some(frame),
+        Ok(_) => None,
+        Err(error) => panic!("{error}"),
+    });
+    assert_eq!(refused["code"], "NOT_ACKNOWLEDGED", "{refused}");
+    away.say(&json!({"receipt": {"received": [id]}, "ref": 2})).unwrap();
     until("it is received", SOON, || {
         (recipient(cluster, id, AWAY)["state"] == "received").then_some(())
     });

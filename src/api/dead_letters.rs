@@ -101,7 +101,10 @@ pub async fn list(State(context): State<Arc<Context>>, uri: Uri) -> Result<Respo
 /// A page, and where the next one goes on; `None` when the disk cannot be read.
 fn find(context: &Context, wanted: Wanted) -> Option<(Vec<Letter>, Option<String>)> {
     let mut items = Vec::new();
-    let (mut below, mut behind) = (wanted.behind.map_or(Position::MAX, |(at, _)| at + 1), wanted.behind);
+    let (mut below, mut behind) = (
+        wanted.behind.map_or(Position::MAX, |(at, _)| at.saturating_add(1)),
+        wanted.behind,
+    );
     for _ in 0..BLOCKS_MAX {
         let next = context.handle.read(|state| {
             let blocks = state.broadcasts().blocks();

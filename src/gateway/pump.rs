@@ -43,11 +43,18 @@ impl Cell {
         let Some(session) = self.get(slot) else { return };
         let Some(behind) = &mut session.behind else { return };
         behind.queued = false;
-        match flush(session, context) {
+        let (user, cut, promises) = (session.user, behind.unsent_of, session.promises);
+        let flushed = flush(session, context);
+        let is_given = session.behind.as_ref().is_some_and(|behind| behind.unsent_of.is_none());
+        if let Some(number) = cut.filter(|_| is_given && !promises) {
+            self.note_given(slot, user, number);
+        }
+        match flushed {
             Err(_) => return self.remove(slot, context),
             Ok(false) => return,
             Ok(true) => {}
         }
+        let Some(session) = self.get(slot) else { return };
         if session.leaving {
             session.behind = None;
             // A peer that is gone already cannot be told.
@@ -119,11 +126,15 @@ impl Cell {
             let line = Bytes::copy_from_slice(&out[frames..]);
             cut(behind, &supply.pieces, supply.end, &line, count)
         };
+        let (user, promises) = (session.user, session.promises);
         let mut counts = [0; 4];
         for piece in &supply.pieces[..whole] {
             counts[piece.entry.priority().index()] += 1;
             if let Some(number) = piece.entry.sent() {
-                context.sent(number, session.user, session.promises);
+                context.sent(number, user, promises);
+                if !promises {
+                    self.note_given(slot, user, number);
+                }
             }
         }
         context.count(counts);

@@ -86,6 +86,11 @@ impl Draft {
         }
     }
 
+    /// Later steps may add people to its audience.
+    pub fn escalates(&self) -> bool {
+        self.acknowledge.iter().any(|asked| !asked.escalate.is_empty())
+    }
+
     /// The only wedding that the audience names, if it names just one: the frame's context.
     pub fn wedding(&self) -> Option<&str> {
         only(self.audience.clauses.iter().flat_map(|clause| &clause.weddings))

@@ -169,20 +169,23 @@ pub fn plan(block: u64, before: Open, seen: Position, hots: &[Hot], there: &Ther
         at: later.map(|hot| hot.broadcast.expires_at).min(),
         settled_until: until,
         part: None,
+        prolonged: before.prolonged,
     };
     Some(settle)
 }
 
-/// Somebody is meant by it, and it is no drill.
+/// Somebody is meant by it, or may be later, and it is no drill.
 fn may_die(hot: &Hot) -> bool {
-    !hot.broadcast.draft.drill && !hot.recipients.is_empty()
+    let draft = &hot.broadcast.draft;
+    !draft.drill && (draft.escalates() || !hot.recipients.is_empty())
 }
 
 impl State {
     /// The block whose dead letters are due first, how far they are known, and up to where there is something by now.
-    pub fn settle_due(&self) -> Option<(u64, Open, Position)> {
+    /// `now`: log time goes on between entries, and a quiet cluster has few.
+    pub fn settle_due(&self, now: Millis) -> Option<(u64, Open, Position)> {
         let blocks = &self.broadcasts.blocks;
-        let number = blocks.open_since(self.counters.log_time.saturating_sub(GRACE))?;
+        let number = blocks.open_since(now.saturating_sub(GRACE))?;
         Some((number, blocks.get(number)?.open, self.counters.next - 1))
     }
 

@@ -60,6 +60,12 @@ impl Hot {
         if aside.is_some_and(is_over) {
             return None;
         }
+        // what is delivered again after its end reaches out to nobody else
+        let end = self.broadcast.released_at().saturating_add(self.life());
+        let mut revived = aside.iter().flat_map(|aside| &aside.revived);
+        if revived.any(|revived| revived.at >= end) {
+            return None;
+        }
         let taken = aside.map_or(0, |aside| aside.escalation.taken.len());
         let step = *order(asked).get(taken)?;
         let after = asked.escalate[step].after_ms;
@@ -101,7 +107,7 @@ impl State {
             let hot = state.broadcasts.get(number).filter(|hot| !hot.is_over(now))?;
             let (_, step) = hot.next_step().filter(|(at, _)| *at <= now)?;
             let needs = state.needs(hot);
-            let is_met = needs::are_met(&needs, hot);
+            let is_met = needs::are_met(&state.directory, &needs, hot);
             Some((step, is_met, state.alert(hot, step, needs)))
         };
         while let Some((step, is_met, alert)) = due(self) {
@@ -129,6 +135,7 @@ impl State {
             .map(|found| found.recipients)
             .unwrap_or_default();
         let mut people = &*hot.recipients | &*to;
+        people &= &*self.directory.everyone;
         people -= &hot.ledger.steps[Step::Acknowledged.index()];
         if let Some(aside) = &hot.ledger.aside {
             people -= &aside.retracted;

@@ -61,8 +61,7 @@ impl State {
         }
         self.still_granted(&publish.grant)?;
         let meant = self.meant(&publish.draft, at)?;
-        let escalates = publish.draft.acknowledge.iter().any(|asked| !asked.escalate.is_empty());
-        if due.is_none() && (escalates || !meant.sorted.held.is_empty()) {
+        if due.is_none() && (publish.draft.escalates() || !meant.sorted.held.is_empty()) {
             self.check_waiting()?;
         }
         self.check_escalations(&publish.draft)?;

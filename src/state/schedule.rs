@@ -106,6 +106,7 @@ impl State {
         if let Some(hot) = self.broadcasts.get_mut(number) {
             Arc::make_mut(&mut hot.ledger).aside_mut().cancelled_at = Some(now);
         }
+        self.wait_for(number);
         self.changed_ledger(number);
     }
 
@@ -116,9 +117,12 @@ impl State {
         preferred.sort(directory.zones(), draft.category(), draft.priority, recipients, now)
     }
 
-    /// Notes when the next thing is due for a released broadcast.
+    /// Notes when the next thing is due for a released broadcast. Of one that is over nothing is done any more: what came due in
+    /// vain while nobody led must not stand before everything else for ever.
     pub(super) fn wait_for(&mut self, number: Number) {
-        let next = self.broadcasts.get(number).and_then(Hot::next_due);
+        let now = self.counters.log_time;
+        let hot = self.broadcasts.get(number).filter(|hot| !hot.is_over(now));
+        let next = hot.and_then(Hot::next_due);
         let before = match next {
             Some(at) => self.waits.insert(number, at),
             None => self.waits.remove(&number),
@@ -138,7 +142,7 @@ impl State {
         held.filter(|held| held.until <= now)
             .for_each(|held| users |= &held.users);
         hot.ledger.aside.iter().for_each(|aside| users -= &aside.retracted);
-        if users.is_empty() {
+        if hot.held_times().all(|until| until > now) {
             return;
         }
         let sorted = self.sort(&hot.broadcast.draft, &users);

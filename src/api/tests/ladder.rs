@@ -196,7 +196,7 @@ impl Bench {
                 }));
             }
             Event::Settle => {
-                if let Some((block, open, seen)) = self.state.settle_due() {
+                if let Some((block, open, seen)) = self.state.settle_due(self.at) {
                     let hots: Vec<_> = self.state.broadcasts().from(0).cloned().collect();
                     let there = self.state.presence().there();
                     let plan = dead::plan(block, open, seen, &hots, &there, self.at);

@@ -70,7 +70,6 @@ codes! {
     CriticalTypeNotAllowed "CRITICAL_TYPE_NOT_ALLOWED" 422 false "This type may not be critical";
     InvalidKey "INVALID_IDEMPOTENCY_KEY" 422 false "The idempotency key cannot be used";
     KeyReused "KEY_REUSED" 422 false "The key was used with another body";
-    NotAvailableYet "NOT_AVAILABLE_YET" 422 false "This is not available yet";
     UnknownUser "UNKNOWN_USER" 422 false "A user is not known";
     UnknownWedding "UNKNOWN_WEDDING" 422 false "A wedding is not known";
     UnknownVenue "UNKNOWN_VENUE" 422 false "A venue is not known";
@@ -326,6 +325,7 @@ pub fn code_of(refused: &Refused) -> Code {
         Refused::KeysFull(_) => Code::KeysFull,
         Refused::ExpiresBeforeRelease | Refused::ExpiresBeforeDelivery => Code::OutOfRange,
         Refused::ScheduleFull(_) => Code::ScheduleFull,
+        Refused::ScheduleTooFar(_) => Code::ScheduleTooFar,
         Refused::Expired => Code::Expired,
         Refused::LeftMemory => Code::LeftMemory,
         Refused::NotReleased => Code::NotReleased,

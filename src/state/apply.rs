@@ -123,6 +123,7 @@ impl State {
             Command::Tick(tick) => self.tick(tick, effects),
             Command::Zones(tables) => {
                 self.directory.zones.replace(tables, &mut self.changed);
+                self.look_earlier();
                 Outcome::Done
             }
             Command::CreateToken(new) => self.create_token(*new).unwrap_or_else(Outcome::Refused),
@@ -138,6 +139,9 @@ impl State {
             Err(faults) => Outcome::NotChanged(faults),
             Ok(done) => {
                 self.changed.append(&mut touched.rows);
+                if touched.zones {
+                    self.look_earlier();
+                }
                 for user in touched.erased {
                     self.presence.forget(user, &mut self.changed);
                     effects.push(Effect::Erased(user));

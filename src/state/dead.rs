@@ -3,6 +3,7 @@
 //! The leader reads a block of broadcasts, wherever they are by then, works out who never got them and why, and says it in one
 //! command. What a broadcast's recipients are is never asked twice: a command that comes again finds its block settled.
 
+use super::aside::Awaits;
 use super::blocks::{BLOCK, Open, Part};
 use super::broadcasts::Hot;
 use super::ledger::Ledger;
@@ -96,6 +97,8 @@ pub fn letters(hot: &Hot, there: &There, now: Millis) -> Vec<Letters> {
     }
     let [sent, received, ..] = &hot.ledger.steps;
     let mut silent = &*hot.recipients - sent;
+    // their own time did not come before it was over
+    let mut waited = RoaringBitmap::new();
     let mut found = Vec::new();
     let mut tell = |reason, users: RoaringBitmap| {
         if !users.is_empty() {
@@ -106,10 +109,10 @@ pub fn letters(hot: &Hot, there: &There, now: Millis) -> Vec<Letters> {
         silent -= &aside.muted;
         silent -= &aside.critical_only;
         silent -= &aside.retracted;
-        let mut held = RoaringBitmap::new();
-        aside.held.iter().for_each(|group| held |= &group.users);
-        held &= &silent;
+        let held = aside.who_awaits(Awaits::QuietEnd) & &silent;
         silent -= &held;
+        waited = aside.who_awaits(Awaits::LocalTime) & &silent;
+        silent -= &waited;
         tell(Reason::QuietHours, held);
         tell(
             Reason::SentNotReceived,
@@ -119,7 +122,7 @@ pub fn letters(hot: &Hot, there: &There, now: Millis) -> Vec<Letters> {
     let connected = &silent & &there.connected;
     let gone = &(&silent & &there.gone) - &connected;
     let unknown = &(&silent - &connected) - &gone;
-    tell(Reason::Expired, connected);
+    tell(Reason::Expired, connected | waited);
     tell(Reason::OfflineSince, gone);
     tell(Reason::NoSession, unknown);
     found

@@ -1,6 +1,7 @@
 //! What happens when nobody confirms: at its time each step asks whether what is needed is there, and if not, reaches out to more
 //! people, more urgently, and calls outputs. A step is taken once, by the tick in which it is due, whoever leads by then.
 
+use super::aside::Awaits;
 use super::audiences::{known_only, resolve};
 use super::broadcasts::{BLOCK, Hot};
 use super::needs::{self, Need};
@@ -134,7 +135,11 @@ impl State {
         let to = resolve(&self.directory, &to, now)
             .map(|found| found.recipients)
             .unwrap_or_default();
-        let mut people = &*hot.recipients | &*to;
+        let mut people = (*hot.recipients).clone();
+        if let Some(aside) = &hot.ledger.aside {
+            people -= aside.who_awaits(Awaits::LocalTime); // nobody is asked why they have not confirmed what is still to come
+        }
+        people |= &*to;
         people &= &*self.directory.everyone;
         people -= &hot.ledger.steps[Step::Acknowledged.index()];
         if let Some(aside) = &hot.ledger.aside {

@@ -130,12 +130,12 @@ impl Hot {
         Some(release)
     }
 
-    /// Whether a release was for somebody: meant, and neither held nor skipped.
+    /// Whether a release was for somebody: meant, and neither held nor skipped nor waiting for their own time.
     pub fn is_out_to(&self, user: UserNumber) -> bool {
         self.recipients.contains(user) && !self.ledger.is_aside(user)
     }
 
-    /// When it went out to somebody: for who was held, later than for the others.
+    /// When it went out to somebody: for who was held or had to wait, later than for the others.
     pub fn out_at(&self, user: UserNumber) -> Millis {
         let came = self.ledger.aside.iter().flat_map(|aside| &aside.came);
         let mut later = came.filter(|came| came.users.contains(user));
@@ -216,15 +216,15 @@ impl Hot {
         self.tries().map_or(0, |tries| tries.failed().difference_len(received))
     }
 
-    /// When somebody who is held has their time before it is over.
+    /// When somebody who is held or waits has their time before it is over.
     pub(super) fn held_times(&self) -> impl Iterator<Item = Millis> {
         let held = self.ledger.aside.iter().flat_map(|aside| &aside.held);
         held.map(|held| held.until)
             .filter(|until| *until < self.broadcast.expires_at)
     }
 
-    /// When the next thing is due for it by itself: the end of somebody's quiet hours, of a wait for a receipt, a step of its
-    /// escalation.
+    /// When the next thing is due for it by itself: somebody's own time, the end of their quiet hours or of a wait for a receipt,
+    /// a step of its escalation.
     pub(super) fn next_due(&self) -> Option<Millis> {
         if self.ledger.is_cancelled() {
             return None;

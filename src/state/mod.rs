@@ -22,6 +22,7 @@ mod hot;
 pub mod journal;
 pub mod keys;
 pub mod ledger;
+pub mod local;
 pub mod names;
 pub mod needs;
 pub mod outbox;

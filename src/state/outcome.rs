@@ -1,6 +1,7 @@
 //! What a command came to. A refusal is an outcome, not an error: every node agrees on it.
 
 use super::redeliver::Revived;
+use crate::base::size::Span;
 use crate::model::Number;
 use serde::{Deserialize, Serialize};
 
@@ -72,8 +73,10 @@ pub enum Refused {
     KeysFull(u64),
     #[error("expires_at is not after the release")]
     ExpiresBeforeRelease,
-    #[error("deliver_at is not before expires_at")]
+    #[error("expires_at is not after the time at which it goes out to the last recipient")]
     ExpiresBeforeDelivery,
+    #[error("must be within {} of now in the zone where it comes last", Span::millis(*.0))]
+    ScheduleTooFar(u64),
     #[error("so many broadcasts wait for their time already: {0}")]
     ScheduleFull(usize),
     #[error("the broadcast has expired")]

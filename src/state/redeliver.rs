@@ -1,6 +1,7 @@
 //! Delivering again: dead letters, and those whom no attempt has reached, get a release of their own. What has expired lives anew for
 //! as long as it was to live.
 
+use super::aside::Awaits;
 use super::broadcasts::{BLOCK, Hot};
 use super::command::Redeliver;
 use super::dead::Dead;
@@ -158,16 +159,15 @@ impl State {
 /// Who is to get it again: those who were named, else all dead letters and all whom no attempt has reached; never who has it.
 fn wanted(hot: &Hot, named: Option<&RoaringBitmap>) -> RoaringBitmap {
     let aside = hot.ledger.aside.as_deref();
+    let dead = hot.dead().map(Dead::users).unwrap_or_default();
     let mut users = match named {
         Some(named) => named & &*hot.recipients,
-        None => aside.map_or_else(RoaringBitmap::new, |aside| {
-            let dead = aside.dead.as_ref().map(Dead::users).unwrap_or_default();
-            dead | aside.tries.failed()
-        }),
+        None => aside.map_or_else(RoaringBitmap::new, |aside| &dead | aside.tries.failed()),
     };
     users -= &hot.ledger.steps[Step::Received.index()];
     if let Some(aside) = aside {
         users -= &aside.retracted;
+        users -= aside.who_awaits(Awaits::LocalTime) - &dead; // their own time is still to come
     }
     users
 }

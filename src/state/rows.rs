@@ -30,7 +30,7 @@ pub enum RowKey {
     Preferences(UserNumber),
     /// Kind, the place's id, and the member's number.
     Member(PlaceKind, String, UserNumber),
-    /// A broadcast that waits for its time.
+    /// A broadcast that waits for its time: when that is, and what it says.
     Scheduled(Number),
     /// Where a broadcast that was scheduled stands.
     Moved(Number),
@@ -117,7 +117,7 @@ impl Counters {
 }
 
 /// Versions of row values.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 fn value(encoded: Vec<u8>) -> Bytes {
     let mut bytes = Vec::with_capacity(encoded.len() + 1);
@@ -226,7 +226,7 @@ impl State {
             RowKey::Ledger(position) => self.broadcasts.ledger_at(*position).map(encode),
             RowKey::Scheduled(number) => {
                 let scheduled = self.broadcasts.scheduled.get(number);
-                scheduled.map(|hot| encode(&*hot.broadcast))
+                scheduled.map(|scheduled| encode(&(scheduled.at, &*scheduled.hot.broadcast)))
             }
             RowKey::Moved(number) => self.broadcasts.moved.get(number).map(encode),
             RowKey::Pinned(position) => {
@@ -280,9 +280,9 @@ impl State {
                 );
             }
             RowKey::Scheduled(number) => {
-                let broadcast = Arc::new(decode::<Broadcast>(key, value)?);
-                self.due.extend(broadcast.draft.deliver_at.map(|due| (due, *number)));
-                self.broadcasts.schedule(broadcast);
+                let (at, broadcast): (Millis, Broadcast) = decode(key, value)?;
+                self.due.insert((at, *number));
+                self.broadcasts.schedule(Arc::new(broadcast), at);
             }
             RowKey::Moved(number) => drop(self.broadcasts.moved.insert(*number, decode(key, value)?)),
             RowKey::Pinned(position) => {
@@ -365,8 +365,8 @@ impl State {
             let ledger = placed.first().map(|hot| hot.ledger.encode());
             ledger.hash(&mut hasher);
         }
-        for (number, hot) in &self.broadcasts.scheduled {
-            (number, hot.broadcast.draft.deliver_at).hash(&mut hasher);
+        for (number, scheduled) in &self.broadcasts.scheduled {
+            (number, scheduled.at).hash(&mut hasher);
         }
         (&self.broadcasts.moved, &self.broadcasts.cancelled).hash(&mut hasher);
         self.broadcasts

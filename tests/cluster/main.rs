@@ -22,6 +22,7 @@ mod import;
 mod judges;
 mod keys;
 mod kills;
+mod local;
 mod resume;
 mod retention;
 mod retry;

@@ -2,7 +2,7 @@
 
 use super::{Grade, Measured, Sheet, grade, percentile, sheet};
 use crate::model::{Acknowledge, Broadcast, BroadcastId, Draft, Millis, Reason, Step, UserNumber};
-use crate::state::aside::{Aside, Came, Held};
+use crate::state::aside::{Aside, Awaits, Came, Held};
 use crate::state::broadcasts::Hot;
 use crate::state::ledger::{Answer, Ledger};
 use std::sync::Arc;
@@ -97,6 +97,7 @@ fn who_was_held_begins_when_their_time_has_come() {
     let quiet = 10 * 60_000;
     let held = |until, user| Held {
         until: NOON + until,
+        awaits: Awaits::QuietEnd,
         users: [user].into_iter().collect(),
     };
     let aside = Aside {

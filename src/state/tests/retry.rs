@@ -54,7 +54,7 @@ fn next(bench: &mut Bench) -> Vec<(u64, ReleaseKind, Vec<u32>)> {
     bench.released()
 }
 
-fn settle(bench: &mut Bench) {
+pub(super) fn settle(bench: &mut Bench) {
     bench.run(Command::Tick(TICK));
     let Some((block, open, seen)) = bench.state.settle_due(bench.at) else {
         return;

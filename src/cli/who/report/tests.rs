@@ -123,6 +123,17 @@ excluded by the sender 1
 }
 
 #[test]
+fn who_waits_for_their_own_time_is_told_when_that_is() {
+    let early = person("early", "targeted", &json!({"until": "2027-06-20T11:00:00.000Z"}));
+    let report = Report::of(asked(&json!({})), vec![early]);
+    let all = told(&report, &Named::NotDone).join("\n");
+    assert!(
+        all.contains("guest  early  their own time comes at 06-20 07:00"),
+        "{all}"
+    );
+}
+
+#[test]
 fn states_choose_whom_to_name_and_the_total_stays() {
     let report = Report::of(asked(&json!({})), everybody());
     let groups = report.groups(&Named::In(vec![State::Targeted, State::Acknowledged]));

@@ -8,7 +8,7 @@ use super::request::{self, Path, Query};
 use super::wire;
 use crate::cache::{CacheError, Counted, Found, KEY_LETTERS_MAX, NamespaceStatus, VALUE_BYTES_MAX};
 use crate::state::State as Applied;
-use crate::state::cache::{CacheKey, Lifetime, Value};
+use crate::state::cache::{CacheKey, Lifetime, Value, Why};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -35,6 +35,14 @@ fn refusal(error: CacheError) -> Problem {
             Problem::new(Code::UnknownNamespace, detail)
         }
         CacheError::NotProposed(error) => Problem::from(error),
+        CacheError::Upstream { why, rest } => {
+            let code = if why == Why::TooSlow {
+                Code::UpstreamTimedOut
+            } else {
+                Code::UpstreamFailed
+            };
+            Problem::new(code, format!("the upstream of this namespace gave nothing: {why}")).with_retry_after(rest)
+        }
         CacheError::TimedOut => Problem::new(Code::TimedOut, error.to_string()),
         CacheError::Unreadable(detail) => {
             tracing::error!(detail, "a cached value cannot be read");

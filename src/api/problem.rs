@@ -83,6 +83,8 @@ codes! {
     RateLimited "RATE_LIMITED" 429 true "This sender has published too much of late";
     HeadTooLarge "HEAD_TOO_LARGE" 431 false "The request's head is too large";
     Internal "INTERNAL" 500 true "Something broke inside the node";
+    UpstreamFailed "UPSTREAM_FAILED" 502 true "The upstream has no usable answer";
+    UpstreamTimedOut "UPSTREAM_TIMED_OUT" 504 true "The upstream did not answer in time";
     NoLeader "NO_LEADER" 503 true "This node has no leader";
     NoData "NO_DATA" 503 true "This node has no data and takes no part in its cluster";
     Overloaded "OVERLOADED" 503 true "Too much waits already";

@@ -8,14 +8,17 @@
 //! Start: [`Cache::get`], then [`local`] for why it never serves what was replaced.
 
 mod counts;
+mod fetch;
 pub mod local;
 mod lookup;
 pub mod settings;
+pub mod upstream;
 
 pub use counts::{Counted, Tier};
 pub use local::{Held, Kept, Local};
 pub use lookup::{Cache, CacheError, Found, NamespaceStatus};
 pub use settings::{Config, Namespace};
+pub use upstream::SetUpError;
 
 /// A value's body.
 pub const VALUE_BYTES_MAX: usize = 64 << 10;

@@ -1,9 +1,13 @@
 //! The section `cache`: namespaces and how much of each is kept, and the size of the local tier.
 
+use super::upstream::Upstream;
 use crate::base::size::{Size, Span};
+use crate::net::Networks;
 use crate::state::cache::{Lifetime, Limits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
 
 /// Namespaces of one cluster.
 const NAMESPACES_MAX: usize = 64;
@@ -30,6 +34,14 @@ pub struct Config {
     pub local_items: u64,
     /// A value is looked up in the replicated tier again after so long.
     pub local_ttl: Span,
+    /// Networks that upstreams may be in although they are private, loopback or special.
+    pub allow: Networks,
+    /// Root certificates in PEM besides those of the machine. Empty: none.
+    pub ca_file: PathBuf,
+    /// For one question to an upstream, from the name to the end of the answer.
+    pub upstream_timeout: Span,
+    /// An upstream that could not be reached, or has nothing, is asked again after so long.
+    pub upstream_rest: Span,
 }
 
 impl Default for Config {
@@ -53,12 +65,16 @@ impl Default for Config {
             local_bytes_min: Size::mib(8),
             local_items: 5_000,
             local_ttl: Span::seconds(300),
+            allow: Networks::default(),
+            ca_file: PathBuf::new(),
+            upstream_timeout: Span::seconds(2),
+            upstream_rest: Span::seconds(5),
         }
     }
 }
 
 /// One kind of thing that is cached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Namespace {
     pub name: String,
@@ -68,6 +84,16 @@ pub struct Namespace {
     pub stale_if_error: Span,
     pub entries_max: u64,
     pub bytes_max: Size,
+    /// Who has what is not kept: a URL with `{key}` in its path or query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+}
+
+/// Without the URL: it may be a secret.
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Namespace({} {})", self.name, self.ttl)
+    }
 }
 
 impl Default for Namespace {
@@ -78,6 +104,7 @@ impl Default for Namespace {
             stale_if_error: Span::millis(0),
             entries_max: 10_000,
             bytes_max: Size::mib(16),
+            upstream: None,
         }
     }
 }
@@ -134,6 +161,10 @@ impl Namespace {
             "bytes_max",
             between(&BYTES_MIN, &BYTES_MAX),
         );
+        let wrong = self.upstream.as_deref().map(Upstream::parse).and_then(Result::err);
+        wrong
+            .iter()
+            .for_each(|wrong| must(false, "upstream", wrong.to_string()));
         faults
     }
 }
@@ -193,6 +224,7 @@ mod tests {
             stale_if_error: Span::seconds(31 * 24 * 3600),
             entries_max: 0,
             bytes_max: Size::kib(1),
+            upstream: Some("http://secret/".into()),
             ..named("wild")
         };
         let config = Config {
@@ -207,6 +239,7 @@ mod tests {
             "cache.namespaces, wild: stale_if_error must be at most 30d",
             "cache.namespaces, wild: entries_max must be between 1 and 100000",
             "cache.namespaces, wild: bytes_max must be between 128 KiB and 64 GiB",
+            "cache.namespaces, wild: upstream must have {key} once, in its path or query",
             "cache.local_bytes_min is 8 MiB; it must be at most cache.local_bytes (4 MiB)",
         ];
         assert_eq!(config.faults(), expected);

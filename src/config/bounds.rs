@@ -104,6 +104,8 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("cache.local_bytes_min", Bytes(Size::mib(1), Size::mib(64 * GIB))),
     ("cache.local_items", Count(64, 10_000_000)),
     ("cache.local_ttl", Time(Span::millis(0), Span::seconds(DAY))),
+    ("cache.upstream_timeout", Time(Span::millis(50), Span::seconds(60))),
+    ("cache.upstream_rest", Time(Span::millis(100), Span::seconds(3600))),
 ];
 
 pub fn holds(bound: &Bound, value: &Value) -> bool {

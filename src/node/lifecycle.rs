@@ -67,7 +67,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let backlog = Arc::new(history.clone());
     let gateway = Gateway::start(&config.gateway, &config.workers, node, epoch, backlog, requests)
         .context("the gateway's threads cannot be started")?;
-    let cache = Arc::new(Cache::new(&config.cache, handle.clone()));
+    let cache = Arc::new(Cache::new(&config.cache, node, handle.clone()).context("the cache cannot be used")?);
     watcher.watch(handle.clone(), gateway.clone(), cache.clone());
     watcher.refill();
     let urls = urls(&config.cluster.peers, node, &url);

@@ -138,8 +138,17 @@ impl Node {
         Self::start_with(security::Config::default(), &[]).await
     }
 
+    /// With this section `cache`.
+    async fn start_cached(cache: crate::cache::Config) -> Self {
+        Self::start_as(security::Config::default(), &[], cache).await
+    }
+
     /// With this section `auth`, and these pages allowed.
     async fn start_with(auth: security::Config, cors_origins: &[&str]) -> Self {
+        Self::start_as(auth, cors_origins, crate::cache::Config::default()).await
+    }
+
+    async fn start_as(auth: security::Config, cors_origins: &[&str], cache: crate::cache::Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = crate::storage::Config::default();
         let layout = Layout::open(folder.path(), 1, &storage).unwrap();
@@ -198,7 +207,7 @@ impl Node {
         };
         let gate = (Arc::new(Gate::new(&auth).unwrap()), auth);
         let outputs = Arc::new(crate::outputs::Outputs::new(&crate::outputs::Config::default()).unwrap());
-        let cache = Arc::new(Cache::new(&crate::cache::Config::default(), handle.clone()));
+        let cache = Arc::new(Cache::new(&cache, 1, handle.clone()).unwrap());
         watcher.0.set(cache.clone()).ok().unwrap();
         let context = Context::new(
             handle,

@@ -29,8 +29,12 @@ impl State {
             CacheChange::Put(put) => self.cache_put(put, effects),
             CacheChange::Renew(renew) => self.cache_renew(&renew, effects),
             CacheChange::Invalidate(at) => {
-                self.cache_drop(&at, effects);
+                if self.cache.remove(&at).is_some() {
+                    self.mark_cached(&at);
+                }
                 self.drop_claim(&at);
+                // a node may also hold that there is nothing
+                effects.push(Effect::Cache(CacheEffect::Dropped(at)));
                 Outcome::Done
             }
             CacheChange::Empty(namespace) => self.cache_empty(namespace, effects),
@@ -119,11 +123,16 @@ impl State {
         Outcome::Done
     }
 
-    /// A claim is had by who asks first, until it runs out or is answered.
+    /// A claim is had by who asks first, until it runs out or is answered; nobody gets one for what is fresh.
     fn cache_fetch(&mut self, fetch: Fetch) -> Outcome {
         let now = self.counters.log_time;
         if let Some(claim) = self.cache.claims.get(&fetch.at, now) {
             return Outcome::Claimed(claim.claim == fetch.claim && claim.missed.is_none());
+        }
+        let needed_until = now.saturating_add_unsigned(fetch.ahead_ms);
+        let known = self.cache.get(&fetch.at.namespace, &fetch.at.key);
+        if known.is_some_and(|slot| slot.entry.is_fresh(needed_until)) {
+            return Outcome::Claimed(false);
         }
         if self.cache.claims.len() >= CLAIMS_MAX {
             return Outcome::Refused(Refused::FetchesFull(CLAIMS_MAX));

@@ -21,6 +21,8 @@ pub struct Fetch {
     pub claim: u64,
     /// Nobody else asks for so long.
     pub for_ms: u64,
+    /// There is nothing to ask while what is kept stays fresh for longer than this.
+    pub ahead_ms: u64,
 }
 
 /// A node has asked and has nothing to keep.

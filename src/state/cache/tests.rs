@@ -72,6 +72,7 @@ impl Bench {
             node: claim,
             claim,
             for_ms: MINUTE,
+            ahead_ms: 0,
         }))
     }
 
@@ -241,7 +242,9 @@ fn one_claim_stands_and_what_was_fetched_before_an_invalidation_does_not_come_in
     assert_eq!(bench.fetch("a", 2), Outcome::Claimed(true));
     assert_eq!(bench.change(fetched(2, "new")), Outcome::Done);
     assert!(bench.state.cache().claims().is_empty());
+    assert_eq!(bench.fetch("a", 3), Outcome::Claimed(false), "it is fresh");
     // a claim that nobody answers runs out
+    bench.at += 60_000;
     assert_eq!(bench.fetch("a", 3), Outcome::Claimed(true));
     bench.at += 60_000;
     assert_eq!(bench.fetch("a", 4), Outcome::Claimed(true));
@@ -254,7 +257,12 @@ fn one_claim_stands_and_what_was_fetched_before_an_invalidation_does_not_come_in
 #[test]
 fn a_failure_is_everybodys_until_it_has_rested_and_keeps_what_is_stale() {
     let mut bench = Bench::new();
-    bench.put("a", "1");
+    let mut stale = draft("a", "1");
+    stale.life = Lifetime {
+        fresh_ms: 0,
+        stale_ms: MINUTE,
+    };
+    bench.change(CacheChange::Put(stale));
     let missed = |claim, why| {
         CacheChange::Missed(Missed {
             at: at("a"),
@@ -294,7 +302,18 @@ fn a_renewed_value_is_the_same_and_lives_longer() {
     bench.put("a", "1");
     let before = bench.state.cache().get("teams", "a").unwrap().entry.clone();
     bench.at += 50_000;
-    bench.fetch("a", 1);
+    let ahead = Fetch {
+        at: at("a"),
+        node: 1,
+        claim: 1,
+        for_ms: MINUTE,
+        ahead_ms: 10_000,
+    };
+    assert_eq!(
+        bench.change(CacheChange::Fetch(ahead)),
+        Outcome::Claimed(true),
+        "it ends soon"
+    );
     let renew = |version, claim| {
         CacheChange::Renew(Renew {
             at: at("a"),
@@ -384,7 +403,7 @@ proptest! {
                 }),
                 Step::Invalidate(key) => CacheChange::Invalidate(at(&name(key))),
                 Step::Empty(number) => CacheChange::Empty(format!("n{number}").into()),
-                Step::Fetch(key) => CacheChange::Fetch(Fetch { at: at(&name(key)), node: 1, claim: 1, for_ms: 900 }),
+                Step::Fetch(key) => CacheChange::Fetch(Fetch { at: at(&name(key)), node: 1, claim: 1, for_ms: 900, ahead_ms: 200 }),
                 Step::Missed(key) => {
                     let why = if key % 2 == 0 { Why::Absent } else { Why::Unreachable };
                     CacheChange::Missed(Missed { at: at(&name(key)), claim: 1, why, rest_ms: 300 })

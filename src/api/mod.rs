@@ -10,6 +10,8 @@ mod audience;
 pub mod audit;
 mod batch;
 mod broadcasts;
+mod cache;
+mod cache_headers;
 mod cancel;
 mod context;
 mod counts;

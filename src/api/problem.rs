@@ -43,6 +43,7 @@ codes! {
     NoSuchRoleInEvent "NO_SUCH_ROLE_IN_EVENT" 403 false "The sender's role is not held there";
     ForbiddenTypeForRole "FORBIDDEN_TYPE_FOR_ROLE" 403 false "The sender's role may not send this";
     NotFound "NOT_FOUND" 404 false "There is nothing here";
+    UnknownNamespace "UNKNOWN_NAMESPACE" 404 false "The cache has no such namespace";
     MethodNotAllowed "METHOD_NOT_ALLOWED" 405 false "This address does not take that method";
     NotAcceptable "NOT_ACCEPTABLE" 406 false "No transport for subscribers fits the request";
     BodyTimeout "BODY_TIMEOUT" 408 true "The body did not arrive in time";
@@ -81,6 +82,8 @@ codes! {
     RateLimited "RATE_LIMITED" 429 true "This sender has published too much of late";
     HeadTooLarge "HEAD_TOO_LARGE" 431 false "The request's head is too large";
     Internal "INTERNAL" 500 true "Something broke inside the node";
+    UpstreamFailed "UPSTREAM_FAILED" 502 true "The upstream has no usable answer";
+    UpstreamTimedOut "UPSTREAM_TIMED_OUT" 504 true "The upstream did not answer in time";
     NoLeader "NO_LEADER" 503 true "This node has no leader";
     NoData "NO_DATA" 503 true "This node has no data and takes no part in its cluster";
     Overloaded "OVERLOADED" 503 true "Too much waits already";
@@ -335,6 +338,7 @@ pub fn code_of(refused: &Refused) -> Code {
         Refused::UnknownToken(_) => Code::NotFound,
         Refused::TokenExists(_) => Code::KeyReused,
         Refused::TokensFull(_) => Code::TokensFull,
+        Refused::FetchesFull(_) => Code::Overloaded,
         Refused::RateLimited { .. } => Code::RateLimited,
         Refused::NoSuchRole { .. } => Code::NoSuchRoleInEvent,
     }

@@ -5,7 +5,7 @@ use super::context::Context;
 use super::directory::{self, Noun};
 use super::problem::{Code, Problem};
 use super::{
-    audit, batch, broadcasts, cancel, dead_letters, drill, import, inbox, operate, outputs, publish, receipts,
+    audit, batch, broadcasts, cache, cancel, dead_letters, drill, import, inbox, operate, outputs, publish, receipts,
     recipients, redeliver, subscribe, tokens,
 };
 use crate::base::clock;
@@ -142,6 +142,28 @@ pub fn routes() -> Vec<Route> {
         route("/v1/venues/{id}/members/{user}", MEMBER, member_of(PlaceKind::Venue)),
         route("/v1/segments", LIST, list_of(Noun::Segment)),
         route("/v1/segments/{id}", ONE, one_of(Noun::Segment)),
+        route(
+            "/v1/cache",
+            &[(
+                "GET",
+                "how full both tiers are, and how often they have what is asked for",
+            )],
+            get(cache::status),
+        ),
+        route(
+            "/v1/cache/{namespace}",
+            &[("DELETE", "invalidate all of a namespace")],
+            delete(cache::empty),
+        ),
+        route(
+            "/v1/cache/{namespace}/{key}",
+            &[
+                ("GET", "a value"),
+                ("PUT", "keep a value"),
+                ("DELETE", "invalidate a value"),
+            ],
+            get(cache::get).put(cache::put).delete(cache::delete),
+        ),
         route(
             "/v1/cluster",
             &[("GET", "who leads, and how far each node is")],
@@ -320,11 +342,11 @@ pub fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE"),
         (
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "authorization, content-type, idempotency-key, last-event-id, traceparent",
+            "authorization, cache-control, content-type, idempotency-key, if-none-match, last-event-id, traceparent",
         ),
         (
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "campanile-applied, campanile-node, idempotent-replayed, location, ratelimit, ratelimit-policy, retry-after, \
+            "age, campanile-applied, campanile-cache, campanile-node, etag, idempotent-replayed, location, ratelimit, ratelimit-policy, retry-after, \
              www-authenticate",
         ),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),

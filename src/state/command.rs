@@ -1,5 +1,6 @@
 //! Everything that can change the cluster. Time and ids travel in here; `apply` has neither clock nor dice.
 
+use super::cache::CacheChange;
 use super::dead::Settle;
 use super::journal::JournalEntry;
 use super::ledger::Ledger;
@@ -45,6 +46,7 @@ pub enum Command {
     Called(Called),
     /// Who was refused what, and who changed what, as one node gathered it.
     Audit(Vec<super::audit::Entry>),
+    Cache(Box<CacheChange>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ pub mod audiences;
 pub mod audit;
 pub mod blocks;
 pub mod broadcasts;
+pub mod cache;
 pub mod cluster;
 pub mod command;
 pub mod dead;

@@ -20,7 +20,7 @@ pub enum Outcome {
         revived: Revived,
         replayed: bool,
     },
-    /// Whether the call is the asking node's for now.
+    /// Whether the call, or the fetch, is the asking node's for now; of what a fetch brings: whether it still was.
     Claimed(bool),
     /// One for each change, in order.
     Changed(Vec<Did>),
@@ -95,6 +95,8 @@ pub enum Refused {
     UnknownToken(String),
     #[error("another token has the id {0:?}")]
     TokenExists(String),
+    #[error("so many fetches are under way already: {0}")]
+    FetchesFull(usize),
     #[error("there are as many tokens as auth.tokens_max allows: {0}")]
     TokensFull(u64),
     #[error("this sender may publish {max} within {} min; the next goes in {} s", within_ms / 60_000, retry_after_ms.div_ceil(1000))]

@@ -107,6 +107,7 @@ fn what_is_forgotten_takes_no_receipts_and_leaves_no_block() {
     let told = effects.filter_map(|effect| match effect {
         Effect::Forgotten(position) => Some(*position),
         Effect::Cancelled(_)
+        | Effect::Cache(_)
         | Effect::Revoked(_)
         | Effect::Named(_)
         | Effect::Released(_)

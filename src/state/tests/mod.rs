@@ -131,6 +131,7 @@ impl Bench {
                 release.recipients.iter().collect(),
             )),
             Effect::Named(_)
+            | Effect::Cache(_)
             | Effect::Revoked(_)
             | Effect::Cancelled(_)
             | Effect::Forgotten(_)

@@ -20,6 +20,7 @@ mod cell;
 mod cells;
 mod collect;
 mod confirm;
+mod crew;
 pub mod frame;
 #[allow(clippy::module_inception)] // the part has one main noun
 pub mod gateway;

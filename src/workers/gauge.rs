@@ -41,6 +41,14 @@ impl Gauge {
         self.all_nanos.store(all_sum, Relaxed);
     }
 
+    /// Its thread has ended: what it held is elsewhere. What was counted stays counted.
+    pub fn vacate(&self) {
+        self.cells.store(0, Relaxed);
+        self.sessions.store(0, Relaxed);
+        self.busy_nanos.store(0, Relaxed);
+        self.all_nanos.store(0, Relaxed);
+    }
+
     pub fn status(&self, name: String) -> WorkerStatus {
         let all = self.all_nanos.load(Relaxed).max(1);
         WorkerStatus {

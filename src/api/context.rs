@@ -5,6 +5,7 @@ use super::problem::{Code, Problem};
 use super::request::Query;
 use crate::base::clock;
 use crate::consensus::Handle;
+use crate::control::autoscaler::Autoscaler;
 use crate::gateway::Gateway;
 use crate::gateway::gateway::QueueStatus;
 use crate::model::{BroadcastId, Caller, NodeId, Number, PerPriority, Rules, Scope, UserNumber};
@@ -47,6 +48,7 @@ pub struct Settings {
 pub struct Context {
     pub handle: Handle,
     pub gateway: Arc<Gateway>,
+    pub scaling: Arc<Autoscaler>,
     pub config: Arc<Config>,
     pub rules: Rules,
     pub node: NodeId,
@@ -75,7 +77,7 @@ impl Context {
     #[allow(clippy::too_many_arguments)] // each part of the node, once
     pub fn new(
         handle: Handle,
-        gateway: Arc<Gateway>,
+        (gateway, scaling): (Arc<Gateway>, Arc<Autoscaler>),
         settings: Settings,
         (gate, auth): (Arc<Gate>, security::Config),
         outputs: Arc<Outputs>,
@@ -89,6 +91,7 @@ impl Context {
         Arc::new(Self {
             handle,
             gateway,
+            scaling,
             config,
             rules,
             node,

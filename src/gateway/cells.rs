@@ -99,7 +99,7 @@ impl Cells {
             self.parked.push(note);
             return None;
         }
-        let Some(pool) = self.pool.upgrade() else { return None };
+        let pool = self.pool.upgrade()?;
         let unsent = match pool.mailbox(owner) {
             Some(mailbox) => mailbox.try_note(note).err().map(Unsent::note),
             None => Some(note),
@@ -250,6 +250,7 @@ impl Cells {
             if cell.len() == 0 {
                 collector.set_vacant(cell.index);
             } else {
+                collector.set_rounds(cell.index, cell.positions);
                 collector.set_watermark(cell.index, cell.watermark());
             }
         }

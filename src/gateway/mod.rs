@@ -30,6 +30,7 @@ mod members;
 mod message;
 mod pass;
 pub mod poll;
+pub mod pressure;
 mod pump;
 mod reader;
 mod round;

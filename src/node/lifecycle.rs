@@ -8,6 +8,7 @@ use crate::api;
 use crate::base::clock;
 use crate::config::{Config, Settings};
 use crate::consensus::{self, Handle};
+use crate::control::autoscaler::{self, Autoscaler};
 use crate::delivery;
 use crate::gateway::Gateway;
 use crate::model::NodeId;
@@ -64,8 +65,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let (requests, asked) = mpsc::channel(REQUESTS_MAX);
     let epoch = handle.read(crate::state::State::epoch);
     let backlog = Arc::new(history.clone());
-    let gateway = Gateway::start(&config.gateway, &config.workers, node, epoch, backlog, requests)
+    let scaling = scaling(&config)?;
+    let workers = crate::workers::Config {
+        threads: scaling.fixed.unwrap_or_else(|| scaling.profile.start(scaling.cores)),
+        ..config.workers.clone()
+    };
+    let gateway = Gateway::start(&config.gateway, &workers, node, epoch, backlog, requests)
         .context("the gateway's threads cannot be started")?;
+    let scaler = Autoscaler::new(handle.clone(), gateway.clone(), scaling);
     watcher.watch(handle.clone(), gateway.clone());
     watcher.refill();
     let urls = urls(&config.cluster.peers, node, &url);
@@ -78,7 +85,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
 
     let (stop, stopping) = watch::channel(false);
     let incarnation = clock::wall() as u64;
-    let context = context(&settings, &gate, &outputs, &handle, &gateway, &history, urls)?;
+    let both = (gateway.clone(), scaler.clone());
+    let context = context(&settings, &gate, &outputs, &handle, both, &history, urls)?;
     let mut parts = JoinSet::new();
     parts.spawn(delivery::receipts::report(
         config.delivery.clone(),
@@ -120,6 +128,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     );
     parts.spawn(super::settle::run(handle.clone(), history.clone(), stopping.clone()));
     parts.spawn(keys(gate, stopping.clone()));
+    parts.spawn(scaler.run(stopping.clone()));
     parts.spawn(api::audit::run(context.clone(), stopping.clone()));
     parts.spawn(degraded(handle.clone(), gateway.clone(), stopping.clone()));
     let mut once = JoinSet::new();
@@ -193,6 +202,19 @@ async fn keys(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
     }
 }
 
+/// What the number of threads goes by.
+fn scaling(config: &Config) -> Result<autoscaler::Settings> {
+    let threads = config.workers.threads;
+    Ok(autoscaler::Settings {
+        name: config.scaling.profile.clone(),
+        profile: config.scaling_profile().map_err(anyhow::Error::msg)?,
+        every: config.scaling.every.0,
+        fixed: (threads > 0).then_some(threads),
+        capacity: config.capacity().map_err(anyhow::Error::msg)?,
+        cores: crate::workers::cores(),
+    })
+}
+
 fn urls(peers: &[consensus::Peer], node: NodeId, own: &str) -> Vec<(NodeId, String)> {
     if peers.is_empty() {
         return vec![(node, own.to_owned())];
@@ -205,7 +227,7 @@ fn context(
     gate: &Arc<Gate>,
     outputs: &Arc<Outputs>,
     handle: &Handle,
-    gateway: &Arc<Gateway>,
+    both: (Arc<Gateway>, Arc<Autoscaler>),
     history: &History,
     urls: Vec<(NodeId, String)>,
 ) -> Result<Arc<api::Context>> {
@@ -222,11 +244,10 @@ fn context(
         rules: config.rules().map_err(anyhow::Error::msg)?,
         shown: serde_json::to_value(config).unwrap_or_default(),
     };
-    let (handle, gateway) = (handle.clone(), gateway.clone());
     let gate = (gate.clone(), config.auth.clone());
     Ok(api::Context::new(
-        handle,
-        gateway,
+        handle.clone(),
+        both,
         decide,
         gate,
         outputs.clone(),

@@ -3,6 +3,7 @@
 mod drill;
 mod dry_run;
 mod ladder;
+mod overload;
 mod page;
 mod refusals;
 mod requests;

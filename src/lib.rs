@@ -11,7 +11,7 @@
 //! | 5 | [`delivery`], [`cache`], [`control`], [`outputs`] |
 //! | 4 | [`consensus`], [`gateway`] |
 //! | 3 | [`storage`], [`net`], [`security`], [`workers`] |
-//! | 2 | [`state`], [`queue`] |
+//! | 2 | [`state`], [`queue`], [`scaling`] |
 //! | 1 | [`model`], [`metrics`] |
 //! | 0 | [`base`] |
 //!
@@ -35,6 +35,7 @@ pub mod net;
 pub mod node;
 pub mod outputs;
 pub mod queue;
+pub mod scaling;
 pub mod security;
 pub mod state;
 pub mod storage;

@@ -66,7 +66,7 @@ const HOMES: [(&str, &[&str]); 30] = [
     ("tracing_subscriber", &["node", "cli"]),
 ];
 /// Deciders are told the time and the dice; they open nothing.
-const PURE: [&str; 3] = ["model", "state", "queue"];
+const PURE: [&str; 4] = ["model", "state", "queue", "scaling"];
 const IMPURE_WORDS: [&str; 13] = [
     "Instant::now",
     "SystemTime",

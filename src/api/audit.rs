@@ -51,9 +51,10 @@ impl Book {
     }
 }
 
-/// Whether a refusal is worth an entry: it is about who asked, or about how much.
-pub const fn is_denial(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 401 | 403 | 423 | 429)
+/// Whether a refusal is worth an entry: it is about who asked, or about how much. That the node is full is about nobody.
+pub fn is_denial(status: StatusCode, code: Option<Code>) -> bool {
+    let is_full = code.is_some_and(Code::is_full);
+    matches!(status.as_u16(), 401 | 403 | 423 | 429) && !is_full
 }
 
 /// What somebody without a valid token wanted is not kept: who is nobody could fill the audit with it.
@@ -66,7 +67,7 @@ pub fn action(method: &Method, path: &str) -> String {
 
 /// Somebody was refused something.
 pub fn denied(context: &Context, caller: Option<&Caller>, action: String, problem: &Problem) {
-    if is_denial(problem.status()) {
+    if is_denial(problem.status(), Some(problem.code())) {
         note(context, caller, action, problem.code().text(), problem.detail());
     }
 }
@@ -102,9 +103,10 @@ impl Doing {
     }
 
     pub fn end(self, context: &Context, response: &Response) {
-        let code = response.extensions().get::<Code>().map_or("", |code| code.text());
+        let code = response.extensions().get::<Code>().copied();
         let is_done = self.is_change && response.status().is_success();
-        if is_done || is_denial(response.status()) {
+        if is_done || is_denial(response.status(), code) {
+            let code = code.map_or("", Code::text);
             note(context, Some(&self.caller), self.action, code, "");
         }
     }

@@ -6,6 +6,7 @@ use super::request::Query;
 use crate::base::clock;
 use crate::cache::Cache;
 use crate::consensus::Handle;
+use crate::control::autoscaler::Autoscaler;
 use crate::gateway::Gateway;
 use crate::gateway::gateway::QueueStatus;
 use crate::model::{BroadcastId, Caller, NodeId, Number, PerPriority, Rules, Scope, UserNumber};
@@ -48,6 +49,7 @@ pub struct Settings {
 pub struct Context {
     pub handle: Handle,
     pub gateway: Arc<Gateway>,
+    pub scaling: Arc<Autoscaler>,
     pub config: Arc<Config>,
     pub rules: Rules,
     pub node: NodeId,
@@ -77,7 +79,7 @@ impl Context {
     #[allow(clippy::too_many_arguments)] // each part of the node, once
     pub fn new(
         handle: Handle,
-        gateway: Arc<Gateway>,
+        (gateway, scaling): (Arc<Gateway>, Arc<Autoscaler>),
         settings: Settings,
         (gate, auth): (Arc<Gate>, security::Config),
         outputs: Arc<Outputs>,
@@ -92,6 +94,7 @@ impl Context {
         Arc::new(Self {
             handle,
             gateway,
+            scaling,
             config,
             rules,
             node,

@@ -41,6 +41,7 @@ mod request;
 mod rights;
 mod roles;
 mod router;
+mod scaling;
 pub mod serve;
 mod subscribe;
 mod tokens;

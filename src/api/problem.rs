@@ -1,6 +1,7 @@
 //! Everything the API can say no with: one table of codes, and the RFC 9457 document that carries one.
 
 use crate::consensus::ProposeError;
+use crate::model::Priority;
 use crate::state::Refused;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -86,6 +87,9 @@ codes! {
     UpstreamTimedOut "UPSTREAM_TIMED_OUT" 504 true "The upstream did not answer in time";
     NoLeader "NO_LEADER" 503 true "This node has no leader";
     NoData "NO_DATA" 503 true "This node has no data and takes no part in its cluster";
+    OverloadedLow "OVERLOADED_LOW" 429 true "Too much waits for broadcasts of low priority";
+    OverloadedNormal "OVERLOADED_NORMAL" 429 true "Too much waits for broadcasts of normal priority";
+    OverloadedHigh "OVERLOADED_HIGH" 429 true "Too much waits for broadcasts of high priority";
     Overloaded "OVERLOADED" 503 true "Too much waits already";
     TokensFull "TOKENS_FULL" 503 false "There are as many tokens as the settings allow";
     KeysFull "KEYS_FULL" 503 true "The table of idempotency keys is full";
@@ -112,6 +116,14 @@ impl Code {
 
     pub const fn title(self) -> &'static str {
         self.row().3
+    }
+
+    /// There is no room, whoever asks.
+    pub const fn is_full(self) -> bool {
+        matches!(
+            self,
+            Self::OverloadedLow | Self::OverloadedNormal | Self::OverloadedHigh | Self::Overloaded
+        )
     }
 }
 
@@ -295,6 +307,7 @@ impl Problem {
         let (code, retry_after) = match error {
             ProposeError::NoLeader { retry_after } => (Code::NoLeader, Some(*retry_after)),
             ProposeError::Overloaded { retry_after } => (Code::Overloaded, Some(*retry_after)),
+            ProposeError::Shed { priority, retry_after } => (overloaded(*priority), Some(*retry_after)),
             ProposeError::DiskFull => (Code::DiskFull, Some(Duration::from_secs(10))),
             ProposeError::TimedOut { .. } => (Code::TimedOut, None),
             ProposeError::Stopping => (Code::Stopping, None),
@@ -311,6 +324,16 @@ impl Problem {
         } else {
             Published::NotPublished
         })
+    }
+}
+
+/// The code of a publish that had to make room for what is more urgent.
+pub const fn overloaded(priority: Priority) -> Code {
+    match priority {
+        Priority::Critical => Code::Overloaded,
+        Priority::High => Code::OverloadedHigh,
+        Priority::Normal => Code::OverloadedNormal,
+        Priority::Low => Code::OverloadedLow,
     }
 }
 
@@ -410,6 +433,7 @@ const fn challenge(code: Code) -> Option<&'static str> {
 mod tests {
     use super::{Code, Fault, Problem, code_of};
     use crate::consensus::ProposeError;
+    use crate::model::Priority;
     use crate::state::Refused;
     use axum::response::IntoResponse;
     use std::{collections::HashSet, time::Duration};
@@ -480,6 +504,12 @@ mod tests {
             "not_published",
             Some("2"),
         );
+        let shed = ProposeError::Shed {
+            priority: Priority::Low,
+            retry_after: wait,
+        };
+        check_proposal(&shed, 429, "not_published", Some("2"));
+        assert_eq!(Problem::of_publish(&shed).code(), Code::OverloadedLow);
         check_proposal(&ProposeError::DiskFull, 507, "not_published", Some("10"));
         check_proposal(&ProposeError::TimedOut { proposed: true }, 503, "unknown", Some("1"));
         check_proposal(

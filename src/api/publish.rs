@@ -3,13 +3,14 @@
 use super::access::{self, Asking};
 use super::cancel::cold;
 use super::context::Context;
-use super::problem::{Code, Problem, Published, code_of};
+use super::problem::{Code, Problem, Published, code_of, overloaded};
 use super::request::{self, Query};
 use super::rights::Written;
 use super::{Config, audit, draft, dry_run, json, pointer, rights, wire};
 use crate::base::clock::{self, Millis};
 use crate::metrics::METRICS;
-use crate::model::{Caller, Draft, Rate};
+use crate::model::{Caller, Draft, Priority, Rate};
+use crate::queue::admission::{Fullness, admits, share};
 use crate::state::command::{Cold, Key, Publish, Spans};
 use crate::state::keys::Known;
 use crate::state::{Command, Outcome, Refused};
@@ -24,6 +25,12 @@ use std::time::{Duration, Instant};
 /// How long a key that the node made itself is kept: as long as forwarding may repeat the command.
 const OWN_KEY_KEPT_MS: u64 = 60_000;
 const KEY_BYTES_MAX: usize = 255;
+/// Releases that wait longer than this for those who keep up are as much as a node may owe.
+const LATE_MAX_MS: usize = 30_000;
+/// However late they are, a critical overtakes them: it is let in.
+const LATE_COUNTS_MAX: f64 = 0.99;
+/// When a publish that found no room may come again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// An accepted broadcast, ready to be answered.
 pub struct Done {
@@ -99,6 +106,7 @@ async fn propose(
         return Err(Problem::new(Code::Stopping, "this node is stopping").with_outcome(Published::NotPublished));
     }
     let draft = draft::read(json::parse(body, "data")?, &context.config, context.handle.log_time())?;
+    room(context, draft.priority)?;
     let key = key_of(context, caller, key, body);
     let _turn = match key.table_bytes_max {
         0 => None,
@@ -151,6 +159,23 @@ pub fn spans(config: &Config) -> Spans {
         expires_after_ms: config.expires_default.0.as_millis() as u64,
         schedule_max_ms: config.schedule_max.0.as_millis() as u64,
     }
+}
+
+/// While this node's sessions wait long for what is released already, less urgent broadcasts have to wait too.
+fn room(context: &Context, priority: Priority) -> Result<(), Problem> {
+    let oldest = usize::try_from(context.scaling.load().oldest_ms).unwrap_or(usize::MAX);
+    let fullness = Fullness {
+        late: share(oldest, LATE_MAX_MS).min(LATE_COUNTS_MAX),
+        ..Fullness::default()
+    };
+    if admits(priority, fullness) {
+        return Ok(());
+    }
+    METRICS.shed.with_label_values(&[priority.name()]).inc();
+    let detail = format!("what is released already waits {oldest} ms for its turn");
+    Err(Problem::new(overloaded(priority), detail)
+        .with_retry_after(RETRY_AFTER)
+        .with_outcome(Published::NotPublished))
 }
 
 /// What the draft supersedes, where it has left memory. Whoever puts a broadcast in another's place must be allowed to call that off.

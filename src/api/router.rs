@@ -6,7 +6,7 @@ use super::directory::{self, Noun};
 use super::problem::{Code, Problem};
 use super::{
     audit, batch, broadcasts, cache, cancel, dead_letters, drill, import, inbox, operate, outputs, publish, receipts,
-    recipients, redeliver, subscribe, tokens,
+    recipients, redeliver, scaling, subscribe, tokens,
 };
 use crate::base::clock;
 use crate::metrics::METRICS;
@@ -183,6 +183,11 @@ pub fn routes() -> Vec<Route> {
             "/v1/workers",
             &[("GET", "the threads that write to subscribers")],
             get(operate::workers),
+        ),
+        route(
+            "/v1/scaling",
+            &[("GET", "how many threads there are, why, and what the coming days need")],
+            get(scaling::scaling),
         ),
         route(
             "/v1/config",

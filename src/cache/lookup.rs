@@ -122,14 +122,13 @@ impl Cache {
         deadline: Instant,
     ) -> Result<Option<Found>, CacheError> {
         let space = self.space(namespace)?;
-        let found = match self.local.get(namespace, key, self.handle.log_time()) {
-            Some(held) => Ok(local(held)),
-            None => {
-                let at = CacheKey::new(namespace, key);
-                let found = self.find(space, &at, deadline);
-                let found = tokio::time::timeout_at(deadline.into(), found).await;
-                found.unwrap_or(Err(CacheError::TimedOut))
-            }
+        let found = if let Some(held) = self.local.get(namespace, key, self.handle.log_time()) {
+            Ok(local(held))
+        } else {
+            let at = CacheKey::new(namespace, key);
+            let found = self.find(space, &at, deadline);
+            let found = tokio::time::timeout_at(deadline.into(), found).await;
+            found.unwrap_or(Err(CacheError::TimedOut))
         };
         let found = found.inspect_err(|_| space.counts.add(Tier::Miss))?;
         space.counts.add(found.as_ref().map_or(Tier::Miss, |found| found.tier));

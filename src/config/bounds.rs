@@ -77,6 +77,7 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("workers.lane_max", Count(1, 1_000_000)),
     ("workers.slice_min", Count(1, 10_000)),
     ("workers.slice_max", Count(1, 10_000)),
+    ("scaling.every", Time(Span::millis(100), Span::seconds(60))),
     ("delivery.receipts_every", Time(Span::millis(1), Span::seconds(10))),
     ("delivery.node_lost_after", Time(Span::millis(500), Span::seconds(3600))),
     ("retry.critical", Count(1, 20)),

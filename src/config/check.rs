@@ -20,6 +20,8 @@ pub fn faults(config: &Config) -> Vec<String> {
     found.peers(config);
     found.order(config);
     found.0.extend(config.rules().err());
+    found.0.extend(config.scaling_profile().err());
+    found.0.extend(config.capacity().err());
     found.0.extend(super::rules::faults(&config.rates));
     found.0.extend(config.outputs.faults());
     found.0.extend(config.cache.faults());

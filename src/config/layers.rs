@@ -20,7 +20,7 @@ const NOT_SETTINGS: [&str; 6] = [
     "CAMPANILE_CONFIG",
 ];
 /// Keys that have no default value, and so do not show among the defaults.
-const OPTIONAL: [&str; 2] = ["api.url", "rules.senders"];
+const OPTIONAL: [&str; 4] = ["api.url", "rules.senders", "rules.scaling", "scaling.capacity"];
 /// How alike two words must be for one to be suggested.
 const NEAR: f64 = 0.6;
 

@@ -12,6 +12,7 @@ pub mod layers;
 #[cfg(test)]
 mod pages;
 pub mod rules;
+pub mod scaling;
 
 pub use effective::{DEFAULT, Effective};
 pub use layers::{Faults, Settings, load};
@@ -23,7 +24,7 @@ use std::path::PathBuf;
 /// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
 pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 /// The sections in the order people meet them.
-pub const SECTIONS: [&str; 16] = [
+pub const SECTIONS: [&str; 17] = [
     "node",
     "api",
     "auth",
@@ -31,6 +32,7 @@ pub const SECTIONS: [&str; 16] = [
     "storage",
     "gateway",
     "workers",
+    "scaling",
     "delivery",
     "retention",
     "schedule",
@@ -53,6 +55,7 @@ pub struct Config {
     pub storage: crate::storage::Config,
     pub gateway: crate::gateway::Config,
     pub workers: crate::workers::Config,
+    pub scaling: scaling::ScalingSettings,
     pub delivery: crate::delivery::Config,
     pub retention: Retention,
     pub schedule: Schedule,

@@ -50,6 +50,11 @@ fn about(section: &str) -> &'static str {
         }
         "gateway" => "Subscribers.",
         "workers" => "The threads that write to subscribers.",
+        "scaling" => {
+            "How the number of threads follows the load. `GET /v1/scaling` shows what was seen, expected and decided, and why. The \
+             rules are TOML ([the file that is built in](../data/rules/scaling.toml)): profiles with bounds, a season, a weekend, \
+             and named rules."
+        }
         "delivery" => "What comes back from subscribers.",
         "retention" => {
             "How long the cluster remembers. Broadcasts go in the order in which they came, their receipts with them, and the \

@@ -16,6 +16,8 @@ pub const RATE_MAX: u32 = 1_000;
 pub struct Settings {
     /// A file in place of the table that is built in.
     pub senders: Option<PathBuf>,
+    /// A file in place of the rules of self-scaling that are built in.
+    pub scaling: Option<PathBuf>,
     /// Types that may be critical.
     pub critical_types: Vec<Kinds>,
 }
@@ -35,6 +37,7 @@ impl Default for Settings {
         ];
         Self {
             senders: None,
+            scaling: None,
             critical_types: critical.into_iter().filter_map(Kinds::parse).collect(),
         }
     }

@@ -8,7 +8,9 @@ use super::server::LEFT_OUT;
 use super::state_machine::Shared;
 use super::types::Raft;
 use crate::base::clock;
-use crate::model::{Millis, NodeId, Position};
+use crate::metrics::METRICS;
+use crate::model::{Millis, NodeId, Position, Priority};
+use crate::queue::admission::{Fullness, admits, share};
 use crate::state::{Command, Effect, Outcome, State};
 use crate::storage::Store;
 use bytes::Bytes;
@@ -37,6 +39,9 @@ pub enum ProposeError {
     /// It was never proposed: too much waits already.
     #[error("too many commands wait")]
     Overloaded { retry_after: Duration },
+    /// It was never proposed: so much waits that the room left is for what is more urgent.
+    #[error("too much waits for broadcasts of priority {}", .priority.name())]
+    Shed { priority: Priority, retry_after: Duration },
     /// It was never proposed: the disk's reserve is reached.
     #[error("the disk is nearly full")]
     DiskFull,
@@ -103,6 +108,46 @@ const ASKED_WITHIN: Duration = Duration::from_secs(1);
 /// What a refused caller may wait before trying again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Rows that may wait for the disk before the leader refuses what would make more: the other half is for what it has accepted.
+pub(super) const fn rows_max(storage: &crate::storage::Config) -> usize {
+    storage.write_behind_rows_max / 2
+}
+
+/// How urgent a command is that has to wait its turn when too much waits; `None`: what keeps the cluster going is not turned away.
+fn priority_of(command: &Command) -> Option<Priority> {
+    match command {
+        Command::Publish(publish) => Some(publish.draft.priority),
+        Command::Directory(_) | Command::Cache(_) => Some(Priority::Low),
+        Command::Found(_)
+        | Command::Cancel(_)
+        | Command::Redeliver(_)
+        | Command::Settle(_)
+        | Command::Acknowledge(_)
+        | Command::Receipts(_)
+        | Command::Presence(_)
+        | Command::NodeStarted(_)
+        | Command::NodeLost { .. }
+        | Command::Tick(_)
+        | Command::Zones(_)
+        | Command::CreateToken(_)
+        | Command::RevokeToken(_)
+        | Command::Claim(_)
+        | Command::Called(_)
+        | Command::Audit(_) => None,
+    }
+}
+
+fn shed(command: &Command, priority: Priority) -> ProposeError {
+    let retry_after = RETRY_AFTER;
+    METRICS.limits_hit.with_label_values(&["queue.admission"]).inc();
+    // Above critical there is nothing that the room could be kept for, and the directory has no priority to name.
+    if !matches!(command, Command::Publish(_)) || priority == Priority::Critical {
+        return ProposeError::Overloaded { retry_after };
+    }
+    METRICS.shed.with_label_values(&[priority.name()]).inc();
+    ProposeError::Shed { priority, retry_after }
+}
+
 #[derive(Clone)]
 pub struct Handle {
     pub(super) node: NodeId,
@@ -118,6 +163,11 @@ impl Handle {
     /// Proposes on the leader, wherever it is, retrying over changes of leader until the deadline, and returns when this
     /// node has applied the entry. Safe to repeat: publishes carry a key, all other commands are idempotent.
     pub async fn propose(&self, command: Command, deadline: Instant) -> Result<Proposed, ProposeError> {
+        if let Some(priority) = priority_of(&command)
+            && !admits(priority, self.fullness())
+        {
+            return Err(shed(&command, priority));
+        }
         let grows = grows(&command);
         if grows && !self.is_founded(deadline).await {
             return Err(ProposeError::NoLeader {
@@ -138,10 +188,7 @@ impl Handle {
         };
         self.waiting.try_send(Item::One(waiting)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
-                crate::metrics::METRICS
-                    .limits_hit
-                    .with_label_values(&["cluster.waiting_max"])
-                    .inc();
+                METRICS.limits_hit.with_label_values(&["cluster.waiting_max"]).inc();
                 ProposeError::Overloaded {
                     retry_after: RETRY_AFTER,
                 }
@@ -151,6 +198,17 @@ impl Handle {
         match tokio::time::timeout_at(deadline.into(), answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(self.not_answered(&progress)),
+        }
+    }
+
+    /// How full the way into the log is, on this node.
+    pub fn fullness(&self) -> Fullness {
+        let most = self.waiting.max_capacity();
+        let rows_max = rows_max(&self.shared.storage);
+        Fullness {
+            waiting: share(most - self.waiting.capacity(), most),
+            rows: share(self.shared.dirty(), rows_max),
+            late: 0.0,
         }
     }
 

@@ -4,7 +4,7 @@
 //! No timer: an idle packer sends at once; what comes while entries are in flight shares the next one.
 
 use super::Config;
-use super::handle::{Leadership, ProposeError, Proposed};
+use super::handle::{Leadership, ProposeError, Proposed, rows_max};
 use super::network::Peers;
 use super::road::Road;
 use super::room::Room;
@@ -257,7 +257,7 @@ impl Packer {
     async fn send(self: &Arc<Self>, parcel: Parcel, permit: OwnedSemaphorePermit) {
         let leadership = self.leadership.borrow().clone();
         if leadership.is_leader && leadership.leader.is_some() {
-            if self.shared.dirty() > self.shared.storage.write_behind_rows_max / 2 {
+            if self.shared.dirty() > rows_max(&self.shared.storage) {
                 refuse(parcel.own);
                 answer_groups(parcel.groups, || Forwarded::Overloaded);
                 return;

@@ -5,10 +5,10 @@ use super::Subscriber;
 use super::batch::Kind;
 use super::cell::Cell;
 use super::reader::Found;
-use super::shared::{Bulletin, Context};
+use super::shared::{Bulletin, Context, Shared};
 use crate::base::clock;
 use crate::queue::slice;
-use crate::workers::{Job, Pool, Ready};
+use crate::workers::{Job, Pool, Ready, Unsent};
 use std::sync::Weak;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
@@ -30,9 +30,9 @@ pub enum Note {
 
 impl Note {
     /// The cell that it is about; `None` when it is for the worker itself.
-    fn cell(&self, context: &Context) -> Option<usize> {
+    pub(super) fn cell(&self, shared: &Shared) -> Option<usize> {
         match self {
-            Self::Session(subscriber) => Some(context.shared.cell_of(subscriber.user)),
+            Self::Session(subscriber) => Some(shared.cell_of(subscriber.user)),
             Self::Answer(session, _) | Self::Found(session, _) => Some(session.cell()),
             Self::Give(cell, _) => Some(*cell),
             Self::Take(_) => None,
@@ -59,11 +59,12 @@ pub struct Cells {
 }
 
 impl Cells {
-    pub fn new(index: usize, homes: Vec<Option<Box<Cell>>>, pool: Weak<Pool<Note>>, context: Context) -> Self {
+    /// With no cell: they come as notes.
+    pub fn new(index: usize, pool: Weak<Pool<Note>>, context: Context) -> Self {
         let bulletin = context.shared.bulletin.lock().clone();
-        let mut cells = Self {
+        Self {
             index,
-            homes,
+            homes: context.shared.owners.iter().map(|_| None).collect(),
             mine: Vec::new(),
             turn: [0; 2],
             parked: Vec::new(),
@@ -72,9 +73,7 @@ impl Cells {
             version: 0,
             handed_over: context.now,
             context,
-        };
-        cells.list();
-        cells
+        }
     }
 
     fn list(&mut self) {
@@ -86,7 +85,7 @@ impl Cells {
 
     /// The note if its cell is here; else it is parked until the cell comes, or sent after it.
     fn redirect(&mut self, note: Note) -> Option<Note> {
-        let Some(cell) = note.cell(&self.context) else {
+        let Some(cell) = note.cell(&self.context.shared) else {
             return Some(note);
         };
         if cell >= self.homes.len() {
@@ -100,9 +99,12 @@ impl Cells {
             self.parked.push(note);
             return None;
         }
-        if let Some(Err(note)) = self.pool.upgrade().map(|pool| pool.mailbox(owner).try_note(note)) {
-            self.parked.push(note);
-        }
+        let pool = self.pool.upgrade()?;
+        let unsent = match pool.mailbox(owner) {
+            Some(mailbox) => mailbox.try_note(note).err().map(Unsent::note),
+            None => Some(note),
+        };
+        self.parked.extend(unsent);
         None
     }
 
@@ -138,6 +140,7 @@ impl Cells {
         let Some(pool) = self.pool.upgrade().filter(|pool| to != self.index && to < pool.len()) else {
             return;
         };
+        let Some(mailbox) = pool.mailbox(to) else { return };
         let Some(mut cell) = self.homes[index].take() else {
             return;
         };
@@ -147,7 +150,8 @@ impl Cells {
         }
         self.hand_over(); // comings and goings of a user stay in order
         self.context.shared.owners[index].store(to, Release);
-        if let Err(Note::Take(cell)) = pool.mailbox(to).try_note(Note::Take(cell)) {
+        let unsent = mailbox.try_note(Note::Take(cell)).err().map(Unsent::note);
+        if let Some(Note::Take(cell)) = unsent {
             self.context.shared.owners[index].store(self.index, Release);
             self.take(cell);
         }
@@ -246,15 +250,15 @@ impl Cells {
             if cell.len() == 0 {
                 collector.set_vacant(cell.index);
             } else {
+                collector.set_rounds(cell.index, cell.positions);
                 collector.set_watermark(cell.index, cell.watermark());
             }
         }
-        let sessions = self
-            .mine
-            .iter()
-            .filter_map(|index| self.homes[*index].as_ref())
-            .map(|cell| cell.len())
-            .sum();
+        let mut sessions = 0;
+        for cell in self.mine.iter().filter_map(|index| self.homes[*index].as_ref()) {
+            sessions += cell.len();
+            self.context.shared.sizes[cell.index].store(cell.len(), Relaxed);
+        }
         self.context.gauge.sessions.store(sessions, Relaxed);
     }
 }
@@ -329,6 +333,10 @@ impl Job for Cells {
     fn has_sessions(&self) -> bool {
         let mut here = self.mine.iter().filter_map(|index| self.homes[*index].as_ref());
         here.any(|cell| cell.len() > 0 || !cell.returned.is_empty()) // a tick is waited for by both
+    }
+
+    fn is_empty(&self) -> bool {
+        self.mine.is_empty() && self.parked.is_empty()
     }
 
     fn rest(&mut self) {

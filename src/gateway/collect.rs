@@ -59,6 +59,8 @@ pub struct Collector {
 #[derive(Debug, Default)]
 struct Mark {
     positions: PerPriority<AtomicU64>,
+    /// Up to where those have been written who keep up: a slow phone holds up nothing here.
+    rounds: PerPriority<AtomicU64>,
     /// Nobody is there: nothing waits, however far the positions are behind.
     vacant: AtomicBool,
 }
@@ -125,6 +127,21 @@ impl Collector {
             known.fetch_max(position, Ordering::Relaxed);
         }
         mark.vacant.store(false, Ordering::Relaxed);
+    }
+
+    /// Where the cell's rounds are.
+    pub fn set_rounds(&self, cell: usize, positions: PerPriority<Position>) {
+        for (known, position) in self.marks[cell].rounds.iter().zip(positions) {
+            known.store(position, Ordering::Relaxed);
+        }
+    }
+
+    /// Where the rounds of the last cell are, for each priority.
+    pub fn lowest_rounds(&self, head: Position) -> PerPriority<Position> {
+        let occupied = self.marks.iter().filter(|mark| !mark.vacant.load(Ordering::Relaxed));
+        occupied.fold([head; 4], |lowest, mark| {
+            std::array::from_fn(|index| mark.rounds[index].load(Ordering::Relaxed).min(lowest[index]))
+        })
     }
 
     pub fn set_vacant(&self, cell: usize) {

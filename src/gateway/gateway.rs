@@ -5,6 +5,7 @@ use super::backlog::Backlog;
 use super::cell::Cell;
 use super::cells::{Cells, Note};
 use super::collect::Collector;
+use super::crew;
 use super::goodbye::RESTART;
 use super::pass::{Pass, Passes};
 use super::reader;
@@ -117,9 +118,11 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 const CELLS_MAX: usize = 4096;
 
 pub struct Gateway {
-    shared: Arc<Shared>,
-    pool: Arc<Pool<Note>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) pool: Arc<Pool<Note>>,
     reader: Mutex<Option<JoinHandle<()>>>,
+    /// Held while the number of threads changes.
+    pub(super) resizing: Mutex<()>,
 }
 
 impl Gateway {
@@ -143,6 +146,7 @@ impl Gateway {
             window: Window::new(config.window_bytes_max.bytes()),
             collector: Collector::new(cells),
             owners: (0..cells).map(|cell| AtomicUsize::new(cell % threads)).collect(),
+            sizes: (0..cells).map(|_| AtomicUsize::new(0)).collect(),
             epoch: AtomicU32::new(epoch),
             salt: AtomicU32::new(NO_SALT),
             sessions: AtomicUsize::new(0),
@@ -159,27 +163,25 @@ impl Gateway {
             backlog,
             started: clock::now(),
         });
-        let pool = Pool::start(workers, |place, pool| {
-            let mine = |index: usize| index % threads == place.index;
-            let cells = (0..cells)
-                .map(|index| mine(index).then(|| Box::new(Cell::new(index, epoch))))
-                .collect();
-            let context = Context::new(shared.clone(), place.registry, place.gauge);
-            Cells::new(place.index, cells, Arc::downgrade(pool), context)
+        let all = shared.clone();
+        let pool = Pool::start(workers, move |place, pool| {
+            let context = Context::new(all.clone(), place.registry, place.gauge);
+            Cells::new(place.index, Arc::downgrade(pool), context)
         })?;
+        for index in 0..cells {
+            crew::give_new(&pool, index % threads, Cell::new(index, epoch))?;
+        }
         let (owners, workers) = (shared.clone(), Arc::downgrade(&pool));
         let reader = reader::start(shared.clone(), asked, move |session, found| {
             if let Some(pool) = workers.upgrade() {
-                // A worker that has ended has no session that waits.
-                let _ = pool
-                    .mailbox(owners.owner(session.cell()))
-                    .note(Note::Found(session, found));
+                crew::tell(&pool, &owners, Note::Found(session, found));
             }
         })?;
         Ok(Arc::new(Self {
             shared,
             pool,
             reader: Mutex::new(Some(reader)),
+            resizing: Mutex::new(()),
         }))
     }
 
@@ -240,11 +242,9 @@ impl Gateway {
             return Err(subscriber);
         }
         self.tune(&subscriber.socket);
-        let owner = self.shared.owner(self.shared.cell_of(subscriber.user));
-        match self.pool.mailbox(owner).try_note(Note::Session(Box::new(subscriber))) {
+        match self.post(Note::Session(Box::new(subscriber))) {
             Err(Note::Session(subscriber)) => {
                 sessions.fetch_sub(1, Relaxed);
-                METRICS.limits_hit.with_label_values(&["workers.notes"]).inc();
                 Err(*subscriber)
             }
             _ => Ok(()),
@@ -273,15 +273,8 @@ impl Gateway {
     /// Writes a message ([`super::frame::ok`], [`super::frame::problem`]) to a session, if it is still there.
     pub fn answer(&self, session: SessionRef, message: String) {
         if session.cell() < self.shared.owners.len() {
-            let owner = self.shared.owner(session.cell());
-            if self
-                .pool
-                .mailbox(owner)
-                .try_note(Note::Answer(session, message))
-                .is_err()
-            {
-                METRICS.limits_hit.with_label_values(&["workers.notes"]).inc();
-            }
+            // Not written when the lane is full: whoever waits for it asks again.
+            let _ = self.post(Note::Answer(session, message));
         }
     }
 
@@ -385,27 +378,6 @@ impl Gateway {
         })
     }
 
-    pub fn workers(&self) -> Vec<WorkerStatus> {
-        let named = self.pool.gauges().iter().enumerate();
-        named
-            .map(|(index, gauge)| gauge.status(format!("worker-{index}")))
-            .collect()
-    }
-
-    /// Moves a cell to another worker while both run. Left undone when the owner has too much to read already.
-    pub fn move_cell(&self, cell: usize, worker: usize) {
-        if cell < self.shared.owners.len() && worker < self.pool.len() {
-            let owner = self.shared.owner(cell);
-            if self.pool.mailbox(owner).try_note(Note::Give(cell, worker)).is_err() {
-                METRICS.limits_hit.with_label_values(&["workers.notes"]).inc();
-            }
-        }
-    }
-
-    pub fn owner(&self, cell: usize) -> usize {
-        self.shared.owner(cell)
-    }
-
     /// Says goodbye (1012, with a pause) to all sessions and ends the threads; waits `within` for what is owed.
     pub fn drain(&self, within: Duration) {
         let deadline = clock::now() + within;
@@ -424,7 +396,7 @@ impl Gateway {
 }
 
 /// Looks again and again until it is so, or the deadline has passed.
-fn wait(deadline: Instant, is_so: impl Fn() -> bool) {
+pub(super) fn wait(deadline: Instant, is_so: impl Fn() -> bool) {
     while !is_so() && clock::now() < deadline {
         #[allow(clippy::disallowed_methods)] // a stop may wait: it runs where nobody is held up
         std::thread::sleep(DRAIN_LOOK);

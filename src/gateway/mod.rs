@@ -20,6 +20,7 @@ mod cell;
 mod cells;
 mod collect;
 mod confirm;
+mod crew;
 pub mod frame;
 mod fresh;
 #[allow(clippy::module_inception)] // the part has one main noun
@@ -30,6 +31,7 @@ mod members;
 mod message;
 mod pass;
 pub mod poll;
+pub mod pressure;
 mod pump;
 mod reader;
 mod round;

@@ -32,6 +32,8 @@ pub struct Shared {
     pub collector: Collector,
     /// Which worker has a cell, or will have it.
     pub owners: Vec<AtomicUsize>,
+    /// Sessions of each cell, as of its worker's last rest.
+    pub sizes: Vec<AtomicUsize>,
     pub epoch: AtomicU32,
     /// The cluster's mark in the ids of broadcasts.
     pub salt: AtomicU32,

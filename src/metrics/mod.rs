@@ -5,6 +5,9 @@
 //! Never: a decision.
 //! Start: [`registry`].
 
+pub mod look;
 pub mod registry;
+
+pub use look::Look;
 pub use prometheus::IntCounter;
 pub use registry::{CacheCounters, METRICS, Metrics};

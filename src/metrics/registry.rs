@@ -29,6 +29,12 @@ pub struct Metrics {
     pub worker_panics: IntCounter,
     /// Wake-ups that found a lane full.
     pub lane_full: IntCounter,
+    /// Threads that write to subscribers.
+    pub worker_threads: IntGauge,
+    /// Changes of their number, by the rule that decided.
+    pub scaling_decisions: IntCounterVec,
+    /// Publishes that were refused for want of room, by priority.
+    pub shed: IntCounterVec,
     pub leader_changes: IntCounter,
     pub applied_index: IntGauge,
     pub is_leader: IntGauge,
@@ -108,6 +114,9 @@ impl Metrics {
             receipts: counters("receipts_total", "Receipts merged, by step.", "step"),
             worker_panics: counter("worker_panics_total", "Panics caught in delivery jobs."),
             lane_full: counter("lane_full_total", "Wake-ups that found a lane full."),
+            worker_threads: gauge("worker_threads", "Threads that write to subscribers."),
+            scaling_decisions: counters("scaling_decisions_total", "Changes of the number of threads.", "rule"),
+            shed: counters("shed_total", "Publishes refused because too much waits.", "priority"),
             leader_changes: counter("leader_changes_total", "Changes of leader seen by this node."),
             applied_index: gauge("applied_index", "Last applied log index."),
             is_leader: gauge("is_leader", "1 on the leader."),

@@ -9,6 +9,7 @@ use crate::base::clock;
 use crate::cache::Cache;
 use crate::config::{Config, Settings};
 use crate::consensus::{self, Handle};
+use crate::control::autoscaler::{self, Autoscaler};
 use crate::delivery;
 use crate::gateway::Gateway;
 use crate::model::NodeId;
@@ -65,9 +66,15 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let (requests, asked) = mpsc::channel(REQUESTS_MAX);
     let epoch = handle.read(crate::state::State::epoch);
     let backlog = Arc::new(history.clone());
-    let gateway = Gateway::start(&config.gateway, &config.workers, node, epoch, backlog, requests)
+    let scaling = scaling(&config)?;
+    let workers = crate::workers::Config {
+        threads: scaling.fixed.unwrap_or_else(|| scaling.profile.start(scaling.cores)),
+        ..config.workers.clone()
+    };
+    let gateway = Gateway::start(&config.gateway, &workers, node, epoch, backlog, requests)
         .context("the gateway's threads cannot be started")?;
     let cache = Arc::new(Cache::new(&config.cache, node, handle.clone()).context("the cache cannot be used")?);
+    let scaler = Autoscaler::new(handle.clone(), gateway.clone(), scaling);
     watcher.watch(handle.clone(), gateway.clone(), cache.clone());
     watcher.refill();
     let urls = urls(&config.cluster.peers, node, &url);
@@ -80,7 +87,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
 
     let (stop, stopping) = watch::channel(false);
     let incarnation = clock::wall() as u64;
-    let context = context(&settings, &gate, &outputs, &cache, &handle, &gateway, &history, urls)?;
+    let both = (gateway.clone(), scaler.clone());
+    let context = context(&settings, &gate, &outputs, &cache, &handle, both, &history, urls)?;
     let mut parts = JoinSet::new();
     parts.spawn(delivery::receipts::report(
         config.delivery.clone(),
@@ -122,6 +130,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     );
     parts.spawn(super::settle::run(handle.clone(), history.clone(), stopping.clone()));
     parts.spawn(keys(gate, stopping.clone()));
+    parts.spawn(scaler.run(stopping.clone()));
     parts.spawn(api::audit::run(context.clone(), stopping.clone()));
     parts.spawn(degraded(handle.clone(), gateway.clone(), stopping.clone()));
     let mut once = JoinSet::new();
@@ -195,6 +204,19 @@ async fn keys(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
     }
 }
 
+/// What the number of threads goes by.
+fn scaling(config: &Config) -> Result<autoscaler::Settings> {
+    let threads = config.workers.threads;
+    Ok(autoscaler::Settings {
+        name: config.scaling.profile.clone(),
+        profile: config.scaling_profile().map_err(anyhow::Error::msg)?,
+        every: config.scaling.every.0,
+        fixed: (threads > 0).then_some(threads),
+        capacity: config.capacity().map_err(anyhow::Error::msg)?,
+        cores: crate::workers::cores(),
+    })
+}
+
 fn urls(peers: &[consensus::Peer], node: NodeId, own: &str) -> Vec<(NodeId, String)> {
     if peers.is_empty() {
         return vec![(node, own.to_owned())];
@@ -209,7 +231,7 @@ fn context(
     outputs: &Arc<Outputs>,
     cache: &Arc<Cache>,
     handle: &Handle,
-    gateway: &Arc<Gateway>,
+    both: (Arc<Gateway>, Arc<Autoscaler>),
     history: &History,
     urls: Vec<(NodeId, String)>,
 ) -> Result<Arc<api::Context>> {
@@ -226,11 +248,10 @@ fn context(
         rules: config.rules().map_err(anyhow::Error::msg)?,
         shown: serde_json::to_value(config).unwrap_or_default(),
     };
-    let (handle, gateway) = (handle.clone(), gateway.clone());
     let gate = (gate.clone(), config.auth.clone());
     Ok(api::Context::new(
-        handle,
-        gateway,
+        handle.clone(),
+        both,
         decide,
         gate,
         outputs.clone(),

@@ -12,6 +12,8 @@ pub struct Gauge {
     pub panics: AtomicU64,
     busy_nanos: AtomicU64,
     all_nanos: AtomicU64,
+    /// Since the start: whoever looks twice knows of the time between.
+    busy_total: AtomicU64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -31,6 +33,7 @@ const SPAN_NANOS: u64 = 8_000_000_000;
 impl Gauge {
     pub fn add_time(&self, asleep: Duration, busy: Duration) {
         let busy = busy.as_nanos() as u64;
+        self.busy_total.fetch_add(busy, Relaxed);
         let mut busy_sum = self.busy_nanos.load(Relaxed) + busy;
         let mut all_sum = self.all_nanos.load(Relaxed) + busy + asleep.as_nanos() as u64;
         while all_sum > SPAN_NANOS {
@@ -39,6 +42,19 @@ impl Gauge {
         }
         self.busy_nanos.store(busy_sum, Relaxed);
         self.all_nanos.store(all_sum, Relaxed);
+    }
+
+    /// Time not spent asleep since the start.
+    pub fn busy(&self) -> Duration {
+        Duration::from_nanos(self.busy_total.load(Relaxed))
+    }
+
+    /// Its thread has ended: what it held is elsewhere. What was counted stays counted.
+    pub fn vacate(&self) {
+        self.cells.store(0, Relaxed);
+        self.sessions.store(0, Relaxed);
+        self.busy_nanos.store(0, Relaxed);
+        self.all_nanos.store(0, Relaxed);
     }
 
     pub fn status(&self, name: String) -> WorkerStatus {

@@ -30,7 +30,10 @@ pub trait Job: Send + 'static {
     /// A thread without any session has no ticks, and releases do not wake it.
     fn has_sessions(&self) -> bool;
 
-    /// The thread is about to sleep: what was gathered is handed over.
+    /// It holds nothing: a thread that was told to leave may end.
+    fn is_empty(&self) -> bool;
+
+    /// The thread is about to sleep, or to end: what was gathered is handed over.
     fn rest(&mut self);
 
     /// The last call panicked: what was half done is closed.

@@ -2,25 +2,57 @@
 
 use crate::metrics::METRICS;
 use crate::model::{PerPriority, Position, Priority};
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use std::io;
+use crossbeam_channel::{Receiver, Select, Sender, TrySendError, bounded};
+use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::time::Duration;
 
 /// Notes that fit the control lane.
 pub const NOTES_MAX: usize = 4096;
+/// Whoever waits for room looks this often whether the thread has ended meanwhile.
+const ROOM_LOOK: Duration = Duration::from_millis(50);
 
-/// The end that others hold.
+/// The end that others hold. It outlives its thread: one that starts later in the same place goes on with it.
 pub struct Mailbox<N> {
     lanes: PerPriority<Sender<Position>>,
     notes: Sender<N>,
     pub(super) bell: Arc<Bell>,
+    door: Arc<Door>,
+}
+
+/// Whether notes are taken. A thread closes it at its end when nothing is left in the lane, so that no note is lost between a
+/// look at who owns a cell and the sending.
+pub(super) struct Door(RwLock<bool>);
+
+/// A note that was not taken, and why.
+#[derive(Debug)]
+pub enum Unsent<N> {
+    Full(N),
+    /// The thread has ended, or ends.
+    Closed(N),
+}
+
+impl<N> Unsent<N> {
+    pub fn note(self) -> N {
+        match self {
+            Self::Full(note) | Self::Closed(note) => note,
+        }
+    }
+
+    fn of(error: TrySendError<N>) -> Self {
+        match error {
+            TrySendError::Full(note) => Self::Full(note),
+            TrySendError::Disconnected(note) => Self::Closed(note),
+        }
+    }
 }
 
 /// The end that the thread holds.
 pub(super) struct Inbox<N> {
     pub lanes: PerPriority<Receiver<Position>>,
     pub notes: Receiver<N>,
+    door: Arc<Door>,
 }
 
 /// What wakes a sleeping thread.
@@ -39,6 +71,8 @@ pub(super) struct Bell {
     deaf: AtomicBool,
     rung: AtomicBool,
     stop: AtomicBool,
+    /// The thread ends as soon as it has nothing left.
+    leave: AtomicBool,
 }
 
 impl Bell {
@@ -49,6 +83,7 @@ impl Bell {
             deaf: AtomicBool::new(false),
             rung: AtomicBool::new(false),
             stop: AtomicBool::new(false),
+            leave: AtomicBool::new(false),
         }
     }
 
@@ -73,6 +108,15 @@ impl Bell {
 
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    pub fn leave(&self) {
+        self.leave.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.leave.load(Ordering::Relaxed)
     }
 
     /// True once after each ring.
@@ -111,6 +155,15 @@ impl<N> Inbox<N> {
         self.notes.is_empty() && self.lanes.iter().all(Receiver::is_empty)
     }
 
+    /// The thread has nothing left and was told to leave: from here on no note is taken. False when there is a note after all, or
+    /// when it may stay.
+    pub fn close(&self, bell: &Bell) -> bool {
+        let mut open = self.door.0.write();
+        let ends = self.notes.is_empty() && bell.leave.load(Ordering::SeqCst);
+        *open &= !ends;
+        ends
+    }
+
     /// Empties the lanes: a wake-up says no more than "look at the window".
     pub fn drain_lanes(&self) -> bool {
         let mut any = false;
@@ -126,14 +179,17 @@ impl<N> Inbox<N> {
 pub(super) fn pair<N>(lane_max: usize, waker: mio::Waker) -> (Mailbox<N>, Inbox<N>) {
     let lanes: PerPriority<_> = std::array::from_fn(|_| bounded(lane_max.max(1)));
     let (notes, taken) = bounded(NOTES_MAX);
+    let door = Arc::new(Door(RwLock::new(true)));
     let mailbox = Mailbox {
         lanes: lanes.each_ref().map(|(sender, _)| sender.clone()),
         notes,
         bell: Arc::new(Bell::new(waker)),
+        door: door.clone(),
     };
     let inbox = Inbox {
         lanes: lanes.map(|(_, receiver)| receiver),
         notes: taken,
+        door,
     };
     (mailbox, inbox)
 }
@@ -150,23 +206,50 @@ impl<N> Mailbox<N> {
         self.bell.wake();
     }
 
-    /// Never blocks; gives the note back when the control lane is full.
-    pub fn try_note(&self, note: N) -> Result<(), N> {
-        self.notes.try_send(note).map_err(TrySendError::into_inner)?;
+    /// Never blocks; gives the note back when the control lane is full or the thread has ended.
+    pub fn try_note(&self, note: N) -> Result<(), Unsent<N>> {
+        {
+            let open = self.door.0.read();
+            if !*open {
+                return Err(Unsent::Closed(note));
+            }
+            self.notes.try_send(note).map_err(Unsent::of)?;
+        }
         self.bell.wake();
         Ok(())
     }
 
-    /// Waits for room; for threads that may.
-    pub fn note(&self, note: N) -> io::Result<()> {
-        self.notes
-            .send(note)
-            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the worker has ended"))?;
-        self.bell.wake();
-        Ok(())
+    /// Waits for room; for threads that may. Gives the note back when the thread has ended.
+    pub fn note(&self, mut note: N) -> Result<(), N> {
+        loop {
+            note = match self.try_note(note) {
+                Ok(()) => return Ok(()),
+                Err(Unsent::Closed(note)) => return Err(note),
+                Err(Unsent::Full(note)) => note,
+            };
+            // Outside of the door, or a thread that ends would wait for it.
+            let mut room = Select::new();
+            room.send(&self.notes);
+            let _ = room.ready_timeout(ROOM_LOOK);
+        }
     }
 
     pub fn ring(&self) {
         self.bell.ring();
+    }
+
+    /// A thread starts behind it.
+    pub(super) fn open(&self) {
+        self.bell.leave.store(false, Ordering::SeqCst);
+        *self.door.0.write() = true;
+    }
+
+    /// The thread need not leave after all; false when it has closed its door already.
+    pub(super) fn stay(&self) -> bool {
+        let open = self.door.0.write();
+        if *open {
+            self.bell.leave.store(false, Ordering::SeqCst);
+        }
+        *open
     }
 }

@@ -15,14 +15,15 @@ mod worker;
 
 pub use gauge::{Gauge, WorkerStatus};
 pub use job::{Job, Ready};
-pub use pool::Pool;
+pub use mailbox::Unsent;
+pub use pool::{Pool, THREADS_MAX};
 
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Threads that write to subscribers; 0 takes half of the cores (at least 1).
+    /// Threads that write to subscribers; 0 starts with half of the cores (at least 1) and follows the load from there.
     pub threads: usize,
     /// Cells of sessions, spread over the threads.
     pub cells: usize,
@@ -49,8 +50,13 @@ impl Config {
     /// The number of threads that this machine gets.
     pub fn threads(&self) -> usize {
         match self.threads {
-            0 => (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1),
+            0 => (cores() / 2).max(1),
             threads => threads,
         }
     }
+}
+
+/// What this process may run at once, cgroup and affinity counted.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -1,4 +1,5 @@
-//! The loop of one thread: sleep, look at the sockets, the lanes and the notes, do a piece of work, again.
+//! The loop of one thread: sleep, look at the sockets, the lanes and the notes, do a piece of work, again; until it is stopped,
+//! or has been told to leave and has nothing left.
 
 use super::mailbox::{Bell, Hears, Inbox};
 use super::pool::{BELL, TICK};
@@ -6,6 +7,7 @@ use super::{Gauge, Job, Ready};
 use crate::base::clock;
 use crate::metrics::METRICS;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -14,7 +16,16 @@ const EVENTS_MAX: usize = 512;
 /// Notes taken between two pieces of work.
 const NOTES_AT_ONCE: usize = 256;
 
-pub(super) fn run<J: Job>(mut job: J, mut poll: mio::Poll, inbox: &Inbox<J::Note>, bell: &Bell, gauge: &Gauge) {
+/// What a thread waits with. Whoever comes after it in the same place goes on with it.
+pub(super) struct Seat<N> {
+    pub poll: mio::Poll,
+    pub inbox: Inbox<N>,
+    pub bell: Arc<Bell>,
+}
+
+/// The seat is given back unless it broke.
+pub(super) fn run<J: Job>(mut job: J, mut seat: Seat<J::Note>, gauge: &Gauge) -> Option<Seat<J::Note>> {
+    let Seat { poll, inbox, bell } = &mut seat;
     let mut events = mio::Events::with_capacity(EVENTS_MAX);
     let mut tick_at = clock::now() + TICK;
     let mut busy_since = clock::now();
@@ -22,6 +33,9 @@ pub(super) fn run<J: Job>(mut job: J, mut poll: mio::Poll, inbox: &Inbox<J::Note
     while !bell.is_stopped() {
         if !more {
             guard(&mut job, gauge, J::rest);
+        }
+        if bell.is_leaving() && job.is_empty() && inbox.close(bell) {
+            break;
         }
         let asleep_since = clock::now();
         let has_sessions = job.has_sessions();
@@ -32,7 +46,7 @@ pub(super) fn run<J: Job>(mut job: J, mut poll: mio::Poll, inbox: &Inbox<J::Note
             && error.kind() != std::io::ErrorKind::Interrupted
         {
             tracing::error!(%error, "a worker's epoll failed; its thread ends");
-            return;
+            return None;
         }
         bell.awake();
         let now = clock::now();
@@ -56,6 +70,8 @@ pub(super) fn run<J: Job>(mut job: J, mut poll: mio::Poll, inbox: &Inbox<J::Note
         let anything = more || rung || noted || ticked || !events.is_empty();
         more = anything && guard(&mut job, gauge, |job| job.work(now)).unwrap_or(true);
     }
+    guard(&mut job, gauge, J::rest);
+    Some(seat)
 }
 
 fn timeout(sleeps: bool, ticks: bool, tick_at: Instant, now: Instant) -> Option<Duration> {

@@ -4,10 +4,12 @@ mod cache;
 mod drill;
 mod dry_run;
 mod ladder;
+mod overload;
 mod page;
 mod refusals;
 mod requests;
 mod rights;
+mod scaling;
 mod sockets;
 mod tokens;
 
@@ -16,6 +18,7 @@ use crate::base::clock;
 use crate::base::size::Span;
 use crate::cache::Cache;
 use crate::consensus::{self, Applied, Running};
+use crate::control::autoscaler::{self, Autoscaler};
 use crate::gateway::Gateway;
 use crate::gateway::backlog::{Backlog, Read, Start};
 use crate::model::rules::RateRules;
@@ -133,6 +136,25 @@ fn rules() -> Rules {
     }
 }
 
+/// Two threads as long as the load is what it is.
+fn scaling() -> autoscaler::Settings {
+    let profile = json!({
+        "threads_min": 2, "threads_max": 4, "settle": "0s", "busy_after_max": 1.0,
+        "season": {"months": []},
+        "weekend": {"factor": 1.0, "from": {"day": "friday", "hour": 14, "minute": 0}, "to": {"day": "sunday", "hour": 20, "minute": 59}},
+        "emergency": {"critical": 1_000, "oldest": "1h"},
+        "forecast": {"ahead": "2h", "after": "6h", "per_team": 1.0, "per_guest": 1.0, "broadcasts_per_hour": 6.5, "reach": "1s", "headroom": 0.5},
+    });
+    autoscaler::Settings {
+        name: "test".into(),
+        profile: serde_json::from_value(profile).unwrap(),
+        every: Duration::from_millis(20),
+        fixed: None,
+        capacity: None,
+        cores: 8,
+    }
+}
+
 impl Node {
     async fn start() -> Self {
         Self::start_with(security::Config::default(), &[]).await
@@ -140,21 +162,32 @@ impl Node {
 
     /// With this section `cache`.
     async fn start_cached(cache: crate::cache::Config) -> Self {
-        Self::start_as(security::Config::default(), &[], cache).await
+        Self::start_as(consensus::Config::default(), security::Config::default(), &[], cache).await
     }
 
     /// With this section `auth`, and these pages allowed.
     async fn start_with(auth: security::Config, cors_origins: &[&str]) -> Self {
-        Self::start_as(auth, cors_origins, crate::cache::Config::default()).await
+        let cluster = consensus::Config::default();
+        Self::start_as(cluster, auth, cors_origins, crate::cache::Config::default()).await
     }
 
-    async fn start_as(auth: security::Config, cors_origins: &[&str], cache: crate::cache::Config) -> Self {
+    /// Alone in a cluster with these settings.
+    async fn start_in(cluster: consensus::Config, auth: security::Config, cors_origins: &[&str]) -> Self {
+        Self::start_as(cluster, auth, cors_origins, crate::cache::Config::default()).await
+    }
+
+    async fn start_as(
+        cluster: consensus::Config,
+        auth: security::Config,
+        cors_origins: &[&str],
+        cache: crate::cache::Config,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = crate::storage::Config::default();
         let layout = Layout::open(folder.path(), 1, &storage).unwrap();
         let cluster = consensus::Config {
             listen: "127.0.0.1:0".into(),
-            ..consensus::Config::default()
+            ..cluster
         };
         let watcher = Arc::new(Watcher::default());
         let (handle, running) = consensus::start(cluster, 1, layout, storage, watcher.clone())
@@ -209,17 +242,10 @@ impl Node {
         let outputs = Arc::new(crate::outputs::Outputs::new(&crate::outputs::Config::default()).unwrap());
         let cache = Arc::new(Cache::new(&cache, 1, handle.clone()).unwrap());
         watcher.0.set(cache.clone()).ok().unwrap();
-        let context = Context::new(
-            handle,
-            gateway.unwrap(),
-            settings,
-            gate,
-            outputs,
-            cache,
-            1,
-            urls,
-            reader,
-        );
+        let gateway = gateway.unwrap();
+        let scaling = Autoscaler::new(handle.clone(), gateway.clone(), scaling());
+        let both = (gateway, scaling);
+        let context = Context::new(handle, both, settings, gate, outputs, cache, 1, urls, reader);
         Self {
             router: router(context.clone()),
             context,

@@ -1,16 +1,39 @@
-//! Cells move between workers under load, and no frame is lost, doubled or out of order.
+//! Cells move between workers under load, workers come and go, and no frame is lost, doubled or out of order.
 
-use super::fixture::{Heard, config, draft, eventually, house, release_of};
+use super::fixture::{Heard, House, config, draft, eventually, house, release_of};
 use crate::gateway::{From, Transport};
 use crate::model::Priority;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// Cells move at random between three threads while releases of all priorities flow, sessions come and go, and some read so
-/// slowly that they fall behind.
-fn check_moves(seed: u64, count: u64) {
-    const USERS: u32 = 24;
-    const CELLS: usize = 6;
+const USERS: u32 = 24;
+const CELLS: usize = 6;
+
+/// One change of who has what.
+fn change(house: &House, random: &mut SmallRng, done: &AtomicBool) {
+    let (cell, worker) = (random.random_range(0..CELLS), random.random_range(0..3));
+    house.gateway.move_cell(cell, worker);
+    while house.gateway.owner(cell) != worker && !done.load(Relaxed) {
+        std::thread::yield_now();
+    }
+}
+
+/// Threads come or go, or cells move on between those that are there.
+fn resize(house: &House, random: &mut SmallRng) {
+    let threads = random.random_range(1..=CELLS);
+    if random.random_ratio(1, 4) {
+        assert_eq!(house.gateway.resize(threads).unwrap(), threads);
+        let workers = house.gateway.workers();
+        assert_eq!(workers.len(), threads);
+        assert_eq!(workers.last().unwrap().name, format!("worker-{}", threads - 1));
+    } else {
+        house.gateway.move_cell(random.random_range(0..CELLS), threads);
+    }
+}
+
+/// Cells change hands by `change` while releases of all priorities flow, sessions come and go, and some read so slowly that they
+/// fall behind.
+fn check_moves(seed: u64, count: u64, change: impl Fn(&House, &mut SmallRng, &AtomicBool) + Sync) {
     let house = house(&config(), 3, CELLS);
     let everyone: Vec<u32> = (0..USERS).collect();
     let mut clients: Vec<_> = everyone
@@ -26,11 +49,7 @@ fn check_moves(seed: u64, count: u64) {
         scope.spawn(|| {
             let mut random = SmallRng::seed_from_u64(seed);
             while !done.load(Relaxed) {
-                let (cell, worker) = (random.random_range(0..CELLS), random.random_range(0..3));
-                house.gateway.move_cell(cell, worker);
-                while house.gateway.owner(cell) != worker && !done.load(Relaxed) {
-                    std::thread::yield_now();
-                }
+                change(&house, &mut random, &done);
                 if random.random_ratio(1, 8) {
                     drop(house.connect(random.random_range(0..USERS), Transport::Lines, From::Backlog));
                 }
@@ -87,6 +106,26 @@ fn check_moves(seed: u64, count: u64) {
 #[test]
 fn moving_cells_loses_doubles_and_reorders_nothing() {
     for seed in 0..3 {
-        check_moves(seed, 600);
+        check_moves(seed, 600, change);
+    }
+}
+
+#[test]
+fn threads_that_come_and_go_lose_double_and_reorder_nothing() {
+    for seed in 10..14 {
+        check_moves(seed, 600, |house, random, _| resize(house, random));
+    }
+}
+
+#[test]
+fn threads_hold_cells_evenly_and_those_that_went_hold_none() {
+    let house = house(&config(), 1, CELLS);
+    for (threads, most) in [(4, 2), (6, 1), (2, 3), (50, 1), (0, 6)] {
+        let there = house.gateway.resize(threads).unwrap();
+        assert_eq!(there, threads.clamp(1, CELLS));
+        eventually("every cell has arrived", || {
+            let cells: Vec<usize> = house.gateway.workers().iter().map(|worker| worker.cells).collect();
+            cells.len() == there && cells.iter().sum::<usize>() == CELLS && cells.iter().all(|cells| *cells <= most)
+        });
     }
 }

@@ -1,0 +1,124 @@
+//! The gateway's threads while it runs: which cells they have, how many there are, and how a note finds the one that has a cell.
+
+use super::Gateway;
+use super::cell::Cell;
+use super::cells::Note;
+use super::gateway::wait;
+use super::shared::Shared;
+use crate::base::clock;
+use crate::metrics::METRICS;
+use crate::scaling::spread;
+use crate::workers::{Pool, THREADS_MAX, Unsent, WorkerStatus};
+use std::io;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::time::{Duration, Instant};
+
+/// A change of the number of threads takes no longer; what has not moved by then stays where it is.
+const RESIZE_WITHIN: Duration = Duration::from_secs(5);
+/// Cells that were told to move are looked for this long before they are told again.
+const MOVE_WITHIN: Duration = Duration::from_millis(100);
+/// A cell whose owner shuts its door has another owner in a moment; a note is tried so often.
+const TRIES_MAX: usize = 64;
+
+/// A cell that nobody had yet.
+pub(super) fn give_new(pool: &Pool<Note>, worker: usize, cell: Cell) -> io::Result<()> {
+    let ended = || io::Error::new(io::ErrorKind::BrokenPipe, "the worker has ended");
+    let mailbox = pool.mailbox(worker).ok_or_else(ended)?;
+    mailbox.note(Note::Take(Box::new(cell))).map_err(|_| ended())
+}
+
+/// Brings a note to whoever has its cell; waits for room, and for the cell while it moves.
+pub(super) fn tell(pool: &Pool<Note>, shared: &Shared, mut note: Note) {
+    while !pool.is_stopped() {
+        let Some(mailbox) = note.cell(shared).and_then(|cell| pool.mailbox(shared.owner(cell))) else {
+            return;
+        };
+        note = match mailbox.note(note) {
+            Ok(()) => return,
+            Err(note) => note,
+        };
+        std::thread::yield_now();
+    }
+}
+
+impl Gateway {
+    /// Brings a note to whoever has its cell, without waiting for room. Gives it back when the lane is full.
+    pub(super) fn post(&self, mut note: Note) -> Result<(), Note> {
+        for _ in 0..TRIES_MAX {
+            let owner = note.cell(&self.shared).map(|cell| self.shared.owner(cell));
+            let Some(mailbox) = owner.and_then(|owner| self.pool.mailbox(owner)) else {
+                break;
+            };
+            note = match mailbox.try_note(note) {
+                Ok(()) => return Ok(()),
+                Err(Unsent::Closed(note)) => note,
+                Err(Unsent::Full(back)) => {
+                    note = back;
+                    break;
+                }
+            };
+            std::thread::yield_now();
+        }
+        METRICS.limits_hit.with_label_values(&["workers.notes"]).inc();
+        Err(note)
+    }
+
+    /// Of the threads that run.
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        self.pool.gauges().map(|(name, gauge)| gauge.status(name)).collect()
+    }
+
+    /// Threads that cells may move to.
+    pub fn threads(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// Moves a cell to another worker while both run. Left undone when the owner has too much to read already.
+    pub fn move_cell(&self, cell: usize, worker: usize) {
+        if cell < self.shared.owners.len() && worker < self.pool.len() {
+            let _ = self.post(Note::Give(cell, worker));
+        }
+    }
+
+    pub fn owner(&self, cell: usize) -> usize {
+        self.shared.owner(cell)
+    }
+
+    /// Starts or ends threads until there are `threads` (1 to 50, and no more than cells), and spreads the cells over them. Blocks
+    /// for as long as moving takes, 5 s at most; threads that still hold something then go on. How many there are.
+    ///
+    /// # Errors
+    /// The system starts no more threads, or gives no more epolls.
+    pub fn resize(&self, threads: usize) -> io::Result<usize> {
+        let _turn = self.resizing.lock();
+        let threads = threads.clamp(1, self.shared.owners.len().min(THREADS_MAX));
+        if self.shared.draining.load(Acquire) {
+            return Ok(self.pool.len());
+        }
+        let deadline = clock::now() + RESIZE_WITHIN;
+        let grown = self.pool.grow(threads);
+        let threads = threads.min(self.pool.len());
+        self.pool.close_beyond(threads);
+        self.spread(threads, deadline);
+        let live = self.pool.end_beyond(deadline);
+        grown.map(|()| live)
+    }
+
+    /// Once for balance; again and again for what has to leave the threads from `threads` on.
+    fn spread(&self, threads: usize, deadline: Instant) {
+        let owners = || -> Vec<usize> { (0..self.shared.owners.len()).map(|cell| self.owner(cell)).collect() };
+        loop {
+            let weights: Vec<usize> = self.shared.sizes.iter().map(|size| size.load(Relaxed)).collect();
+            let moves = spread::moves(&owners(), &weights, threads);
+            for (cell, worker) in &moves {
+                self.move_cell(*cell, *worker);
+            }
+            let there = || moves.iter().all(|(cell, worker)| self.owner(*cell) == *worker);
+            wait(deadline.min(clock::now() + MOVE_WITHIN), there);
+            let all_inside = owners().iter().all(|owner| *owner < threads);
+            if all_inside || clock::now() >= deadline || self.pool.is_stopped() {
+                return;
+            }
+        }
+    }
+}

@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod dev;
 pub mod device;
 pub mod faults;
+mod folder;
 pub mod http;
 pub mod ledger;
 pub mod machine;

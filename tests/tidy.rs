@@ -45,7 +45,7 @@ const HOMES: [(&str, &[&str]); 29] = [
     ("tokio_rustls", &["net"]),
     ("rustls_native_certs", &["net"]),
     ("rcgen", &["net"]),
-    ("hmac", &["outputs"]),
+    ("hmac", &["outputs", "lab"]),
     ("axum", &["net", "api"]),
     ("tower_service", &["net", "api"]),
     ("httparse", &["net", "api", "lab"]),

@@ -21,6 +21,7 @@ mod import;
 mod judges;
 mod keys;
 mod kills;
+mod rehearsal;
 mod resume;
 mod retention;
 mod retry;

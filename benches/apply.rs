@@ -5,7 +5,7 @@
 use campanile::base::clock;
 use campanile::model::directory::{User, Wedding, WeddingStatus};
 use campanile::model::{Audience, Clause, Draft, Place, PlaceKind};
-use campanile::state::command::{Change, Key, Publish};
+use campanile::state::command::{Change, Key, Publish, Spans};
 use campanile::state::rights::Grant;
 use campanile::state::{Command, State};
 
@@ -67,7 +67,10 @@ fn publish(number: u32) -> Command {
         draft,
         sender: "bench".into(),
         key,
-        expires_after_ms: 86_400_000,
+        spans: Spans {
+            expires_after_ms: 86_400_000,
+            schedule_max_ms: 7 * 86_400_000,
+        },
         superseded: None,
         grant: Grant::default(),
     }))

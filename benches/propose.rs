@@ -8,7 +8,7 @@ use campanile::base::clock;
 use campanile::consensus::{self, Applied, Config, Handle, Peer, Running};
 use campanile::model::directory::{Wedding, WeddingStatus};
 use campanile::model::{Audience, Clause, Draft};
-use campanile::state::command::{Change, Found, Key, Publish};
+use campanile::state::command::{Change, Found, Key, Publish, Spans};
 use campanile::state::rights::Grant;
 use campanile::state::{Command, Effect, Outcome};
 use campanile::storage;
@@ -93,7 +93,10 @@ fn publish(number: u64) -> Command {
         draft,
         sender: "bench".into(),
         key,
-        expires_after_ms: 86_400_000,
+        spans: Spans {
+            expires_after_ms: 86_400_000,
+            schedule_max_ms: 7 * 86_400_000,
+        },
         grant: Grant::default(),
     }))
 }

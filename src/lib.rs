@@ -8,7 +8,7 @@
 //! | 8 | [`node`], [`lab`] |
 //! | 7 | [`config`] |
 //! | 6 | [`api`] |
-//! | 5 | [`delivery`], [`control`], [`outputs`] |
+//! | 5 | [`delivery`], [`cache`], [`control`], [`outputs`] |
 //! | 4 | [`consensus`], [`gateway`] |
 //! | 3 | [`storage`], [`net`], [`security`], [`workers`] |
 //! | 2 | [`state`], [`queue`] |
@@ -21,6 +21,7 @@
 
 pub mod api;
 pub mod base;
+pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod consensus;

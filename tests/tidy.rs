@@ -33,7 +33,7 @@ const TOP_LEVEL: [&str; 9] = [
     "tests",
 ];
 /// A crate, and the only parts that may name it.
-const HOMES: [(&str, &[&str]); 29] = [
+const HOMES: [(&str, &[&str]); 30] = [
     ("openraft", &["consensus"]),
     ("raft_log", &["consensus"]),
     ("codeq", &["consensus"]),
@@ -46,6 +46,7 @@ const HOMES: [(&str, &[&str]); 29] = [
     ("rustls_native_certs", &["net"]),
     ("rcgen", &["net"]),
     ("hmac", &["outputs", "lab"]),
+    ("quick_cache", &["cache"]),
     ("axum", &["net", "api"]),
     ("tower_service", &["net", "api"]),
     ("httparse", &["net", "api", "lab"]),

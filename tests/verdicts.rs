@@ -7,7 +7,7 @@ use campanile::lab::scenario::{self, Expect, Object, Scripted, Sender};
 use campanile::model::broadcast::{Draft, Escalate, OnMissed};
 use campanile::model::directory::{User, Venue, Wedding, WeddingStatus};
 use campanile::model::{Acknowledge, Audience, Caller, Clause, Place, PlaceKind, Scope};
-use campanile::state::command::{Change, Key, Publish};
+use campanile::state::command::{Change, Key, Publish, Spans};
 use campanile::state::rights::{Denied, Grant, Question};
 use campanile::state::{Command, Outcome, Refused, State};
 use serde_json::Value;
@@ -150,7 +150,10 @@ fn publish(draft: Draft, number: u8, grant: Grant) -> Command {
         draft,
         sender: "test".into(),
         key,
-        expires_after_ms: 3_600_000,
+        spans: Spans {
+            expires_after_ms: 3_600_000,
+            schedule_max_ms: 7 * 86_400_000,
+        },
         grant,
     }))
 }

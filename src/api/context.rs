@@ -4,6 +4,7 @@ use super::Config;
 use super::problem::{Code, Problem};
 use super::request::Query;
 use crate::base::clock;
+use crate::cache::Cache;
 use crate::consensus::Handle;
 use crate::gateway::Gateway;
 use crate::gateway::gateway::QueueStatus;
@@ -59,6 +60,7 @@ pub struct Context {
     pub gate: Arc<Gate>,
     pub auth: security::Config,
     pub outputs: Arc<Outputs>,
+    pub cache: Arc<Cache>,
     /// Turns for asking the leader about unknown tokens.
     pub asking: Semaphore,
     pub node_header: HeaderValue,
@@ -79,6 +81,7 @@ impl Context {
         settings: Settings,
         (gate, auth): (Arc<Gate>, security::Config),
         outputs: Arc<Outputs>,
+        cache: Arc<Cache>,
         node: NodeId,
         nodes: Vec<(NodeId, String)>,
         reader: Reader,
@@ -99,6 +102,7 @@ impl Context {
             gate,
             auth,
             outputs,
+            cache,
             asking: Semaphore::new(super::access::ASKING_MAX),
             node_header: HeaderValue::from(node),
             running: Running::default(),

@@ -19,7 +19,8 @@ const BLOCKS_MAX: usize = 32;
 
 #[derive(Serialize)]
 struct Letter {
-    broadcast: Text26,
+    /// The broadcast's, as in every frame of it.
+    id: Text26,
     position: Position,
     priority: Priority,
     #[serde(rename = "type")]
@@ -100,7 +101,10 @@ pub async fn list(State(context): State<Arc<Context>>, uri: Uri) -> Result<Respo
 /// A page, and where the next one goes on; `None` when the disk cannot be read.
 fn find(context: &Context, wanted: Wanted) -> Option<(Vec<Letter>, Option<String>)> {
     let mut items = Vec::new();
-    let (mut below, mut behind) = (wanted.behind.map_or(Position::MAX, |(at, _)| at + 1), wanted.behind);
+    let (mut below, mut behind) = (
+        wanted.behind.map_or(Position::MAX, |(at, _)| at.saturating_add(1)),
+        wanted.behind,
+    );
     for _ in 0..BLOCKS_MAX {
         let next = context.handle.read(|state| {
             let blocks = state.broadcasts().blocks();
@@ -154,7 +158,7 @@ fn letters(
     let shown = |state: &Applied| {
         let each = found.into_iter().filter_map(|(user, reason)| {
             let letter = Letter {
-                broadcast: Text26(broadcast.id),
+                id: Text26(broadcast.id),
                 position: broadcast.position.unwrap_or_default(),
                 priority: broadcast.draft.priority,
                 kind: broadcast.draft.kind.clone(),

@@ -7,7 +7,7 @@ use super::json::Json;
 use super::problem::{Code, Problem};
 use crate::base::clock::Millis;
 use crate::model::broadcast::{Escalate, OnMissed};
-use crate::model::{Acknowledge, Action, Audience, BroadcastId, Draft, Priority, Text};
+use crate::model::{Acknowledge, Action, Audience, BroadcastId, Draft, LocalTime, Priority, Text};
 
 pub const TITLE_MAX: usize = 200;
 pub const BODY_MAX: usize = 1000;
@@ -72,8 +72,8 @@ fn draft(body: Json<'_>, config: &Config, now: Millis, faults: &mut Faults) -> O
     let texts = texts(&mut fields, body_max);
     let data = data(&mut fields);
     let action = action(&mut fields);
+    let deliver_at_local = deliver_at_local(&mut fields);
     let deliver_at = deliver_at(&mut fields, config, now);
-    deliver_at_local(&mut fields);
     let on_missed = fields.choice("on_missed", &[("send", OnMissed::Send), ("skip", OnMissed::Skip)]);
     let expires_at = expires_at(&mut fields, config, now);
     let supersedes = supersedes(&mut fields);
@@ -91,7 +91,7 @@ fn draft(body: Json<'_>, config: &Config, now: Millis, faults: &mut Faults) -> O
         data,
         action,
         deliver_at,
-        deliver_at_local: None,
+        deliver_at_local,
         expires_at,
         supersedes,
         drill,
@@ -246,29 +246,13 @@ fn deliver_at(fields: &mut Fields<'_, '_, '_>, config: &Config, now: Millis) -> 
     Some(at)
 }
 
-/// The same wall time in each recipient's zone comes later.
-fn deliver_at_local(fields: &mut Fields<'_, '_, '_>) {
-    if fields.raw_text("deliver_at_local").is_some() {
-        fields.fault(
-            "deliver_at_local",
-            Code::NotAvailableYet,
-            "delivery at each recipient's local time is not available yet",
-        );
+/// How far ahead it may be is asked by the log, which knows the zones and looks for the key first.
+fn deliver_at_local(fields: &mut Fields<'_, '_, '_>) -> Option<LocalTime> {
+    if fields.has("deliver_at") && fields.has("deliver_at_local") {
+        let detail = "must not stand beside deliver_at: that is one instant for all, this one for each zone";
+        fields.fault("deliver_at_local", Code::InvalidValue, detail);
     }
-}
-
-/// Whether the broadcast would have a time at all. Only a dry run asks here: a publish is asked by the log, which looks for its key
-/// first, so that a sender who lost the answer learns of it also when the time is over.
-pub fn check_time(draft: &Draft, now: Millis) -> Result<(), Problem> {
-    let released = draft.deliver_at.unwrap_or(now).max(now);
-    if draft.expires_at.is_none_or(|at| at > released) {
-        return Ok(());
-    }
-    Err(Problem::fault(
-        "/expires_at",
-        Code::OutOfRange,
-        "must be later than now, and than deliver_at",
-    ))
+    fields.local_time("deliver_at_local")
 }
 
 fn expires_at(fields: &mut Fields<'_, '_, '_>, config: &Config, now: Millis) -> Option<Millis> {
@@ -342,7 +326,7 @@ fn escalate(value: Json<'_>, path: &Path<'_>, config: &Config, faults: &mut Faul
 
 #[cfg(test)]
 mod tests {
-    use super::{check_time, is_kind, is_url, read};
+    use super::{is_kind, is_url, read};
     use crate::api::{Config, json};
     use crate::model::{BroadcastId, Draft, Priority};
 
@@ -374,20 +358,6 @@ mod tests {
             .collect();
         assert_eq!(found, expected, "{body}");
         assert_eq!(problem.status().as_u16(), 422);
-    }
-
-    #[test]
-    fn a_time_that_is_over_is_named_where_the_log_is_not_asked() {
-        let over = good(&serde_json::json!({"expires_at": "1970-01-01T00:00:00Z"}));
-        let problem = check_time(&over, NOW).unwrap_err();
-        let fault = &problem.errors()[0];
-        assert_eq!(
-            (fault.pointer.as_str(), fault.code.text()),
-            ("/expires_at", "OUT_OF_RANGE")
-        );
-        assert_eq!(problem.status().as_u16(), 422);
-        let (at, never) = (over.expires_at.unwrap(), good(&serde_json::json!({})));
-        assert!(check_time(&over, at).is_err() && check_time(&over, at - 1).is_ok() && check_time(&never, NOW).is_ok());
     }
 
     #[test]
@@ -430,6 +400,22 @@ mod tests {
         check(
             &json!({"deliver_at": "2027-06-19T16:42:00-04:00"}),
             &[("/deliver_at", "SCHEDULE_TOO_FAR")],
+        );
+        for local in [
+            "2027-01-15T09:00:00Z",
+            "2027-01-15T09:00-05:00",
+            "2027-02-29T09:00",
+            "tomorrow",
+        ] {
+            check(
+                &json!({"deliver_at_local": local}),
+                &[("/deliver_at_local", "INVALID_VALUE")],
+            );
+        }
+        check(&json!({"deliver_at_local": 9}), &[("/deliver_at_local", "WRONG_TYPE")]);
+        check(
+            &json!({"deliver_at_local": "2027-01-15T09:00", "deliver_at": "2027-01-15T09:00:00Z"}),
+            &[("/deliver_at_local", "INVALID_VALUE")],
         );
         check(
             &json!({"expires_at": "2027-13-19"}),
@@ -500,6 +486,14 @@ mod tests {
             (acknowledge.within_ms, acknowledge.need, acknowledge.escalate.len()),
             (15_000, vec![("security".into(), 2)], 1)
         );
+    }
+
+    #[test]
+    fn a_local_time_is_read_to_the_second() {
+        let local = |text| good(&serde_json::json!({"deliver_at_local": text, "deliver_at": null})).deliver_at_local;
+        for text in ["2027-01-16T09:00", "2027-01-16T09:00:00"] {
+            assert_eq!(local(text).unwrap().to_string(), "2027-01-16T09:00:00");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::context::Context;
 use super::person::Known;
 use super::problem::Problem;
-use super::publish::{pointed, superseded};
+use super::publish::{pointed, spans, superseded};
 use super::rights::{self, Written};
 use super::roles::Roles;
 use super::wire::{self, At};
@@ -14,6 +14,7 @@ use super::{draft, json};
 use crate::base::size::Span;
 use crate::model::{Caller, Draft, Millis, Priority, Reason, Scope, UserNumber};
 use crate::state::audiences::{Resolved, resolve};
+use crate::state::command::Spans;
 use crate::state::preferences::Sorted;
 use crate::state::{Refused, State};
 use axum::response::Response;
@@ -91,11 +92,12 @@ pub async fn answer(
 ) -> Result<Response, Problem> {
     let now = context.handle.log_time();
     let draft: Draft = draft::read(json::parse(body, "data")?, &context.config, now)?;
-    draft::check_time(&draft, now)?;
     let written = Written { draft: &draft, body };
     let grant = rights::grant(context, caller, written, None, deadline).await?;
     superseded(context, caller, &draft, deadline).await?;
-    let outlook = context.handle.read(|state| Outlook::of(state, &draft));
+    let outlook = context
+        .handle
+        .read(|state| Outlook::of(state, &draft, spans(&context.config)));
     let outlook = outlook.map_err(|refused| pointed(&refused, body))?;
     let told = tell(context, caller, &outlook).await;
     let targeted = outlook.all.recipients.len();
@@ -137,13 +139,17 @@ struct Outlook {
 }
 
 impl Outlook {
-    fn of(state: &State, draft: &Draft) -> Result<Self, Refused> {
+    fn of(state: &State, draft: &Draft, spans: Spans) -> Result<Self, Refused> {
         if let Some(old) = draft.supersedes {
             let is_known = state.is_kept(old.number()) && old.salt() == state.salt();
             is_known.then_some(()).ok_or(Refused::UnknownBroadcast)?;
         }
         let all = state.resolve(draft)?;
-        let sorted = state.sort(draft, &all.recipients);
+        let mut sorted = state.sort_first(draft, &all.recipients);
+        state.times(draft, &sorted, spans)?;
+        // whose own time is still to come is looked at as things are now
+        let waiting = std::mem::take(&mut sorted.waiting);
+        waiting.iter().for_each(|(_, users)| sorted.now |= users);
         let connected = state.presence().connected_of(&all.recipients);
         let missed = &*all.recipients - (&sorted.now & &connected);
         let roles = Roles::of(state.directory(), draft, state.log_time(), &missed);
@@ -221,6 +227,7 @@ async fn tell(context: &Context, caller: &Caller, outlook: &Outlook) -> Told {
         held,
         muted,
         critical_only,
+        waiting: _,
     } = &outlook.sorted;
     let mut reasons = Reasons {
         quiet_hours: held.iter().map(|(_, users)| users.len()).sum(),

@@ -5,6 +5,7 @@ use super::problem::{Code, Fault, Problem};
 use crate::base::clock::{self, Millis};
 use crate::base::size::Span;
 use crate::control::zones;
+use crate::model::LocalTime;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -236,6 +237,16 @@ impl<'a, 'p, 'f> Fields<'a, 'p, 'f> {
             self.fault(name, Code::InvalidValue, detail);
         }
         at
+    }
+
+    /// A date and a time without a zone.
+    pub fn local_time(&mut self, name: &str) -> Option<LocalTime> {
+        let text = self.raw_text(name)?;
+        let local = LocalTime::parse(&text);
+        if let Err(not_local) = local {
+            self.fault(name, Code::InvalidValue, format!("{:?} {not_local}", shorten(&text)));
+        }
+        local.ok()
     }
 
     /// A length of time like `"15s"`, in milliseconds.

@@ -76,7 +76,7 @@ impl Serialize for Item {
         map.serialize_entry("action", &draft.action.as_ref().map(ActionView))?;
         map.serialize_entry("wedding", &draft.wedding())?;
         map.serialize_entry("venue", &draft.venue())?;
-        map.serialize_entry("released_at", &At(broadcast.released_at()))?;
+        map.serialize_entry("released_at", &At(self.hot.out_at(self.user)))?;
         map.serialize_entry("expires_at", &At(broadcast.expires_at))?;
         map.serialize_entry("expired", &(self.now >= broadcast.expires_at))?;
         map.serialize_entry("supersedes", &draft.supersedes.map(Text26))?;

@@ -32,6 +32,8 @@ pub struct Known {
     pub step: Option<Step>,
     /// Why they are held or skipped.
     pub beside: Option<Reason>,
+    /// The local time that the sender wished has still to come where they are.
+    pub has_time_ahead: bool,
     /// People are to confirm it.
     pub asks: bool,
     /// They were written to as often as it is allowed, promised to say so, and did not.
@@ -71,6 +73,7 @@ impl Known {
             Some(Step::Received) => Some(Reason::ReceivedNotRead),
             Some(Step::Sent) => Some(Reason::SentNotReceived),
             None if self.beside.is_some() => self.beside,
+            None if self.has_time_ahead => self.is_expired.then_some(Reason::Expired),
             None if !self.is_connected && self.gone_since.is_some() => Some(Reason::OfflineSince),
             None if !self.is_connected => Some(Reason::NoSession),
             None => self.is_expired.then_some(Reason::Expired),
@@ -166,6 +169,13 @@ mod tests {
             Some(Reason::MutedCategory),
         );
         check(beside(Reason::CriticalOnly), "skipped", Some(Reason::CriticalOnly));
+        let early = Known {
+            has_time_ahead: true,
+            ..waiting()
+        };
+        check(early, "targeted", None);
+        check(off(early), "targeted", None);
+        check(over(early), "expired", Some(Reason::Expired));
         let excluded = Known {
             is_excluded: true,
             ..waiting()

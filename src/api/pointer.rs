@@ -19,6 +19,7 @@ pub fn to_unknown(refused: &Refused, body: &[u8]) -> Option<String> {
         | Refused::ExpiresBeforeRelease
         | Refused::ExpiresBeforeDelivery
         | Refused::ScheduleFull(_)
+        | Refused::ScheduleTooFar(_)
         | Refused::Expired
         | Refused::LeftMemory
         | Refused::NotReleased
@@ -27,6 +28,7 @@ pub fn to_unknown(refused: &Refused, body: &[u8]) -> Option<String> {
         | Refused::UnknownToken(_)
         | Refused::TokenExists(_)
         | Refused::TokensFull(_)
+        | Refused::FetchesFull(_)
         | Refused::RateLimited { .. }
         | Refused::NoSuchRole { .. }
         | Refused::VenueInUse(_) => return None,

@@ -43,11 +43,13 @@ codes! {
     NoSuchRoleInEvent "NO_SUCH_ROLE_IN_EVENT" 403 false "The sender's role is not held there";
     ForbiddenTypeForRole "FORBIDDEN_TYPE_FOR_ROLE" 403 false "The sender's role may not send this";
     NotFound "NOT_FOUND" 404 false "There is nothing here";
+    UnknownNamespace "UNKNOWN_NAMESPACE" 404 false "The cache has no such namespace";
     MethodNotAllowed "METHOD_NOT_ALLOWED" 405 false "This address does not take that method";
     NotAcceptable "NOT_ACCEPTABLE" 406 false "No transport for subscribers fits the request";
     BodyTimeout "BODY_TIMEOUT" 408 true "The body did not arrive in time";
     KeyInProgress "KEY_IN_PROGRESS" 409 true "A request with this key is still running";
     VenueInUse "VENUE_IN_USE" 409 false "The venue still has weddings";
+    NotADrill "NOT_A_DRILL" 409 false "The broadcast is not a drill";
     LeftMemory "LEFT_MEMORY" 409 true "The broadcast has just left memory";
     NotReleased "NOT_RELEASED" 409 false "The broadcast is not released yet";
     Cancelled "CANCELLED" 409 false "The broadcast was called off";
@@ -69,7 +71,6 @@ codes! {
     CriticalTypeNotAllowed "CRITICAL_TYPE_NOT_ALLOWED" 422 false "This type may not be critical";
     InvalidKey "INVALID_IDEMPOTENCY_KEY" 422 false "The idempotency key cannot be used";
     KeyReused "KEY_REUSED" 422 false "The key was used with another body";
-    NotAvailableYet "NOT_AVAILABLE_YET" 422 false "This is not available yet";
     UnknownUser "UNKNOWN_USER" 422 false "A user is not known";
     UnknownWedding "UNKNOWN_WEDDING" 422 false "A wedding is not known";
     UnknownVenue "UNKNOWN_VENUE" 422 false "A venue is not known";
@@ -81,6 +82,8 @@ codes! {
     RateLimited "RATE_LIMITED" 429 true "This sender has published too much of late";
     HeadTooLarge "HEAD_TOO_LARGE" 431 false "The request's head is too large";
     Internal "INTERNAL" 500 true "Something broke inside the node";
+    UpstreamFailed "UPSTREAM_FAILED" 502 true "The upstream has no usable answer";
+    UpstreamTimedOut "UPSTREAM_TIMED_OUT" 504 true "The upstream did not answer in time";
     NoLeader "NO_LEADER" 503 true "This node has no leader";
     NoData "NO_DATA" 503 true "This node has no data and takes no part in its cluster";
     Overloaded "OVERLOADED" 503 true "Too much waits already";
@@ -325,6 +328,7 @@ pub fn code_of(refused: &Refused) -> Code {
         Refused::KeysFull(_) => Code::KeysFull,
         Refused::ExpiresBeforeRelease | Refused::ExpiresBeforeDelivery => Code::OutOfRange,
         Refused::ScheduleFull(_) => Code::ScheduleFull,
+        Refused::ScheduleTooFar(_) => Code::ScheduleTooFar,
         Refused::Expired => Code::Expired,
         Refused::LeftMemory => Code::LeftMemory,
         Refused::NotReleased => Code::NotReleased,
@@ -334,6 +338,7 @@ pub fn code_of(refused: &Refused) -> Code {
         Refused::UnknownToken(_) => Code::NotFound,
         Refused::TokenExists(_) => Code::KeyReused,
         Refused::TokensFull(_) => Code::TokensFull,
+        Refused::FetchesFull(_) => Code::Overloaded,
         Refused::RateLimited { .. } => Code::RateLimited,
         Refused::NoSuchRole { .. } => Code::NoSuchRoleInEvent,
     }

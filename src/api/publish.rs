@@ -6,11 +6,11 @@ use super::context::Context;
 use super::problem::{Code, Problem, Published, code_of};
 use super::request::{self, Query};
 use super::rights::Written;
-use super::{audit, draft, dry_run, json, pointer, rights, wire};
+use super::{Config, audit, draft, dry_run, json, pointer, rights, wire};
 use crate::base::clock::{self, Millis};
 use crate::metrics::METRICS;
 use crate::model::{Caller, Draft, Rate};
-use crate::state::command::{Cold, Key, Publish};
+use crate::state::command::{Cold, Key, Publish, Spans};
 use crate::state::keys::Known;
 use crate::state::{Command, Outcome, Refused};
 use axum::extract::{Request, State};
@@ -125,7 +125,7 @@ async fn propose(
         superseded,
         sender: access::sender(caller).to_owned(),
         key,
-        expires_after_ms: context.config.expires_default.0.as_millis() as u64,
+        spans: spans(&context.config),
         grant,
     };
     let command = Command::Publish(Box::new(publish));
@@ -142,6 +142,14 @@ async fn propose(
         }
         Outcome::Refused(refused) => Err(refusal(context, &refused, body, rate.as_ref(), at)),
         other => Err(Problem::new(Code::Internal, format!("a publish came to {other:?}"))),
+    }
+}
+
+/// What the settings say about times.
+pub fn spans(config: &Config) -> Spans {
+    Spans {
+        expires_after_ms: config.expires_default.0.as_millis() as u64,
+        schedule_max_ms: config.schedule_max.0.as_millis() as u64,
     }
 }
 
@@ -270,6 +278,7 @@ pub fn refusal(context: &Context, refused: &Refused, body: &[u8], rate: Option<&
 pub fn pointed(refused: &Refused, body: &[u8]) -> Problem {
     let pointer = match refused {
         Refused::ExpiresBeforeRelease | Refused::ExpiresBeforeDelivery => Some("/expires_at".to_owned()),
+        Refused::ScheduleTooFar(_) => Some("/deliver_at_local".to_owned()),
         Refused::UnknownBroadcast => Some("/supersedes".to_owned()),
         other => pointer::to_unknown(other, body),
     };

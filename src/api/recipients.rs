@@ -31,7 +31,7 @@ struct Recipient {
     /// Since when somebody who is not done has no session any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<At>,
-    /// Until when somebody is held.
+    /// Until when somebody is held, or has to wait for their own time.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<At>,
 }
@@ -96,7 +96,7 @@ fn recipient(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, is_exclu
         late: answer.is_some_and(|answer| answer.late),
         since: known.since().map(At),
         until: aside
-            .and_then(|aside| aside.held_until(user))
+            .and_then(|aside| aside.until(user))
             .filter(|_| !known.is_off)
             .map(At),
     })
@@ -110,6 +110,7 @@ pub(super) fn known(state: &Applied, hot: &Hot, user: UserNumber, now: Millis, i
     Known {
         step: hot.ledger.step(user),
         beside: aside.and_then(|aside| aside.reason(user)),
+        has_time_ahead: aside.is_some_and(|aside| aside.awaits_local_time(user)),
         asks: hot.broadcast.draft.acknowledge.is_some(),
         has_failed: hot.has_failed(user) && !is_off,
         dead: hot.dead().and_then(|dead| dead.reason(user)).filter(|_| is_expired),

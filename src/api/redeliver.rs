@@ -49,6 +49,9 @@ pub async fn redeliver(
     Query::read(&parts.uri, &[])?;
     let key = idempotency_key(&parts.headers)?.map(str::to_owned);
     let body = request::body(body, context.config.body_bytes_max.bytes(), deadline).await?;
+    if !is_blank(&body) {
+        request::media_type(&parts.headers, request::JSON)?;
+    }
     let hot = context.broadcast(&id, deadline).await?;
     let allowed = rights::may_call_off(&context, asking.caller(), &hot, deadline).await;
     allowed.inspect_err(|problem| audit::denied(&context, Some(asking.caller()), "redeliver".into(), problem))?;
@@ -93,9 +96,13 @@ fn answer(hot: &Hot, done: &Done) -> Response {
     response
 }
 
+fn is_blank(body: &[u8]) -> bool {
+    body.iter().all(u8::is_ascii_whitespace)
+}
+
 /// The users that the body names; `None` where it names none.
 fn users(context: &Context, hot: &Hot, body: &[u8]) -> Result<Option<RoaringBitmap>, Problem> {
-    if body.iter().all(u8::is_ascii_whitespace) {
+    if is_blank(body) {
         return Ok(None);
     }
     let mut faults = Faults::default();

@@ -35,8 +35,8 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> FromRequestParts<S> 
     }
 }
 
-/// Refuses a body of another kind than `accepted`, and one that is packed; one that does not say its kind passes.
-pub fn media_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem> {
+/// Refuses a body that is packed.
+pub fn unpacked(headers: &HeaderMap) -> Result<(), Problem> {
     for coding in headers.get_all(header::CONTENT_ENCODING) {
         let coding = coding.to_str().unwrap_or_default().trim();
         if !coding.eq_ignore_ascii_case("identity") {
@@ -44,6 +44,12 @@ pub fn media_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem>
             return Err(Problem::new(Code::UnsupportedEncoding, detail).closing());
         }
     }
+    Ok(())
+}
+
+/// Refuses a body of another kind than `accepted`, and one that is packed; one that does not say its kind passes.
+pub fn media_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem> {
+    unpacked(headers)?;
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Ok(());
     };

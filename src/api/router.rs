@@ -5,8 +5,8 @@ use super::context::Context;
 use super::directory::{self, Noun};
 use super::problem::{Code, Problem};
 use super::{
-    audit, batch, broadcasts, cancel, dead_letters, import, inbox, operate, outputs, publish, receipts, recipients,
-    redeliver, subscribe, tokens,
+    audit, batch, broadcasts, cache, cancel, dead_letters, drill, import, inbox, operate, outputs, publish, receipts,
+    recipients, redeliver, subscribe, tokens,
 };
 use crate::base::clock;
 use crate::metrics::METRICS;
@@ -70,6 +70,11 @@ pub fn routes() -> Vec<Route> {
             "/v1/broadcasts/{id}/recipients",
             &[("GET", "how far each recipient is, and why no further")],
             get(recipients::recipients),
+        ),
+        route(
+            "/v1/broadcasts/{id}/drill",
+            &[("GET", "a drill's graded sheet")],
+            get(drill::get),
         ),
         route(
             "/v1/broadcasts/{id}/acknowledge",
@@ -137,6 +142,28 @@ pub fn routes() -> Vec<Route> {
         route("/v1/venues/{id}/members/{user}", MEMBER, member_of(PlaceKind::Venue)),
         route("/v1/segments", LIST, list_of(Noun::Segment)),
         route("/v1/segments/{id}", ONE, one_of(Noun::Segment)),
+        route(
+            "/v1/cache",
+            &[(
+                "GET",
+                "how full both tiers are, and how often they have what is asked for",
+            )],
+            get(cache::status),
+        ),
+        route(
+            "/v1/cache/{namespace}",
+            &[("DELETE", "invalidate all of a namespace")],
+            delete(cache::empty),
+        ),
+        route(
+            "/v1/cache/{namespace}/{key}",
+            &[
+                ("GET", "a value"),
+                ("PUT", "keep a value"),
+                ("DELETE", "invalidate a value"),
+            ],
+            get(cache::get).put(cache::put).delete(cache::delete),
+        ),
         route(
             "/v1/cluster",
             &[("GET", "who leads, and how far each node is")],
@@ -315,11 +342,11 @@ pub fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE"),
         (
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "authorization, content-type, idempotency-key, last-event-id, traceparent",
+            "authorization, cache-control, content-type, idempotency-key, if-none-match, last-event-id, traceparent",
         ),
         (
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "campanile-applied, campanile-node, idempotent-replayed, location, ratelimit, ratelimit-policy, retry-after, \
+            "age, campanile-applied, campanile-cache, campanile-node, etag, idempotent-replayed, location, ratelimit, ratelimit-policy, retry-after, \
              www-authenticate",
         ),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),

@@ -169,6 +169,11 @@ impl DraftView<'_> {
         }
         if let Some(due) = draft.deliver_at {
             map.serialize_entry("deliver_at", &At(due))?;
+        }
+        if let Some(local) = draft.deliver_at_local {
+            map.serialize_entry("deliver_at_local", &local.to_string())?;
+        }
+        if draft.is_timed() || draft.on_missed != OnMissed::Send {
             map.serialize_entry("on_missed", &draft.on_missed)?;
         }
         map.serialize_entry("title", &draft.title)?;
@@ -181,9 +186,6 @@ impl DraftView<'_> {
         map.serialize_entry("expires_at", &At(self.0.expires_at))?;
         map.serialize_entry("supersedes", &draft.supersedes.map(Text26))?;
         map.serialize_entry("drill", &draft.drill)?;
-        if draft.on_missed != OnMissed::Send {
-            map.serialize_entry("on_missed", &draft.on_missed)?;
-        }
         let acknowledge = draft.acknowledge.as_ref();
         map.serialize_entry("acknowledge", &acknowledge.map(|asked| AcknowledgeView(asked, self.1)))
     }

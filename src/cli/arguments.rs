@@ -195,6 +195,8 @@ Examples:
       --title \"Go inside now\" --body \"Go inside the barn now.\" \\
       --ack-within 15s --answers ok,need_help
   campanile publish --to wedding:w-1 --type timeline.changed --title Buses --body \"At ten\" --at 2h
+  campanile publish --to wedding:w-1 --type timeline.changed --title Today --body \"At four\" \\
+      --at-local 2027-06-19T09:00
   campanile publish --file broadcast.json --dry-run
   campanile publish --file broadcast.json --key storm-1
   generate | campanile publish --file - --to everyone --json")]
@@ -225,6 +227,9 @@ pub struct Publish {
     /// When it goes out: a time, or how long from now (2h); at most 7 days ahead [default: now]
     #[arg(long, value_name = "WHEN")]
     pub at: Option<String>,
+    /// When the clocks of each recipient's own zone show this date and time, like 2027-06-19T09:00
+    #[arg(long, value_name = "LOCAL TIME", conflicts_with = "at")]
+    pub at_local: Option<String>,
     /// People must confirm within this time
     #[arg(long, value_name = "DURATION")]
     pub ack_within: Option<String>,

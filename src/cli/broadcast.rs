@@ -5,6 +5,7 @@ use super::audience;
 use super::failure::Failure;
 use crate::base::clock::{self, Millis};
 use crate::base::size::Span;
+use crate::model::LocalTime;
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use std::io::Read;
@@ -41,6 +42,11 @@ pub fn body(options: &Publish) -> Result<Value, Failure> {
     }
     if let Some(when) = &options.at {
         put("deliver_at", Some(json!(time("--at", when, clock::wall())?)));
+        put("deliver_at_local", Some(Value::Null));
+    }
+    if let Some(when) = &options.at_local {
+        put("deliver_at_local", Some(json!(local_time("--at-local", when)?)));
+        put("deliver_at", Some(Value::Null));
     }
     if let Some(text) = &options.data {
         let data = serde_json::from_str::<Value>(text);
@@ -92,6 +98,14 @@ fn time(option: &str, text: &str, now: Millis) -> Result<String, Failure> {
     })?;
     let millis = i64::try_from(span.0.as_millis()).unwrap_or(i64::MAX);
     Ok(clock::rfc3339(now.saturating_add(millis)))
+}
+
+/// A date and a time without a zone.
+fn local_time(option: &str, text: &str) -> Result<String, Failure> {
+    let local = LocalTime::parse(text);
+    local
+        .map(|local| local.to_string())
+        .map_err(|not_local| Failure::usage(format!("{option} {text:?} {not_local}")))
 }
 
 fn object(path: &Path) -> Result<Map<String, Value>, Failure> {
@@ -216,6 +230,24 @@ mod tests {
         );
         let failure = publish(&["--answers", "ok"]).unwrap_err();
         assert!(failure.what.contains("--ack-within"), "{}", failure.what);
+    }
+
+    #[test]
+    fn a_time_that_is_typed_takes_the_place_of_the_file_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.json");
+        let file = r#"{"type": "a.b", "title": "T", "body": "B", "audience": {"everyone": true}, "deliver_at": "2027-06-19T09:00:00Z"}"#;
+        std::fs::write(&path, file).unwrap();
+        let typed = |line: &[&str]| publish(&[&["--file", path.to_str().unwrap()], line].concat());
+        let times = |made: &Value| (made["deliver_at"].clone(), made["deliver_at_local"].clone());
+        let local = typed(&["--at-local", "2027-06-19T09:00"]).unwrap();
+        assert_eq!(times(&local), (Value::Null, json!("2027-06-19T09:00:00")));
+        let zoned = typed(&["--at", "2027-06-19T10:00:00Z"]).unwrap();
+        assert_eq!(times(&zoned), (json!("2027-06-19T10:00:00Z"), Value::Null));
+        for wrong in ["2027-06-19T09:00Z", "2027-06-31T09:00", "2h"] {
+            let failure = typed(&["--at-local", wrong]).unwrap_err();
+            assert!(failure.what.starts_with("--at-local"), "{}", failure.what);
+        }
     }
 
     #[test]

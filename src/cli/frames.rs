@@ -126,8 +126,10 @@ fn line(frame: &Value) -> String {
     let field = |name: &str| plain(frame.get(name).and_then(Value::as_str).unwrap_or_default());
     let at = field("released_at");
     let time = at.get(11..19).unwrap_or_default();
+    let is_drill = frame.get("drill") == Some(&Value::Bool(true));
     if field("event") == "retracted" {
-        return format!("{DIM}{time}  retracted {}{DIM:#}", field("id"));
+        let drill = if is_drill { "  [drill]" } else { "" };
+        return format!("{DIM}{time}  retracted {}{drill}{DIM:#}", field("id"));
     }
     let name = field("priority");
     let style = priority(&name);
@@ -140,7 +142,7 @@ fn line(frame: &Value) -> String {
     if !field("body").is_empty() {
         let _ = write!(text, ": {}", field("body"));
     }
-    if frame.get("drill") == Some(&Value::Bool(true)) {
+    if is_drill {
         let _ = write!(text, "  {WARN}[drill]{WARN:#}");
     }
     if frame.get("escalated") == Some(&Value::Bool(true)) {
@@ -210,6 +212,9 @@ mod tests {
         );
         let frame = json!({"event": "retracted", "id": "01J", "released_at": "2027-06-19T20:43:00.000Z"});
         assert_eq!(told(&frame), "20:43:00  retracted 01J");
+        let frame =
+            json!({"event": "retracted", "id": "01J", "released_at": "2027-06-19T20:43:00.000Z", "drill": true});
+        assert_eq!(told(&frame), "20:43:00  retracted 01J  [drill]");
     }
 
     #[test]

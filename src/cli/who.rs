@@ -9,6 +9,7 @@ mod page;
 pub mod person;
 mod report;
 mod screen;
+mod sheet;
 
 use super::failure::{Exit, Failure};
 use super::nodes::{Nodes, encoded, read};
@@ -139,7 +140,12 @@ impl Asking<'_> {
         {
             people.extend(self.recipients(&path, "&state=excluded").await?);
         }
-        Ok(Report::of(broadcast, people))
+        let report = Report::of(broadcast, people);
+        if !report.is_drill() {
+            return Ok(report);
+        }
+        let sheet = read(&self.nodes.get(&format!("{path}/drill")).await?)?;
+        Ok(report.with_sheet(sheet))
     }
 
     async fn recipients(&self, path: &str, filter: &str) -> Result<Vec<Value>, Failure> {

@@ -98,6 +98,14 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("outputs.retry_first", Time(Span::millis(10), Span::seconds(3600))),
     ("outputs.retry_most", Time(Span::millis(10), Span::seconds(DAY))),
     ("outputs.give_up_after", Time(Span::seconds(1), Span::seconds(30 * DAY))),
+    ("cache.entries_max", Count(1, 1_000_000)),
+    ("cache.bytes_max", Bytes(Size::mib(1), Size::mib(64 * GIB))),
+    ("cache.local_bytes", Bytes(Size::mib(1), Size::mib(64 * GIB))),
+    ("cache.local_bytes_min", Bytes(Size::mib(1), Size::mib(64 * GIB))),
+    ("cache.local_items", Count(64, 10_000_000)),
+    ("cache.local_ttl", Time(Span::millis(0), Span::seconds(DAY))),
+    ("cache.upstream_timeout", Time(Span::millis(50), Span::seconds(60))),
+    ("cache.upstream_rest", Time(Span::millis(100), Span::seconds(3600))),
 ];
 
 pub fn holds(bound: &Bound, value: &Value) -> bool {

@@ -71,6 +71,12 @@ fn about(section: &str) -> &'static str {
              key; Slack needs none, its secret is the URL. Files are read at the start, by every node: whichever leads makes the calls. \
              How calls look and how to verify them: [outputs](API.md#outputs)."
         }
+        "cache" => {
+            "What is cached for applications, and for how long. The replicated tier is on the disk of every node, the local tier in \
+             the memory of each. A namespace is `{ name = \"teams\", ttl = \"15m\", stale_if_error = \"1d\", entries_max = 10000, \
+             bytes_max = \"16 MiB\", upstream = \"https://app.example/teams/{key}\" }`; only the name must be given. When one is full, what ends soonest goes first. The limits of \
+             the node that takes a value count."
+        }
         "log" => "What the node says on stderr.",
         _ => "",
     }

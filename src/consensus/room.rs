@@ -7,6 +7,7 @@ use super::rpc::Forward;
 use super::state_machine::Shared;
 use crate::metrics::METRICS;
 use crate::state::Command;
+use crate::state::cache::CacheChange;
 use crate::storage::free::{Volume, is_full};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,6 +102,7 @@ fn count_refused() {
 /// Whether a command makes the node's files grow for good. Erasing does too, a little: it goes with the rest of the directory.
 pub fn grows(command: &Command) -> bool {
     match command {
+        Command::Cache(change) => matches!(**change, CacheChange::Put(_)),
         Command::Publish(_) | Command::Directory(_) | Command::CreateToken(_) | Command::Audit(_) => true,
         Command::Found(_)
         | Command::Cancel(_)

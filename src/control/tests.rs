@@ -2,8 +2,8 @@
 
 use super::zones::{completed, due, known, spelled, table};
 use crate::base::clock::parse_rfc3339;
-use crate::model::Millis;
 use crate::model::directory::{Preferences, QuietHours, TimeOfDay, User};
+use crate::model::{LocalTime, Millis};
 use crate::state::command::Change;
 use crate::state::quiet::Hours;
 use crate::state::zones::ZoneTable;
@@ -199,6 +199,46 @@ fn quiet_hours_are_right_in_every_zone_and_over_every_change_of_a_year() {
     }
     assert!(changes > 300, "only {changes} changes in 2027");
     assert!(checked > 200_000, "only {checked} checks");
+}
+
+/// Local times before, inside of and behind what a change skips or repeats, against the database. How many were looked at.
+fn check_local_times(name: &str, zone: &TimeZone, tables: &[ZoneTable], change: Millis, random: &mut SmallRng) -> u64 {
+    let offsets = [offset(zone, change - 1), offset(zone, change)].map(|seconds| Millis::from(seconds) * 1_000);
+    let (low, high) = (offsets[0].min(offsets[1]), offsets[0].max(offsets[1]));
+    let mut shifts = vec![low - 1_000, low, low + 1_000, high - 1_000, high, high + 1_000];
+    let (near, far) = (low / 1_000..=high / 1_000, (low - DAY) / 1_000..=(high + DAY) / 1_000);
+    shifts.extend((0..10).map(|_| random.random_range(near.clone()) * 1_000));
+    shifts.extend((0..10).map(|_| random.random_range(far.clone()) * 1_000));
+    let mut checked = 0;
+    for shift in shifts {
+        let shown = Timestamp::from_millisecond(change + shift).unwrap();
+        let shown = TimeZone::UTC.to_datetime(shown);
+        let expected = zone.to_ambiguous_timestamp(shown).compatible().unwrap();
+        let local = LocalTime::parse(&shown.to_string()).unwrap();
+        for table in tables {
+            let instant = table.instant_of(local);
+            assert_eq!(instant, expected.as_millisecond(), "{name} shows {shown}");
+            checked += 1;
+        }
+    }
+    checked
+}
+
+#[test]
+fn a_local_time_comes_in_every_zone_when_its_clocks_show_it() {
+    let mut random = SmallRng::seed_from_u64(9);
+    let (mut changes, mut checked) = (0, 0);
+    for (name, zone) in every_zone() {
+        let tables = ["2026-12-20T00:00:00Z", "2027-01-31T00:00:00Z"].map(|made| table(&name, at(made)).unwrap());
+        for change in changes_of_2027(&zone) {
+            changes += 1;
+            checked += check_local_times(&name, &zone, &tables, change, &mut random);
+        }
+        let anywhen = random.random_range(at("2027-01-03T00:00:00Z")..at("2027-12-28T00:00:00Z"));
+        checked += check_local_times(&name, &zone, &tables, anywhen - anywhen % 1_000, &mut random);
+    }
+    assert!(changes > 300, "only {changes} changes in 2027");
+    assert!(checked > 20_000, "only {checked} checks");
 }
 
 fn user(id: &str, timezone: &str) -> Change {

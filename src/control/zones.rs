@@ -93,8 +93,10 @@ fn zone_of(change: &Change) -> Option<&str> {
 
 /// The zones that the directory goes by, with what is known of each.
 pub fn known(directory: &Directory) -> BTreeMap<String, Option<ZoneTable>> {
-    let named = directory.preferred().zones().map(|name| (name.to_owned(), None));
-    let mut known: BTreeMap<String, Option<ZoneTable>> = named.collect();
+    let of_people = directory.preferred().zones().chain(directory.timezones());
+    let named: BTreeSet<&str> = of_people.chain(directory.place_zones()).collect();
+    let named = named.into_iter().filter(|name| !name.is_empty());
+    let mut known: BTreeMap<String, Option<ZoneTable>> = named.map(|name| (name.to_owned(), None)).collect();
     known.extend(
         directory
             .zones()

@@ -147,7 +147,7 @@ impl Desk {
         for (id, answer) in answers {
             let number = self.number(id).ok_or(Refused::UnknownBroadcast);
             let number = number.map_err(|refused| No::acknowledged(refused.to_string(), false))?;
-            self.check_cold(number, user, &answer).await?;
+            self.check(number, id, user, &answer).await?;
             known.push((number, answer));
         }
         let command = Command::Acknowledge(Acknowledged {
@@ -166,21 +166,24 @@ impl Desk {
         }
     }
 
-    /// The log itself looks at what is in memory, and at what is new; of what is older, it takes what was looked at before.
-    async fn check_cold(&self, number: Number, user: UserNumber, answer: &str) -> Result<(), No> {
-        let is_looked_at = |state: &State| {
+    /// The log itself looks at what is in memory, and at what is new; of what is older, it takes what was looked at before. It knows
+    /// numbers only: that the id is that broadcast's is looked at here.
+    async fn check(&self, number: Number, id: BroadcastId, user: UserNumber, answer: &str) -> Result<(), No> {
+        let in_memory = |state: &State| {
             let broadcasts = state.broadcasts();
             let is_new = |position| broadcasts.hot_from().is_some_and(|from| position >= from);
-            broadcasts.get(number).is_some() || state.place(number).is_some_and(is_new)
+            let known = broadcasts.get(number).map(|hot| hot.broadcast.id == id);
+            known.or(state.place(number).is_some_and(is_new).then_some(true))
         };
-        if self.handle.read(is_looked_at) {
-            return Ok(());
-        }
-        let find = self.find.clone();
-        let found = tokio::task::spawn_blocking(move || find(number)).await;
-        let refused = match found.ok().flatten() {
-            None => Some(Refused::UnknownBroadcast),
-            Some(hot) => hot.refuses(user, answer),
+        let refused = match self.handle.read(in_memory) {
+            Some(true) => None,
+            Some(false) => Some(Refused::UnknownBroadcast),
+            None => {
+                let find = self.find.clone();
+                let found = tokio::task::spawn_blocking(move || find(number)).await;
+                let hot = found.ok().flatten().filter(|hot| hot.broadcast.id == id);
+                hot.map_or(Some(Refused::UnknownBroadcast), |hot| hot.refuses(user, answer))
+            }
         };
         match refused {
             None => Ok(()),

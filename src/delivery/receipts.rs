@@ -62,12 +62,7 @@ struct Reporter {
 impl Reporter {
     async fn round(&mut self) {
         let report = self.gateway.take_report();
-        if report.deltas.is_empty()
-            && report.came.is_empty()
-            && report.went.is_empty()
-            && report.watermarks == self.told
-            && !self.all
-        {
+        if !self.has_receipts(&report) && report.came.is_empty() && report.went.is_empty() && !self.all {
             return;
         }
         let told = report.watermarks;
@@ -81,6 +76,11 @@ impl Reporter {
                 self.gateway.return_report(report);
             }
         }
+    }
+
+    /// A promise may come alone, after what it is for was told.
+    fn has_receipts(&self, report: &Report) -> bool {
+        !report.deltas.is_empty() || !report.promised.is_empty() || report.watermarks != self.told
     }
 
     /// Both commands are safe to repeat: bitmaps only grow, presence names its incarnation.
@@ -106,7 +106,7 @@ impl Reporter {
         if let Some(presence) = presence {
             self.handle.propose(presence, deadline).await?;
         }
-        if !deltas.is_empty() || *watermarks != self.told {
+        if self.has_receipts(report) {
             let receipts = Receipts {
                 node: self.node,
                 deltas: deltas.clone(),

@@ -3,6 +3,7 @@
 
 use super::batch::{Batch, Kind};
 use super::confirm::Returned;
+use super::fresh::Fresh;
 use super::goodbye::{self, Goodbye};
 use super::pass::Pass;
 use super::reader::{Ask, Question};
@@ -50,6 +51,8 @@ pub struct Cell {
     pub returned: VecDeque<Returned>,
     /// How long sessions may stay, by slot: apart from them, so that a session stays small.
     pub passes: BTreeMap<u32, Pass>,
+    /// Sessions that have not said yet whether they confirm, by slot.
+    pub fresh: BTreeMap<u32, Fresh>,
     /// The tick at which the positions last changed.
     pub moved: u32,
     /// The last tick that this cell has had.
@@ -140,6 +143,7 @@ impl Cell {
             leaving: Vec::new(),
             returned: VecDeque::new(),
             passes: BTreeMap::new(),
+            fresh: BTreeMap::new(),
             moved: 0,
             ticked: 0,
             degraded: false,
@@ -269,6 +273,7 @@ impl Cell {
         };
         let slot = self.put(session);
         self.passes.extend(pass.map(|pass| (slot, pass)));
+        self.greet(slot, user, transport, context);
         METRICS.sessions.inc();
         self.join_user(slot, user, context);
         if self.register(slot, context).is_err() {
@@ -343,6 +348,7 @@ impl Cell {
         self.slots[slot as usize] = None;
         self.free.push(slot);
         self.passes.remove(&slot);
+        self.fresh.remove(&slot);
         METRICS.sessions.dec();
         context.shared.sessions.fetch_sub(1, Relaxed);
     }

@@ -50,6 +50,7 @@ struct Retracted {
     id: String,
     position: u64,
     priority: &'static str,
+    drill: bool,
     released_at: String,
 }
 
@@ -97,6 +98,7 @@ fn retracted(release: &Release) -> Vec<u8> {
         id: release.broadcast.id.to_string(),
         position: release.position,
         priority: release.priority.name(),
+        drill: release.broadcast.draft.drill,
         released_at: rfc3339(release.released_at),
     })
 }

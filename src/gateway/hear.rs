@@ -106,7 +106,7 @@ impl Cell {
         let Some(session) = self.get(slot) else { return };
         let user = session.user;
         if let Some(promises) = message.promises_receipts {
-            session.promises = promises;
+            self.promise(slot, promises, context);
         }
         let Message {
             received,

@@ -21,6 +21,7 @@ mod cells;
 mod collect;
 mod confirm;
 pub mod frame;
+mod fresh;
 #[allow(clippy::module_inception)] // the part has one main noun
 pub mod gateway;
 pub mod goodbye;

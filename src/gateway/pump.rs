@@ -43,11 +43,18 @@ impl Cell {
         let Some(session) = self.get(slot) else { return };
         let Some(behind) = &mut session.behind else { return };
         behind.queued = false;
-        match flush(session, context) {
+        let (user, cut, promises) = (session.user, behind.unsent_of, session.promises);
+        let flushed = flush(session, context);
+        let is_given = session.behind.as_ref().is_some_and(|behind| behind.unsent_of.is_none());
+        if let Some(number) = cut.filter(|_| is_given && !promises) {
+            self.note_given(slot, user, number);
+        }
+        match flushed {
             Err(_) => return self.remove(slot, context),
             Ok(false) => return,
             Ok(true) => {}
         }
+        let Some(session) = self.get(slot) else { return };
         if session.leaving {
             session.behind = None;
             // A peer that is gone already cannot be told.
@@ -119,11 +126,15 @@ impl Cell {
             let line = Bytes::copy_from_slice(&out[frames..]);
             cut(behind, &supply.pieces, supply.end, &line, count)
         };
+        let (user, promises) = (session.user, session.promises);
         let mut counts = [0; 4];
         for piece in &supply.pieces[..whole] {
             counts[piece.entry.priority().index()] += 1;
             if let Some(number) = piece.entry.sent() {
-                context.sent(number, session.user, session.promises);
+                context.sent(number, user, promises);
+                if !promises {
+                    self.note_given(slot, user, number);
+                }
             }
         }
         context.count(counts);
@@ -340,8 +351,12 @@ impl Find<'_> {
         let index = priority.index();
         if let Some(release) = behind.owed[index].get(taken) {
             let shared = self.window.find(priority, release.position);
-            // delivered again, it expires later than its first release says
-            let is_same = |entry: &Arc<Entry>| entry.release.broadcast.expires_at == release.broadcast.expires_at;
+            // delivered again, held, or escalated since, it is not what its first release says
+            let is_same = |entry: &Arc<Entry>| {
+                let known = &entry.release;
+                known.broadcast.expires_at == release.broadcast.expires_at
+                    && (known.released_at, known.escalated) == (release.released_at, release.escalated)
+            };
             let shared = shared.filter(is_same);
             return Some(shared.unwrap_or_else(|| Arc::new(Entry::new(release.clone()))));
         }

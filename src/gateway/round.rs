@@ -215,12 +215,17 @@ impl Cell {
         for (index, entry) in round.batch.entries.iter().enumerate() {
             let Some(number) = entry.sent() else { continue };
             let reached = round.touched.iter().filter(|touched| touched.done >> index & 1 == 1);
-            let promised = reached.clone().filter(|touched| touched.promises);
+            // it may have said so since it was written to
+            let has_promised = |touched: &Touched| touched.promises || self.has_promised(touched.slot, touched.user);
+            let promised = reached.clone().filter(|touched| has_promised(touched));
             let sent = context.tally.step(number, Step::Sent);
-            sent.extend(reached.map(|touched| touched.user));
+            sent.extend(reached.clone().map(|touched| touched.user));
             let mut promised = promised.map(|touched| touched.user).peekable();
             if promised.peek().is_some() {
                 context.tally.promised(number).extend(promised);
+            }
+            if !self.fresh.is_empty() {
+                reached.for_each(|touched| self.note_given(touched.slot, touched.user, number));
             }
         }
         if let Some(last) = round.batch.entries.last() {

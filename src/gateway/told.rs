@@ -24,6 +24,7 @@ impl Cell {
             self.check_behind(context);
             self.check_leaving(context);
             self.check_passes(context);
+            self.forget_fresh(context);
         }
     }
 

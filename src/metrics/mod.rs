@@ -7,4 +7,4 @@
 
 pub mod registry;
 pub use prometheus::IntCounter;
-pub use registry::{METRICS, Metrics};
+pub use registry::{CacheCounters, METRICS, Metrics};

@@ -49,6 +49,14 @@ pub struct Metrics {
     pub output_calls: IntCounterVec,
     /// Name to the answer's head, for calls that were made.
     pub output_call_seconds: Histogram,
+    /// Reads of the cache, by namespace and the tier that answered.
+    pub cache_reads: IntCounterVec,
+}
+
+/// The counters of one namespace of the cache: finding them by name each time would cost more than what they count.
+pub struct CacheCounters {
+    /// In the order of the tiers that were named.
+    pub reads: [IntCounter; 4],
 }
 
 /// From 50 µs to 26 s in doubling steps.
@@ -120,7 +128,15 @@ impl Metrics {
             limits_hit: counters("limits_hit_total", "Refusals by limit.", "limit"),
             output_calls: counters_by("output_calls_total", "Calls to outputs.", &["output", "result"]),
             output_call_seconds: histogram(seconds("output_call_seconds", "A call to an output until its answer.")),
+            cache_reads: counters_by("cache_reads_total", "Reads of the cache.", &["namespace", "tier"]),
             registry,
+        }
+    }
+
+    pub fn cache_counters(&self, namespace: &str, tiers: [&str; 4]) -> CacheCounters {
+        let counter = |tier: &str| self.cache_reads.with_label_values(&[namespace, tier]);
+        CacheCounters {
+            reads: tiers.map(counter),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A draft (what a sender asks for) and a broadcast (what the cluster took on).
 
-use super::{Audience, BroadcastId, Millis, Number, Position, Priority};
+use super::{Audience, BroadcastId, LocalTime, Millis, Number, Position, Priority};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +56,8 @@ pub struct Draft {
     pub data: Option<String>,
     pub action: Option<Action>,
     pub deliver_at: Option<Millis>,
-    pub deliver_at_local: Option<String>,
+    /// When the clocks of each recipient's own zone show this, in place of `deliver_at`.
+    pub deliver_at_local: Option<LocalTime>,
     pub expires_at: Option<Millis>,
     pub supersedes: Option<BroadcastId>,
     pub drill: bool,
@@ -86,6 +87,11 @@ impl Draft {
         }
     }
 
+    /// Later steps may add people to its audience.
+    pub fn escalates(&self) -> bool {
+        self.acknowledge.iter().any(|asked| !asked.escalate.is_empty())
+    }
+
     /// The only wedding that the audience names, if it names just one: the frame's context.
     pub fn wedding(&self) -> Option<&str> {
         only(self.audience.clauses.iter().flat_map(|clause| &clause.weddings))
@@ -99,6 +105,11 @@ impl Draft {
                 .iter()
                 .flat_map(|clause| clause.venues.iter().chain(&clause.on_site)),
         )
+    }
+
+    /// Whether it has a time of its own, and who is meant is not known before it goes out.
+    pub fn is_timed(&self) -> bool {
+        self.deliver_at.is_some() || self.deliver_at_local.is_some()
     }
 
     pub fn category(&self) -> &str {

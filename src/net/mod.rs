@@ -21,6 +21,6 @@ mod tests;
 pub use client::{Answer, Client, ClientError};
 pub use head::{Head, HeadError, Opening};
 pub use listener::{Connection, Listener};
-pub use outbound::{Endpoint, EndpointError, Networks, Outbound, OutboundError, Reply, Roots, TlsError};
+pub use outbound::{Endpoint, EndpointError, Networks, Outbound, OutboundError, Reply, Roots, TlsError, Whole};
 pub use rewind::Rewind;
 pub use subscription::{Subscription, Transport};

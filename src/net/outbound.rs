@@ -1,4 +1,5 @@
-//! Calls out of the cluster: one POST to a server that we do not know. Start at [`Outbound::post`].
+//! Calls out of the cluster: one request to a server that we do not know. Start at [`Outbound::post`], which tells something and
+//! wants no words back, or [`Outbound::get`], which asks for something.
 //!
 //! Every call has a connection of its own that ends with it, to an address that was looked at: the name is resolved once, and what
 //! is connected to is one of the addresses that came back and are [`Permitted`]. Nobody resolves a second time, and there are no
@@ -23,8 +24,9 @@ use endpoint::{Host, Scheme};
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use http::header::{CONNECTION, HOST, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http::response::Parts as Head;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -69,6 +71,8 @@ pub enum OutboundError {
         stage: Stage,
         timeout: Duration,
     },
+    #[error("the answer of {host} has more than {bytes_max} bytes")]
+    TooLarge { host: String, bytes_max: usize },
     #[error("the connection to {host} failed: {detail}")]
     Broken { host: String, detail: String },
 }
@@ -80,6 +84,7 @@ pub enum Stage {
     Connect,
     Encrypt,
     Answer,
+    Finish,
 }
 
 impl std::fmt::Display for Stage {
@@ -89,6 +94,7 @@ impl std::fmt::Display for Stage {
             Self::Connect => "take a connection",
             Self::Encrypt => "agree on TLS",
             Self::Answer => "answer",
+            Self::Finish => "end its answer",
         })
     }
 }
@@ -99,6 +105,22 @@ pub struct Reply {
     pub status: u16,
     /// The header `Retry-After` as it came.
     pub retry_after: Option<String>,
+}
+
+/// An answer with its body.
+#[derive(Debug)]
+pub struct Whole {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// What is done with an answer's body.
+#[derive(Clone, Copy, Debug)]
+enum Body {
+    ThrowAway,
+    /// All of it must come in time, and be no larger.
+    Keep(usize),
 }
 
 /// The way out: what may be called, whom to believe, and how long it may take.
@@ -129,18 +151,44 @@ impl Outbound {
 
     /// Sends one request and gives what the answer's head says, whatever the status.
     pub async fn post(&self, endpoint: &Endpoint, headers: HeaderMap, body: Bytes) -> Result<Reply, OutboundError> {
+        let (head, _) = self
+            .send(endpoint, (Method::POST, headers, body), Body::ThrowAway)
+            .await?;
+        Ok(Reply {
+            status: head.status.as_u16(),
+            retry_after: head.headers.get(RETRY_AFTER).and_then(text),
+        })
+    }
+
+    /// Asks for something and gives the whole answer, whatever the status; its body has at most `bytes_max` bytes.
+    pub async fn get(&self, endpoint: &Endpoint, headers: HeaderMap, bytes_max: usize) -> Result<Whole, OutboundError> {
+        let asked = (Method::GET, headers, Bytes::new());
+        let (head, body) = self.send(endpoint, asked, Body::Keep(bytes_max)).await?;
+        Ok(Whole {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        })
+    }
+
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        (method, headers, content): (Method, HeaderMap, Bytes),
+        body: Body,
+    ) -> Result<(Head, Bytes), OutboundError> {
         let call = Call {
             endpoint,
             timeout: self.timeout,
             deadline: clock::now() + self.timeout,
         };
-        let request = request(endpoint, headers, body).map_err(|error| call.broken(&error))?;
+        let request = request(method, endpoint, headers, content).map_err(|error| call.broken(&error))?;
         let found = call.in_time(Stage::Resolve, self.resolve(&call)).await??;
         let stream = call
             .in_time(Stage::Connect, call.connect(&self.permitted(&call, found)?))
             .await??;
         match &endpoint.scheme {
-            Scheme::Http => call.exchange(stream, request).await,
+            Scheme::Http => call.exchange(stream, request, body).await,
             Scheme::Https(name) => {
                 let agreed = self.tls.connect(name.clone(), stream);
                 let agreed = call.in_time(Stage::Encrypt, agreed).await?;
@@ -148,7 +196,7 @@ impl Outbound {
                     host: call.host(),
                     source,
                 })?;
-                call.exchange(stream, request).await
+                call.exchange(stream, request, body).await
             }
         }
     }
@@ -241,8 +289,13 @@ impl Call<'_> {
         })
     }
 
-    /// The request out, the answer's head in. The connection is driven from here and ends with the call.
-    async fn exchange<S>(&self, stream: S, request: Request<Full<Bytes>>) -> Result<Reply, OutboundError>
+    /// The request out, the answer in. The connection is driven from here and ends with the call.
+    async fn exchange<S>(
+        &self,
+        stream: S,
+        request: Request<Full<Bytes>>,
+        wanted: Body,
+    ) -> Result<(Head, Bytes), OutboundError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -255,13 +308,28 @@ impl Call<'_> {
         let answer = beside(connection.as_mut(), sender.send_request(request));
         let answer = self.in_time(Stage::Answer, answer).await?;
         let answer = answer.map_err(|error| self.broken(&error))?;
-        let reply = Reply {
-            status: answer.status().as_u16(),
-            retry_after: answer.headers().get(RETRY_AFTER).and_then(text),
+        let (head, body) = answer.into_parts();
+        let kept = match wanted {
+            Body::ThrowAway => {
+                let wait = BODY_WAIT_MAX.min(clock::left(self.deadline));
+                let _ = tokio::time::timeout(wait, beside(connection, read_off(body))).await;
+                Bytes::new()
+            }
+            Body::Keep(bytes_max) => {
+                let whole = beside(connection, Limited::new(body, bytes_max).collect());
+                let whole = self.in_time(Stage::Finish, whole).await?;
+                whole.map_err(|error| self.cut_off(&*error, bytes_max))?.to_bytes()
+            }
         };
-        let wait = BODY_WAIT_MAX.min(clock::left(self.deadline));
-        let _ = tokio::time::timeout(wait, beside(connection, read_off(answer))).await;
-        Ok(reply)
+        Ok((head, kept))
+    }
+
+    fn cut_off(&self, error: &(dyn std::error::Error + 'static), bytes_max: usize) -> OutboundError {
+        if error.is::<LengthLimitError>() {
+            let host = self.host();
+            return OutboundError::TooLarge { host, bytes_max };
+        }
+        self.broken(error)
     }
 }
 
@@ -274,8 +342,8 @@ async fn beside<T>(connection: impl Future + Unpin, work: impl Future<Output = T
 }
 
 /// Reads what is left of an answer, so that the server can end in peace, and keeps none of it.
-async fn read_off(answer: Response<Incoming>) {
-    let mut body = pin!(Limited::new(answer.into_body(), BODY_BYTES_MAX));
+async fn read_off(body: Incoming) {
+    let mut body = pin!(Limited::new(body, BODY_BYTES_MAX));
     while let Some(Ok(_)) = body.frame().await {}
 }
 
@@ -283,9 +351,14 @@ fn text(value: &HeaderValue) -> Option<String> {
     value.to_str().ok().map(str::to_owned)
 }
 
-fn request(endpoint: &Endpoint, headers: HeaderMap, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
+fn request(
+    method: Method,
+    endpoint: &Endpoint,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, http::Error> {
     let mut request = Request::new(Full::new(body));
-    *request.method_mut() = Method::POST;
+    *request.method_mut() = method;
     *request.uri_mut() = Uri::from(endpoint.path.clone());
     *request.headers_mut() = headers;
     let host = HeaderValue::from_str(endpoint.host())?;

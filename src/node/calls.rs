@@ -25,8 +25,8 @@ const EVERY: Duration = Duration::from_millis(50);
 const WITHIN: Duration = Duration::from_secs(5);
 /// A claim outlasts its attempt by this much.
 const MARGIN: Duration = Duration::from_secs(1);
-/// Calls that are looked at in one round.
-const LOOKED_AT_MAX: usize = 256;
+/// Calls that begin in one round.
+const BEGUN_MAX: usize = 256;
 const FACTOR: f64 = 2.0;
 
 pub struct Calls {
@@ -84,16 +84,18 @@ impl Calls {
         let mut taken: BTreeMap<&str, u32> = BTreeMap::new();
         busy.values().for_each(|output| *taken.entry(output).or_default() += 1);
         self.handle.read(|state| {
-            let mut mine: BTreeMap<String, u32> = BTreeMap::new();
-            let due = state.outbox().due(now).take(LOOKED_AT_MAX);
-            let free = due.filter(|(id, call)| {
-                let begun = mine.entry(call.output.clone()).or_default();
-                let under_way = *begun + taken.get(call.output.as_str()).copied().unwrap_or(0);
-                let is_free = !busy.contains_key(id) && under_way < self.config.in_flight_max;
-                *begun += u32::from(is_free);
-                is_free
+            // names that only a sender knows must not keep those waiting that can be called
+            let (known, unknown): (Vec<_>, Vec<_>) = state
+                .outbox()
+                .due(now)
+                .partition(|(output, _)| self.outputs.has(output));
+            let free = known.into_iter().chain(unknown).flat_map(|(output, calls)| {
+                let under_way = taken.get(output).copied().unwrap_or(0);
+                let room = self.config.in_flight_max.saturating_sub(under_way);
+                let free = calls.filter(|(id, _)| !busy.contains_key(id));
+                free.take(usize::try_from(room).unwrap_or(usize::MAX))
             });
-            free.map(|(id, call)| (id, call.clone())).collect()
+            free.take(BEGUN_MAX).map(|(id, call)| (id, call.clone())).collect()
         })
     }
 

@@ -66,9 +66,7 @@ fn of_priority(
 
 /// Whom an escalation has added, the ledger says.
 fn may_be_for(entry: &JournalEntry, user: UserNumber) -> bool {
-    let mut asked = entry.broadcast.draft.acknowledge.iter();
-    let escalates = asked.any(|asked| !asked.escalate.is_empty());
-    escalates || entry.recipients.contains(user) || entry.beside.contains(user)
+    entry.broadcast.draft.escalates() || entry.recipients.contains(user) || entry.beside.contains(user)
 }
 
 /// The entries of a row of the journal.

@@ -258,8 +258,10 @@ impl Backlog for History {
         };
         for first in blocks {
             for hot in self.block(first, user).into_iter().rev() {
-                if is_owed(&hot, user, now, head) {
-                    owe(&mut start, &hot, newest_max);
+                if is_owed(&hot, user, now, head)
+                    && let Some(release) = hot.release_for(user)
+                {
+                    owe(&mut start, release, newest_max);
                 }
             }
         }
@@ -325,10 +327,10 @@ fn is_unconfirmed(hot: &Hot, user: UserNumber, now: Millis, up_to: &PerPriority<
         && hot.ledger.step(user) == Some(Step::Sent)
 }
 
-fn owe(start: &mut Start, hot: &Hot, newest_max: usize) {
-    let owed = &mut start.owed[hot.broadcast.draft.priority.index()];
-    if hot.broadcast.draft.priority == Priority::Critical || owed.len() < newest_max {
-        owed.extend(hot.release().map(Arc::new));
+fn owe(start: &mut Start, release: Release, newest_max: usize) {
+    let owed = &mut start.owed[release.priority.index()];
+    if release.priority == Priority::Critical || owed.len() < newest_max {
+        owed.push(Arc::new(release));
     } else {
         start.more_in_inbox += 1;
     }

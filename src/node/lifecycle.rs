@@ -6,6 +6,7 @@ use super::history::History;
 use super::watcher::Watcher;
 use crate::api;
 use crate::base::clock;
+use crate::cache::Cache;
 use crate::config::{Config, Settings};
 use crate::consensus::{self, Handle};
 use crate::delivery;
@@ -66,7 +67,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let backlog = Arc::new(history.clone());
     let gateway = Gateway::start(&config.gateway, &config.workers, node, epoch, backlog, requests)
         .context("the gateway's threads cannot be started")?;
-    watcher.watch(handle.clone(), gateway.clone());
+    let cache = Arc::new(Cache::new(&config.cache, node, handle.clone()).context("the cache cannot be used")?);
+    watcher.watch(handle.clone(), gateway.clone(), cache.clone());
     watcher.refill();
     let urls = urls(&config.cluster.peers, node, &url);
     gateway.set_others(
@@ -78,7 +80,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
 
     let (stop, stopping) = watch::channel(false);
     let incarnation = clock::wall() as u64;
-    let context = context(&settings, &gate, &outputs, &handle, &gateway, &history, urls)?;
+    let context = context(&settings, &gate, &outputs, &cache, &handle, &gateway, &history, urls)?;
     let mut parts = JoinSet::new();
     parts.spawn(delivery::receipts::report(
         config.delivery.clone(),
@@ -200,10 +202,12 @@ fn urls(peers: &[consensus::Peer], node: NodeId, own: &str) -> Vec<(NodeId, Stri
     peers.iter().map(|peer| (peer.node, peer.url.clone())).collect()
 }
 
+#[allow(clippy::too_many_arguments)] // each part of the node, once
 fn context(
     settings: &Settings,
     gate: &Arc<Gate>,
     outputs: &Arc<Outputs>,
+    cache: &Arc<Cache>,
     handle: &Handle,
     gateway: &Arc<Gateway>,
     history: &History,
@@ -230,6 +234,7 @@ fn context(
         decide,
         gate,
         outputs.clone(),
+        cache.clone(),
         config.node.id,
         urls,
         reader,

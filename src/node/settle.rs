@@ -4,9 +4,9 @@
 use super::history::History;
 use crate::base::clock;
 use crate::consensus::Handle;
+use crate::state::Command;
 use crate::state::blocks::Open;
 use crate::state::dead::{self, There};
-use crate::state::{Command, State};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -42,7 +42,8 @@ struct Settle {
 
 impl Settle {
     fn due(&self) -> Option<(u64, Open, u64)> {
-        self.handle.read(State::settle_due)
+        let now = self.handle.log_time();
+        self.handle.read(|state| state.settle_due(now))
     }
 
     async fn round(&self) {

@@ -8,7 +8,7 @@ use crate::gateway::{Backlog, Gateway, Request, SessionRef};
 use crate::model::directory::User;
 use crate::model::{Audience, BroadcastId, Clause, Draft, Number, Position, Priority, Step};
 use crate::state::broadcasts::Behind;
-use crate::state::command::{Change, Found, Key, Publish, Receipts, Tick};
+use crate::state::command::{Change, Found, Key, Publish, Receipts, Spans, Tick};
 use crate::state::rights::Grant;
 use crate::state::{Command, Effect, Outcome, RowKey, State};
 use crate::storage::layout::Layout;
@@ -202,7 +202,10 @@ fn publish(number: Number, expires_after_ms: u64) -> Command {
         draft,
         sender: "administrator".into(),
         key,
-        expires_after_ms,
+        spans: Spans {
+            expires_after_ms,
+            schedule_max_ms: 7 * 86_400_000,
+        },
         grant: Grant::default(),
     }))
 }

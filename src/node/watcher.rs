@@ -1,5 +1,6 @@
 //! What a node does when an entry is applied: hand releases to the gateway, nothing slow.
 
+use crate::cache::Cache;
 use crate::consensus::{Applied, Handle};
 use crate::gateway::Gateway;
 use crate::model::Position;
@@ -11,11 +12,13 @@ use std::sync::{Arc, OnceLock};
 pub struct Watcher {
     gateway: OnceLock<Arc<Gateway>>,
     handle: OnceLock<Handle>,
+    cache: OnceLock<Arc<Cache>>,
 }
 
 impl Watcher {
-    pub fn watch(&self, handle: Handle, gateway: Arc<Gateway>) {
-        // Both are set once, by the script that starts the node.
+    pub fn watch(&self, handle: Handle, gateway: Arc<Gateway>, cache: Arc<Cache>) {
+        // All are set once, before anybody can read from the cache, by the script that starts the node.
+        let _ = self.cache.set(cache);
         let _ = self.handle.set(handle);
         let _ = self.gateway.set(gateway);
     }
@@ -62,12 +65,20 @@ impl Applied for Watcher {
                 Effect::Forgotten(position) => gateway.gone(position),
                 Effect::Erased(user) => gateway.erase(user),
                 Effect::Node(_) => {}
+                Effect::Cache(effect) => {
+                    if let Some(cache) = self.cache.get() {
+                        cache.note(&effect);
+                    }
+                }
                 Effect::Revoked(token) => gateway.revoke(|held| held == token),
             }
         }
     }
 
     fn installed(&self) {
+        if let Some(cache) = self.cache.get() {
+            cache.forget();
+        }
         self.refill();
         self.revoke_forgotten();
     }

@@ -85,7 +85,7 @@ pub(super) fn judge_error(error: &OutboundError) -> Verdict {
         OutboundError::Unreachable { .. } => "unreachable",
         OutboundError::Tls { .. } => "tls",
         OutboundError::TooSlow { .. } => "slow",
-        OutboundError::Broken { .. } => "broken",
+        OutboundError::TooLarge { .. } | OutboundError::Broken { .. } => "broken",
     };
     Verdict {
         result,

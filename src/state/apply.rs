@@ -3,6 +3,7 @@
 use super::audiences::{Remembered, Resolved, check_known, resolve};
 use super::audit::{Audit, Entry};
 use super::broadcasts::Broadcasts;
+use super::cache::Index;
 use super::cluster::{NodeRecord, Nodes};
 use super::command::{Change, NodeStarted, Tick};
 use super::directory::{Directory, Touched};
@@ -38,6 +39,7 @@ pub struct State {
     /// When each of the released ones among them is.
     pub(super) waits: BTreeMap<Number, Millis>,
     pub(super) outbox: Outbox,
+    pub(super) cache: Index,
     /// Rows to be made again before the next batch.
     pub(super) changed: BTreeSet<RowKey>,
     /// Receipts for broadcasts that have left memory, until the next batch: where each stands, and what came.
@@ -123,11 +125,13 @@ impl State {
             Command::Tick(tick) => self.tick(tick, effects),
             Command::Zones(tables) => {
                 self.directory.zones.replace(tables, &mut self.changed);
+                self.look_earlier();
                 Outcome::Done
             }
             Command::CreateToken(new) => self.create_token(*new).unwrap_or_else(Outcome::Refused),
             Command::RevokeToken(id) => self.revoke_token(&id, effects).unwrap_or_else(Outcome::Refused),
             Command::Audit(entries) => self.note(entries),
+            Command::Cache(change) => self.cache_change(*change, effects),
         }
     }
 
@@ -138,6 +142,9 @@ impl State {
             Err(faults) => Outcome::NotChanged(faults),
             Ok(done) => {
                 self.changed.append(&mut touched.rows);
+                if touched.zones {
+                    self.look_earlier();
+                }
                 for user in touched.erased {
                     self.presence.forget(user, &mut self.changed);
                     effects.push(Effect::Erased(user));
@@ -209,6 +216,7 @@ impl State {
         self.tidy();
         self.forget_calls();
         self.forget_tokens();
+        self.end_cached(effects);
         let Counters {
             log_time: now,
             next,

@@ -34,6 +34,8 @@ pub struct Open {
     pub settled_until: Millis,
     /// There were too many for one command.
     pub part: Option<Part>,
+    /// How often one of its broadcasts was given a longer life: what was read before that is out of date.
+    pub prolonged: u32,
 }
 
 /// Of what expired up to `until`, the dead letters up to a position are known.
@@ -76,8 +78,9 @@ impl Blocks {
         block.union |= &*entry.beside;
         block.expires_at = block.expires_at.max(entry.broadcast.expires_at);
         block.newest_at = block.newest_at.max(entry.released_at);
-        let has_people = !(entry.recipients.is_empty() && entry.beside.is_empty());
-        if entry.kind == ReleaseKind::Broadcast && has_people && !entry.broadcast.draft.drill {
+        let draft = &entry.broadcast.draft;
+        let may_have_people = draft.escalates() || !(entry.recipients.is_empty() && entry.beside.is_empty());
+        if entry.kind == ReleaseKind::Broadcast && may_have_people && !draft.drill {
             self.open_until(number, entry.broadcast.expires_at);
         }
     }
@@ -94,6 +97,7 @@ impl Blocks {
         let number = position / BLOCK;
         if let Some(block) = self.all.get_mut(&number) {
             block.expires_at = block.expires_at.max(expires_at);
+            block.open.prolonged = block.open.prolonged.wrapping_add(1);
             self.open_until(number, expires_at);
         }
     }

@@ -26,6 +26,14 @@ pub enum Behind {
     Released(Number),
 }
 
+/// One that is not released yet.
+#[derive(Debug)]
+pub struct Scheduled {
+    /// When it goes out, or is looked at again.
+    pub(super) at: Millis,
+    pub(super) hot: Hot,
+}
+
 #[derive(Debug, Default)]
 pub struct Broadcasts {
     /// By position, newest last.
@@ -36,7 +44,7 @@ pub struct Broadcasts {
     /// Older ones that must not leave memory yet, or were called back into it.
     pub(super) pinned: BTreeMap<Position, Hot>,
     /// Not released yet, by number.
-    pub(super) scheduled: BTreeMap<Number, Hot>,
+    pub(super) scheduled: BTreeMap<Number, Scheduled>,
     /// First positions of those that do not stand at their number: they were scheduled.
     pub(super) moved: BTreeMap<Number, Position>,
     /// Those that something scheduled will supersede, and how often: they stay in memory until then.
@@ -59,7 +67,7 @@ impl Broadcasts {
 
     pub fn get(&self, number: Number) -> Option<&Hot> {
         match self.place(number) {
-            None => self.scheduled.get(&number),
+            None => self.scheduled.get(&number).map(|scheduled| &scheduled.hot),
             Some(position) => self.at(position).filter(|hot| hot.broadcast.number == number),
         }
     }
@@ -105,15 +113,17 @@ impl Broadcasts {
             .filter_map(|(_, placed)| placed.first())
     }
 
-    pub(super) fn schedule(&mut self, broadcast: Arc<Broadcast>) {
+    pub(super) fn schedule(&mut self, broadcast: Arc<Broadcast>, at: Millis) {
         if let Some(old) = broadcast.draft.supersedes {
             *self.awaited.entry(old.number()).or_default() += 1;
         }
-        self.scheduled.insert(broadcast.number, Hot::scheduled(broadcast));
+        let (number, hot) = (broadcast.number, Hot::scheduled(broadcast));
+        self.scheduled.insert(number, Scheduled { at, hot });
     }
 
-    pub(super) fn unschedule(&mut self, number: Number) -> Option<Broadcast> {
-        let hot = self.scheduled.remove(&number)?;
+    /// Takes it off the list; says when its time was.
+    pub(super) fn unschedule(&mut self, number: Number) -> Option<(Millis, Broadcast)> {
+        let Scheduled { at, hot } = self.scheduled.remove(&number)?;
         if let Some(old) = hot.broadcast.draft.supersedes
             && let Some(count) = self.awaited.get_mut(&old.number())
         {
@@ -122,12 +132,15 @@ impl Broadcasts {
                 self.awaited.remove(&old.number());
             }
         }
-        Some(Arc::unwrap_or_clone(hot.broadcast))
+        Some((at, Arc::unwrap_or_clone(hot.broadcast)))
     }
 
     /// Not released yet, with a number below this one, newest first.
     pub fn scheduled_below(&self, number: Number) -> impl Iterator<Item = &Hot> {
-        self.scheduled.range(..number).rev().map(|(_, hot)| hot)
+        self.scheduled
+            .range(..number)
+            .rev()
+            .map(|(_, scheduled)| &scheduled.hot)
     }
 
     pub fn is_cancelled(&self, number: Number) -> bool {

@@ -1,5 +1,6 @@
 //! Everything that can change the cluster. Time and ids travel in here; `apply` has neither clock nor dice.
 
+use super::cache::CacheChange;
 use super::dead::Settle;
 use super::journal::JournalEntry;
 use super::ledger::Ledger;
@@ -45,6 +46,7 @@ pub enum Command {
     Called(Called),
     /// Who was refused what, and who changed what, as one node gathered it.
     Audit(Vec<super::audit::Entry>),
+    Cache(Box<CacheChange>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,12 +62,20 @@ pub struct Publish {
     /// Who sends, for the record.
     pub sender: String,
     pub key: Key,
-    /// When the draft names no expiry: this long after release.
-    pub expires_after_ms: u64,
+    pub spans: Spans,
     /// The broadcast that the draft supersedes, when it has left memory.
     pub superseded: Option<Box<Cold>>,
     /// What the rules let it rest on.
     pub grant: Grant,
+}
+
+/// What the settings say about times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spans {
+    /// Where a draft names no expiry: this long after it has gone out to all.
+    pub expires_after_ms: u64,
+    /// A local time that comes later than this for somebody is refused.
+    pub schedule_max_ms: u64,
 }
 
 /// A broadcast is off: a scheduled one never goes out, a released one stops.

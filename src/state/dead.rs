@@ -3,6 +3,7 @@
 //! The leader reads a block of broadcasts, wherever they are by then, works out who never got them and why, and says it in one
 //! command. What a broadcast's recipients are is never asked twice: a command that comes again finds its block settled.
 
+use super::aside::Awaits;
 use super::blocks::{BLOCK, Open, Part};
 use super::broadcasts::Hot;
 use super::ledger::Ledger;
@@ -96,6 +97,8 @@ pub fn letters(hot: &Hot, there: &There, now: Millis) -> Vec<Letters> {
     }
     let [sent, received, ..] = &hot.ledger.steps;
     let mut silent = &*hot.recipients - sent;
+    // their own time did not come before it was over
+    let mut waited = RoaringBitmap::new();
     let mut found = Vec::new();
     let mut tell = |reason, users: RoaringBitmap| {
         if !users.is_empty() {
@@ -106,10 +109,10 @@ pub fn letters(hot: &Hot, there: &There, now: Millis) -> Vec<Letters> {
         silent -= &aside.muted;
         silent -= &aside.critical_only;
         silent -= &aside.retracted;
-        let mut held = RoaringBitmap::new();
-        aside.held.iter().for_each(|group| held |= &group.users);
-        held &= &silent;
+        let held = aside.who_awaits(Awaits::QuietEnd) & &silent;
         silent -= &held;
+        waited = aside.who_awaits(Awaits::LocalTime) & &silent;
+        silent -= &waited;
         tell(Reason::QuietHours, held);
         tell(
             Reason::SentNotReceived,
@@ -119,7 +122,7 @@ pub fn letters(hot: &Hot, there: &There, now: Millis) -> Vec<Letters> {
     let connected = &silent & &there.connected;
     let gone = &(&silent & &there.gone) - &connected;
     let unknown = &(&silent - &connected) - &gone;
-    tell(Reason::Expired, connected);
+    tell(Reason::Expired, connected | waited);
     tell(Reason::OfflineSince, gone);
     tell(Reason::NoSession, unknown);
     found
@@ -169,20 +172,23 @@ pub fn plan(block: u64, before: Open, seen: Position, hots: &[Hot], there: &Ther
         at: later.map(|hot| hot.broadcast.expires_at).min(),
         settled_until: until,
         part: None,
+        prolonged: before.prolonged,
     };
     Some(settle)
 }
 
-/// Somebody is meant by it, and it is no drill.
+/// Somebody is meant by it, or may be later, and it is no drill.
 fn may_die(hot: &Hot) -> bool {
-    !hot.broadcast.draft.drill && !hot.recipients.is_empty()
+    let draft = &hot.broadcast.draft;
+    !draft.drill && (draft.escalates() || !hot.recipients.is_empty())
 }
 
 impl State {
     /// The block whose dead letters are due first, how far they are known, and up to where there is something by now.
-    pub fn settle_due(&self) -> Option<(u64, Open, Position)> {
+    /// `now`: log time goes on between entries, and a quiet cluster has few.
+    pub fn settle_due(&self, now: Millis) -> Option<(u64, Open, Position)> {
         let blocks = &self.broadcasts.blocks;
-        let number = blocks.open_since(self.counters.log_time.saturating_sub(GRACE))?;
+        let number = blocks.open_since(now.saturating_sub(GRACE))?;
         Some((number, blocks.get(number)?.open, self.counters.next - 1))
     }
 

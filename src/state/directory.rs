@@ -3,7 +3,7 @@
 use super::command::Change;
 use super::names::{Name, Names};
 use super::outcome::{Did, Refused};
-use super::preferences::Preferred;
+use super::preferences::{Preferred, leave};
 use super::rows::RowKey;
 use super::zones::Zones;
 use crate::model::directory::{Preferences, Segment, User, Venue, Wedding};
@@ -35,7 +35,7 @@ impl Members {
     fn put(&mut self, user: UserNumber, role: Name) -> Option<Name> {
         let before = self.of.insert(user, role);
         if let Some(before) = before {
-            self.leave(user, before);
+            leave(&mut self.roles, &before, user);
         }
         self.roles.entry(role).or_default().insert(user);
         before
@@ -45,17 +45,8 @@ impl Members {
         let Some(role) = self.of.remove(&user) else {
             return false;
         };
-        self.leave(user, role);
+        leave(&mut self.roles, &role, user);
         true
-    }
-
-    fn leave(&mut self, user: UserNumber, role: Name) {
-        if let Some(users) = self.roles.get_mut(&role) {
-            users.remove(user);
-            if users.is_empty() {
-                self.roles.remove(&role);
-            }
-        }
     }
 }
 
@@ -67,6 +58,7 @@ pub struct Directory {
     pub(super) everyone: Arc<RoaringBitmap>,
     pub(super) profile_roles: BTreeMap<Name, RoaringBitmap>,
     pub(super) tiers: BTreeMap<Name, RoaringBitmap>,
+    pub(super) timezones: BTreeMap<Name, RoaringBitmap>,
     pub(super) weddings: BTreeMap<String, (Wedding, Members)>,
     pub(super) venues: BTreeMap<String, (Venue, Members)>,
     /// The weddings of each venue.
@@ -283,6 +275,7 @@ impl Directory {
 
     fn put_user(&mut self, user: User, touched: &mut Touched) -> Did {
         let known = self.user_number(&user.id);
+        touched.zones |= !self.has_people_in(&user.timezone);
         let number = known.unwrap_or_else(|| self.next_number());
         self.set_user(number, user);
         touched.rows.insert(RowKey::User(number));
@@ -308,6 +301,7 @@ impl Directory {
         };
         self.profile_roles.entry(record.role).or_default().insert(number);
         self.tiers.entry(record.tier).or_default().insert(number);
+        self.timezones.entry(record.timezone).or_default().insert(number);
         if let Some(slot) = self.users.get_mut(number as usize) {
             *slot = Some(record);
         }
@@ -317,14 +311,12 @@ impl Directory {
     }
 
     fn unindex(&mut self, number: UserNumber) {
-        let Some((role, tier)) = self.record(number).map(|record| (record.role, record.tier)) else {
+        let Some(record) = self.users.get(number as usize).and_then(Option::as_ref) else {
             return;
         };
-        for (index, name) in [(&mut self.profile_roles, role), (&mut self.tiers, tier)] {
-            if let Some(users) = index.get_mut(&name) {
-                users.remove(number);
-            }
-        }
+        leave(&mut self.profile_roles, &record.role, number);
+        leave(&mut self.tiers, &record.tier, number);
+        leave(&mut self.timezones, &record.timezone, number);
     }
 
     fn delete_user(&mut self, id: &str, touched: &mut Touched) -> Did {
@@ -360,6 +352,8 @@ impl Directory {
 
     fn put_wedding(&mut self, wedding: Wedding, touched: &mut Touched) -> Did {
         touched.rows.insert(RowKey::Wedding(wedding.id.clone()));
+        let known = self.wedding(&wedding.id);
+        touched.zones |= known.is_some_and(|known| known.timezone != wedding.timezone);
         self.set_wedding(wedding)
     }
 
@@ -404,6 +398,8 @@ impl Directory {
 
     fn put_venue(&mut self, venue: Venue, touched: &mut Touched) -> Did {
         touched.rows.insert(RowKey::Venue(venue.id.clone()));
+        let known = self.venue(&venue.id);
+        touched.zones |= known.is_some_and(|known| known.timezone != venue.timezone);
         self.set_venue(venue)
     }
 
@@ -472,6 +468,8 @@ pub struct Touched {
     pub rows: BTreeSet<RowKey>,
     pub erased: Vec<UserNumber>,
     pub counters: bool,
+    /// Somebody is in a zone where nobody was, or a place is in another one.
+    pub zones: bool,
 }
 
 impl Touched {

@@ -1,5 +1,6 @@
 //! What a node does after an entry is applied: nothing that could fail or wait.
 
+use super::cache::CacheEffect;
 use crate::model::{Broadcast, Millis, NodeId, Number, Position, Priority, UserNumber};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ pub enum Effect {
     Node(NodeId),
     /// A token is worth nothing any more: sessions that were opened with it end.
     Revoked(String),
+    /// What the local tier of the cache has to know.
+    Cache(CacheEffect),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

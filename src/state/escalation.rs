@@ -1,6 +1,7 @@
 //! What happens when nobody confirms: at its time each step asks whether what is needed is there, and if not, reaches out to more
 //! people, more urgently, and calls outputs. A step is taken once, by the tick in which it is due, whoever leads by then.
 
+use super::aside::Awaits;
 use super::audiences::{known_only, resolve};
 use super::broadcasts::{BLOCK, Hot};
 use super::needs::{self, Need};
@@ -60,6 +61,12 @@ impl Hot {
         if aside.is_some_and(is_over) {
             return None;
         }
+        // what is delivered again after its end reaches out to nobody else
+        let end = self.broadcast.released_at().saturating_add(self.life());
+        let mut revived = aside.iter().flat_map(|aside| &aside.revived);
+        if revived.any(|revived| revived.at >= end) {
+            return None;
+        }
         let taken = aside.map_or(0, |aside| aside.escalation.taken.len());
         let step = *order(asked).get(taken)?;
         let after = asked.escalate[step].after_ms;
@@ -68,7 +75,7 @@ impl Hot {
     }
 
     /// The most urgent priority that a step has raised it to.
-    fn raised(&self) -> Priority {
+    pub(super) fn raised(&self) -> Priority {
         let aside = self.ledger.aside.iter();
         let taken = aside.flat_map(|aside| &aside.escalation.taken);
         taken
@@ -101,7 +108,7 @@ impl State {
             let hot = state.broadcasts.get(number).filter(|hot| !hot.is_over(now))?;
             let (_, step) = hot.next_step().filter(|(at, _)| *at <= now)?;
             let needs = state.needs(hot);
-            let is_met = needs::are_met(&needs, hot);
+            let is_met = needs::are_met(&state.directory, &needs, hot);
             Some((step, is_met, state.alert(hot, step, needs)))
         };
         while let Some((step, is_met, alert)) = due(self) {
@@ -128,7 +135,12 @@ impl State {
         let to = resolve(&self.directory, &to, now)
             .map(|found| found.recipients)
             .unwrap_or_default();
-        let mut people = &*hot.recipients | &*to;
+        let mut people = (*hot.recipients).clone();
+        if let Some(aside) = &hot.ledger.aside {
+            people -= aside.who_awaits(Awaits::LocalTime); // nobody is asked why they have not confirmed what is still to come
+        }
+        people |= &*to;
+        people &= &*self.directory.everyone;
         people -= &hot.ledger.steps[Step::Acknowledged.index()];
         if let Some(aside) = &hot.ledger.aside {
             people -= &aside.retracted;

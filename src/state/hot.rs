@@ -114,12 +114,28 @@ impl Hot {
         })
     }
 
-    /// Whether a release was for somebody: meant, and neither held nor skipped.
+    /// What somebody who comes without a cursor is given: the broadcast as it went out to them, or as they were last asked to confirm it.
+    pub fn release_for(&self, user: UserNumber) -> Option<Release> {
+        let mut release = self.release()?;
+        release.released_at = self.out_at(user);
+        let is_alerted = self
+            .ledger
+            .aside
+            .as_ref()
+            .is_some_and(|aside| !aside.escalation.taken.is_empty());
+        if is_alerted && !self.done().contains(user) {
+            release.escalated = true;
+            release.priority = self.raised();
+        }
+        Some(release)
+    }
+
+    /// Whether a release was for somebody: meant, and neither held nor skipped nor waiting for their own time.
     pub fn is_out_to(&self, user: UserNumber) -> bool {
         self.recipients.contains(user) && !self.ledger.is_aside(user)
     }
 
-    /// When it went out to somebody: for who was held, later than for the others.
+    /// When it went out to somebody: for who was held or had to wait, later than for the others.
     pub fn out_at(&self, user: UserNumber) -> Millis {
         let came = self.ledger.aside.iter().flat_map(|aside| &aside.came);
         let mut later = came.filter(|came| came.users.contains(user));
@@ -200,19 +216,22 @@ impl Hot {
         self.tries().map_or(0, |tries| tries.failed().difference_len(received))
     }
 
-    /// When the next thing is due for it by itself: the end of somebody's quiet hours, of a wait for a receipt, a step of its
-    /// escalation.
+    /// When somebody who is held or waits has their time before it is over.
+    pub(super) fn held_times(&self) -> impl Iterator<Item = Millis> {
+        let held = self.ledger.aside.iter().flat_map(|aside| &aside.held);
+        held.map(|held| held.until)
+            .filter(|until| *until < self.broadcast.expires_at)
+    }
+
+    /// When the next thing is due for it by itself: somebody's own time, the end of their quiet hours or of a wait for a receipt,
+    /// a step of its escalation.
     pub(super) fn next_due(&self) -> Option<Millis> {
         if self.ledger.is_cancelled() {
             return None;
         }
-        let held = self.ledger.aside.iter().flat_map(|aside| &aside.held);
-        let held = held
-            .map(|held| held.until)
-            .filter(|until| *until < self.broadcast.expires_at);
         let receipt = self.tries().and_then(Tries::next);
         let step = self.next_step().map(|(at, _)| at);
-        held.chain(receipt).chain(step).min()
+        self.held_times().chain(receipt).chain(step).min()
     }
 
     /// Something is still due for it at a time of its own.
@@ -220,9 +239,9 @@ impl Hot {
         self.next_due().is_some()
     }
 
-    /// Per-recipient times are kept for these.
+    /// Per-recipient times are kept for these; a drill is measured by them.
     pub fn detailed(broadcast: &Broadcast) -> bool {
-        broadcast.draft.acknowledge.is_some() || broadcast.draft.priority <= Priority::High
+        broadcast.draft.acknowledge.is_some() || broadcast.draft.drill || broadcast.draft.priority <= Priority::High
     }
 }
 

@@ -43,7 +43,8 @@ impl Sorted {
     /// The ledger that a broadcast begins with.
     pub(super) fn ledger(&self) -> Ledger {
         let mut ledger = Ledger::default();
-        if !(self.held.is_empty() && self.muted.is_empty() && self.critical_only.is_empty()) {
+        let is_whole = self.held.is_empty() && self.waiting.is_empty();
+        if !(is_whole && self.muted.is_empty() && self.critical_only.is_empty()) {
             ledger.aside_mut().hold(self);
         }
         ledger
@@ -59,9 +60,9 @@ impl Ledger {
         self.aside.as_ref()?.cancelled_at
     }
 
-    /// Held or skipped: no release so far is for them.
+    /// Held, skipped, or waiting for their own time: no release so far is for them.
     pub fn is_aside(&self, user: UserNumber) -> bool {
-        self.aside.as_ref().is_some_and(|aside| aside.reason(user).is_some())
+        self.aside.as_ref().is_some_and(|aside| aside.contains(user))
     }
 
     pub(super) fn aside_mut(&mut self) -> &mut Aside {

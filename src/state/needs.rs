@@ -27,12 +27,12 @@ pub fn needs(directory: &Directory, hot: &Hot, now: Millis) -> Vec<Need> {
     each.collect()
 }
 
-/// Whether nobody has to be asked again. An alert that has reached nobody has met no need.
-pub fn are_met(needs: &[Need], hot: &Hot) -> bool {
+/// Whether nobody has to be asked again. An alert that has reached nobody has met no need; who was erased is not waited for.
+pub fn are_met(directory: &Directory, needs: &[Need], hot: &Hot) -> bool {
     if !needs.is_empty() {
         return needs.iter().all(|need| need.confirmed >= u64::from(need.count));
     }
-    let mut asked = (*hot.recipients).clone();
+    let mut asked = &*hot.recipients & &*directory.everyone;
     if let Some(aside) = &hot.ledger.aside {
         asked -= &aside.muted;
         asked -= &aside.critical_only;

@@ -99,8 +99,8 @@ pub enum CallResult {
 #[derive(Debug, Default)]
 pub struct Outbox {
     calls: BTreeMap<CallId, Call>,
-    /// Open ones, by when the next attempt is due.
-    due: BTreeSet<(Millis, CallId)>,
+    /// Open ones by output, and by when the next attempt is due: many for one that hangs must not stand before those of another.
+    due: BTreeMap<String, BTreeSet<(Millis, CallId)>>,
 }
 
 impl Outbox {
@@ -112,31 +112,45 @@ impl Outbox {
         self.calls.iter().map(|(id, call)| (*id, call))
     }
 
-    /// What is due, oldest first.
-    pub fn due(&self, now: Millis) -> impl Iterator<Item = (CallId, &Call)> {
-        let due = self.due.iter().take_while(move |(at, _)| *at <= now);
-        due.filter_map(|(_, id)| Some((*id, self.calls.get(id)?)))
+    /// What is due of each output that has something due, oldest first.
+    pub fn due(&self, now: Millis) -> impl Iterator<Item = (&str, impl Iterator<Item = (CallId, &Call)>)> {
+        let has_due = move |calls: &BTreeSet<(Millis, CallId)>| calls.first().is_some_and(|(at, _)| *at <= now);
+        let outputs = self.due.iter().filter(move |(_, calls)| has_due(calls));
+        outputs.map(move |(output, calls)| {
+            let due = calls.iter().take_while(move |(at, _)| *at <= now);
+            let known = due.filter_map(|(_, id)| Some((*id, self.calls.get(id)?)));
+            (output.as_str(), known)
+        })
     }
 
     pub fn open(&self) -> usize {
-        self.due.len()
+        self.due.values().map(BTreeSet::len).sum()
     }
 
     pub(super) fn load(&mut self, id: CallId, call: Call) {
-        if call.is_open() {
-            self.due.insert((call.next_at, id));
-        }
+        self.note(id, &call);
         self.calls.insert(id, call);
     }
 
+    fn note(&mut self, id: CallId, call: &Call) {
+        if call.is_open() {
+            let output = self.due.entry(call.output.clone()).or_default();
+            output.insert((call.next_at, id));
+        }
+    }
+
     fn change(&mut self, id: CallId, change: impl FnOnce(&mut Call)) {
-        if let Some(call) = self.calls.get_mut(&id) {
-            self.due.remove(&(call.next_at, id));
-            change(call);
-            if call.is_open() {
-                self.due.insert((call.next_at, id));
+        let Some(mut call) = self.calls.remove(&id) else {
+            return;
+        };
+        if let Some(output) = self.due.get_mut(&call.output) {
+            output.remove(&(call.next_at, id));
+            if output.is_empty() {
+                self.due.remove(&call.output);
             }
         }
+        change(&mut call);
+        self.load(id, call);
     }
 
     /// Lets go of what was finished long ago, or of the oldest finished one where room is needed.

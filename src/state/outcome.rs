@@ -1,6 +1,7 @@
 //! What a command came to. A refusal is an outcome, not an error: every node agrees on it.
 
 use super::redeliver::Revived;
+use crate::base::size::Span;
 use crate::model::Number;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,7 @@ pub enum Outcome {
         revived: Revived,
         replayed: bool,
     },
-    /// Whether the call is the asking node's for now.
+    /// Whether the call, or the fetch, is the asking node's for now; of what a fetch brings: whether it still was.
     Claimed(bool),
     /// One for each change, in order.
     Changed(Vec<Did>),
@@ -72,8 +73,10 @@ pub enum Refused {
     KeysFull(u64),
     #[error("expires_at is not after the release")]
     ExpiresBeforeRelease,
-    #[error("deliver_at is not before expires_at")]
+    #[error("expires_at is not after the time at which it goes out to the last recipient")]
     ExpiresBeforeDelivery,
+    #[error("must be within {} of now in the zone where it comes last", Span::millis(*.0))]
+    ScheduleTooFar(u64),
     #[error("so many broadcasts wait for their time already: {0}")]
     ScheduleFull(usize),
     #[error("the broadcast has expired")]
@@ -92,6 +95,8 @@ pub enum Refused {
     UnknownToken(String),
     #[error("another token has the id {0:?}")]
     TokenExists(String),
+    #[error("so many fetches are under way already: {0}")]
+    FetchesFull(usize),
     #[error("there are as many tokens as auth.tokens_max allows: {0}")]
     TokensFull(u64),
     #[error("this sender may publish {max} within {} min; the next goes in {} s", within_ms / 60_000, retry_after_ms.div_ceil(1000))]

@@ -18,17 +18,23 @@ pub struct Sorted {
     pub held: Vec<(Millis, RoaringBitmap)>,
     pub muted: RoaringBitmap,
     pub critical_only: RoaringBitmap,
+    /// Whose own time has not come: when it does, and who; in the order of time. What they want is asked then.
+    pub waiting: Vec<(Millis, RoaringBitmap)>,
 }
 
 impl Sorted {
     /// What is said of these; of the others, nothing.
     pub(super) fn among(&self, users: &RoaringBitmap) -> Self {
-        let held = self.held.iter().map(|(until, held)| (*until, held & users));
+        let among = |groups: &[(Millis, RoaringBitmap)]| {
+            let groups = groups.iter().map(|(at, group)| (*at, group & users));
+            groups.filter(|(_, group)| !group.is_empty()).collect()
+        };
         Self {
             now: &self.now & users,
-            held: held.filter(|(_, held)| !held.is_empty()).collect(),
+            held: among(&self.held),
             muted: &self.muted & users,
             critical_only: &self.critical_only & users,
+            waiting: among(&self.waiting),
         }
     }
 }
@@ -152,7 +158,8 @@ fn quiet_until(quiet: &QuietHours, zones: &Zones, at: Millis) -> Option<Millis> 
     hours.quiet_until(zones.get_or_utc(&quiet.timezone), at)
 }
 
-fn leave<K: Ord>(index: &mut BTreeMap<K, RoaringBitmap>, key: &K, user: UserNumber) {
+/// Takes a user out of an index that keeps no empty entries.
+pub(super) fn leave<K: Ord>(index: &mut BTreeMap<K, RoaringBitmap>, key: &K, user: UserNumber) {
     if let Some(users) = index.get_mut(key) {
         users.remove(user);
         if users.is_empty() {

@@ -7,6 +7,7 @@ use super::command::{Cancel, Cold, Publish};
 use super::journal::JournalEntry;
 use super::keys::Known;
 use super::ledger::Ledger;
+use super::local::Times;
 use super::preferences::Sorted;
 use super::rights::{self, Grant};
 use super::{Effect, Outcome, Refused, ReleaseKind, RowKey, State};
@@ -42,7 +43,7 @@ impl Later {
 impl State {
     pub(super) fn meant(&mut self, draft: &Draft, at: Millis) -> Result<Meant, Refused> {
         let all = self.remembered.resolve(&self.directory, &draft.audience, at)?;
-        let sorted = self.sort(draft, &all.recipients);
+        let sorted = self.sort_first(draft, &all.recipients);
         Ok(Meant { all, sorted })
     }
 
@@ -54,16 +55,14 @@ impl State {
             Known::No => {}
         }
         let at = self.counters.log_time;
-        let due = publish.draft.deliver_at.filter(|due| *due > at);
-        let expires_at = expires_at(&publish, at, due)?;
-        if due.is_some() {
-            self.check_schedule()?;
-        }
         self.still_granted(&publish.grant)?;
         let meant = self.meant(&publish.draft, at)?;
-        let escalates = publish.draft.acknowledge.iter().any(|asked| !asked.escalate.is_empty());
-        if due.is_none() && (escalates || !meant.sorted.held.is_empty()) {
-            self.check_waiting()?;
+        let Times { next: due, expires_at } = self.times(&publish.draft, &meant.sorted, publish.spans)?;
+        let waits = !(meant.sorted.held.is_empty() && meant.sorted.waiting.is_empty());
+        match due {
+            Some(_) => self.check_schedule()?,
+            None if publish.draft.escalates() || waits => self.check_waiting()?,
+            None => {}
         }
         self.check_escalations(&publish.draft)?;
         let superseded = self.superseded(&publish)?;
@@ -315,19 +314,5 @@ impl State {
         effects.push(Effect::Cancelled(number));
         self.retract(number, &sent, effects);
         Ok(Outcome::Cancelled { repeated: false })
-    }
-}
-
-/// When a draft's broadcast is over; it must be later than the time at which it goes out.
-fn expires_at(publish: &Publish, at: Millis, due: Option<Millis>) -> Result<Millis, Refused> {
-    let released = due.unwrap_or(at);
-    let expires_at = publish
-        .draft
-        .expires_at
-        .unwrap_or_else(|| released.saturating_add_unsigned(publish.expires_after_ms));
-    match due {
-        _ if expires_at > released => Ok(expires_at),
-        Some(_) => Err(Refused::ExpiresBeforeDelivery),
-        None => Err(Refused::ExpiresBeforeRelease),
     }
 }

@@ -34,6 +34,7 @@ impl State {
         let position = self.place(number).ok_or(Refused::UnknownBroadcast)?;
         if let Some(hot) = self.broadcasts.get_mut(number) {
             let acknowledged = acknowledge_hot(hot, user, answer)?;
+            self.heard(number, &[user].into_iter().collect());
             self.changed.insert(RowKey::Ledger(position));
             return Ok(acknowledged);
         }
@@ -106,6 +107,9 @@ impl State {
         }
         let is_cancelled = ledger.is_cancelled();
         self.changed.insert(RowKey::Ledger(position));
+        if step > Step::Sent {
+            self.heard(number, &users);
+        }
         if is_cancelled {
             // They had it on their way when it was called off.
             self.retract(number, &users, effects);

@@ -1,10 +1,12 @@
 //! Delivering again: dead letters, and those whom no attempt has reached, get a release of their own. What has expired lives anew for
 //! as long as it was to live.
 
+use super::aside::Awaits;
 use super::broadcasts::{BLOCK, Hot};
 use super::command::Redeliver;
 use super::dead::Dead;
 use super::keys::Known;
+use super::preferences::Sorted;
 use super::publish::Later;
 use super::{Effect, Outcome, Refused, ReleaseKind, RowKey, State};
 use crate::model::{Millis, Number, Step};
@@ -59,7 +61,7 @@ impl State {
         if hot.ledger.is_cancelled() {
             return Err(Refused::IsCancelled);
         }
-        let wanted = wanted(hot, redeliver.users.as_ref());
+        let wanted = wanted(hot, redeliver.users.as_ref()) & &*self.directory.everyone;
         let life = hot.life();
         Ok(self.revive(redeliver, wanted, life, effects))
     }
@@ -72,48 +74,59 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Outcome {
         let (number, now) = (redeliver.number, self.counters.log_time);
-        let expires_at = self.broadcasts.get(number).map(|hot| hot.broadcast.expires_at);
-        let expires_at = expires_at
-            .filter(|at| *at > now)
-            .unwrap_or_else(|| now.saturating_add(life));
-        let draft = self.broadcasts.get(number).map(|hot| hot.broadcast.draft.clone());
-        let sent = self
-            .broadcasts
-            .get(number)
-            .map(|hot| hot.ledger.steps[Step::Sent.index()].clone());
-        let sorted = draft.map(|draft| self.sort(&draft, &wanted)).unwrap_or_default();
+        let known = self.broadcasts.get(number).map(|hot| {
+            let sent = hot.ledger.steps[Step::Sent.index()].clone();
+            (hot.broadcast.draft.clone(), sent, hot.broadcast.expires_at)
+        });
+        let (sorted, sent, before) = known.map_or_else(Default::default, |(draft, sent, before)| {
+            (self.sort(&draft, &wanted), sent, before)
+        });
         // Whoever was written to before is not held now: who wants none at this time is left as they are.
-        let wanted = &wanted - (&sent.unwrap_or_default() - &sorted.now);
+        let wanted = &wanted - (&sent - &sorted.now);
         let sorted = sorted.among(&wanted);
+        let goes_out = !(sorted.now.is_empty() && sorted.held.is_empty());
         let revived = Revived {
             at: now,
-            expires_at,
+            // what goes to nobody lives no longer for it
+            expires_at: if goes_out && before <= now {
+                now.saturating_add(life)
+            } else {
+                before
+            },
             life,
             again: sorted.now.len() as u32,
             held: sorted.held.iter().map(|(_, users)| users.len() as u32).sum(),
             key: redeliver.key.fingerprint,
         };
-        self.exhume(number, &wanted);
-        if let Some(hot) = self.broadcasts.get_mut(number) {
-            let aside = Arc::make_mut(&mut hot.ledger).aside_mut();
-            aside.tries.forget(&wanted);
-            aside.hold_anew(&sorted);
-            aside.note_came(now, sorted.now.clone());
-            aside.revived.push(revived);
-            hot.prolong();
-        }
-        if let Some(position) = self.broadcasts.place(number) {
-            self.broadcasts.blocks.prolong(position, expires_at);
-            self.changed.insert(RowKey::Block(position / BLOCK));
-        }
-        self.changed_ledger(number);
+        self.change_aside(number, |aside| aside.revived.push(revived));
         self.keys.take(&redeliver.key, number, now);
-        self.put_later(number, Later::of(ReleaseKind::Again), sorted.now, effects);
-        self.wait_for(number);
+        if goes_out {
+            self.send_again(number, &wanted, sorted, effects);
+        }
         Outcome::Redelivered {
             revived,
             replayed: false,
         }
+    }
+
+    fn send_again(&mut self, number: Number, wanted: &RoaringBitmap, sorted: Sorted, effects: &mut Vec<Effect>) {
+        let now = self.counters.log_time;
+        self.exhume(number, wanted);
+        self.change_aside(number, |aside| {
+            aside.tries.forget(wanted);
+            aside.hold_anew(&sorted);
+            aside.note_came(now, sorted.now.clone());
+        });
+        if let Some(hot) = self.broadcasts.get_mut(number) {
+            hot.prolong();
+            let expires_at = hot.broadcast.expires_at;
+            if let Some(position) = self.broadcasts.place(number) {
+                self.broadcasts.blocks.prolong(position, expires_at);
+                self.changed.insert(RowKey::Block(position / BLOCK));
+            }
+        }
+        self.put_later(number, Later::of(ReleaseKind::Again), sorted.now, effects);
+        self.wait_for(number);
     }
 
     /// These are dead letters no more.
@@ -146,16 +159,15 @@ impl State {
 /// Who is to get it again: those who were named, else all dead letters and all whom no attempt has reached; never who has it.
 fn wanted(hot: &Hot, named: Option<&RoaringBitmap>) -> RoaringBitmap {
     let aside = hot.ledger.aside.as_deref();
+    let dead = hot.dead().map(Dead::users).unwrap_or_default();
     let mut users = match named {
         Some(named) => named & &*hot.recipients,
-        None => aside.map_or_else(RoaringBitmap::new, |aside| {
-            let dead = aside.dead.as_ref().map(Dead::users).unwrap_or_default();
-            dead | aside.tries.failed()
-        }),
+        None => aside.map_or_else(RoaringBitmap::new, |aside| &dead | aside.tries.failed()),
     };
     users -= &hot.ledger.steps[Step::Received.index()];
     if let Some(aside) = aside {
         users -= &aside.retracted;
+        users -= aside.who_awaits(Awaits::LocalTime) - &dead; // their own time is still to come
     }
     users
 }

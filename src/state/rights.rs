@@ -12,6 +12,7 @@ use crate::model::rules::{Reach, is_product_news};
 use crate::model::{Audience, Clause, Draft, Millis, Place, PlaceKind, Priority, Rate, Rules};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// After a wedding is over and completed, its people keep their rights for six months: the longest six there are.
 pub const RIGHTS_AFTER: Millis = 184 * 86_400_000;
@@ -225,9 +226,28 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// When the draft goes out: what is scheduled for an event day is refused on the day before as well.
-    fn release_at(&self) -> Millis {
-        self.draft.deliver_at.map_or(self.at, |at| at.max(self.at))
+    /// When the draft goes out: what is scheduled for an event day is refused on the day before as well. A local time comes at
+    /// another instant in each zone.
+    fn release_times(&self) -> BTreeSet<Millis> {
+        let times = match self.draft.deliver_at_local {
+            Some(local) => self.directory.instants(self.draft, local),
+            None => BTreeSet::from([self.draft.deliver_at.unwrap_or(self.at)]),
+        };
+        times.into_iter().map(|time| time.max(self.at)).collect()
+    }
+
+    /// Whom the draft goes out to at one of these times, or may be widened to then.
+    fn reached_at(&self, time: Millis) -> Result<RoaringBitmap, Refused> {
+        let mut reached = RoaringBitmap::new();
+        for audience in audiences_of(self.draft) {
+            reached |= &*audiences::resolve(self.directory, audience, time)?.recipients;
+        }
+        let Some(local) = self.draft.deliver_at_local else {
+            return Ok(reached);
+        };
+        let groups = self.directory.groups(self.draft, local, &reached).into_iter();
+        let due = groups.filter(|(at, _)| (*at).max(self.at) == time);
+        Ok(due.fold(RoaringBitmap::new(), |due, (_, users)| due | users))
     }
 
     /// Product news reaches no place where an event is on, whether named or through the people who belong there.
@@ -235,11 +255,16 @@ impl Look<'_> {
         if !is_product_news(&self.draft.kind) {
             return Ok(());
         }
-        let mut reached = RoaringBitmap::new();
-        for audience in audiences_of(self.draft) {
-            reached |= &*audiences::resolve(self.directory, audience, self.release_at())?.recipients;
-        }
-        let on = self.directory.weddings_on(self.release_at());
+        self.release_times()
+            .into_iter()
+            .try_for_each(|time| self.event_day_at(time))
+    }
+
+    fn event_day_at(&self, time: Millis) -> Result<(), Denied> {
+        let reached = self.reached_at(time)?;
+        // a local time may come to the people of a place that is named when its event is over
+        let is_for_all = self.draft.deliver_at_local.is_none();
+        let on = self.directory.weddings_on(time);
         let disturbed = on.into_iter().find(|(id, at)| {
             let named = clauses_of(self.draft).any(|clause| {
                 let at = at.map(str::to_owned);
@@ -251,7 +276,7 @@ impl Look<'_> {
                         .any(|named| Some(named) == at.as_ref())
             });
             let places = std::iter::once(wedding(id)).chain(at.map(venue));
-            named || places.into_iter().any(|place| self.directory.has_any(&place, &reached))
+            is_for_all && named || places.into_iter().any(|place| self.directory.has_any(&place, &reached))
         });
         disturbed.map_or(Ok(()), |(wedding, _)| {
             Err(Denied::EventDay {
@@ -334,6 +359,7 @@ impl Look<'_> {
     /// ask whose guest one is; else the weddings under way there are targets too.
     fn targets(&self) -> Vec<Place> {
         let mut targets = Vec::new();
+        let times = self.release_times();
         for clause in clauses_of(self.draft) {
             targets.extend(clause.weddings.iter().map(|id| wedding(id)));
             targets.extend(clause.venues.iter().chain(&clause.on_site).map(|id| venue(id)));
@@ -341,7 +367,7 @@ impl Look<'_> {
                 let held = clause.on_site.iter().flat_map(|id| self.directory.held_at(id));
                 let on = held.filter(|id| {
                     let wedding = self.directory.wedding(id);
-                    wedding.is_some_and(|wedding| wedding.window_is_open(self.release_at()))
+                    wedding.is_some_and(|wedding| times.iter().any(|time| wedding.window_is_open(*time)))
                 });
                 targets.extend(on.map(wedding));
             }
@@ -358,14 +384,17 @@ impl Look<'_> {
                 clauses: unplaced.cloned().collect(),
                 exclude: audience.exclude.clone(),
             };
-            if self.draft.deliver_at.is_some() && unplaced.clauses.iter().any(|clause| clause.users.is_empty()) {
+            if self.draft.is_timed() && unplaced.clauses.iter().any(|clause| clause.users.is_empty()) {
                 // who that will be is not known before it goes out
                 return Err(Denied::CrossEvent(
                     "an audience without a place, at a later time,".into(),
                 ));
             }
-            if !unplaced.clauses.is_empty() {
-                let found = audiences::resolve(self.directory, &unplaced, self.release_at())?;
+            if unplaced.clauses.is_empty() {
+                continue;
+            }
+            for time in self.release_times() {
+                let found = audiences::resolve(self.directory, &unplaced, time)?;
                 *reached.get_or_insert_with(RoaringBitmap::new) |= &*found.recipients;
             }
         }

@@ -30,7 +30,7 @@ pub enum RowKey {
     Preferences(UserNumber),
     /// Kind, the place's id, and the member's number.
     Member(PlaceKind, String, UserNumber),
-    /// A broadcast that waits for its time.
+    /// A broadcast that waits for its time: when that is, and what it says.
     Scheduled(Number),
     /// Where a broadcast that was scheduled stands.
     Moved(Number),
@@ -59,6 +59,12 @@ pub enum RowKey {
     Audit(u64),
     /// A call of an output, by its id.
     Call(u64),
+    /// What is known of a cached value: namespace and key.
+    Cache(String, String),
+    /// The value itself.
+    CacheValue(String, String),
+    /// Who is fetching it.
+    Fetch(String, String),
 }
 
 /// A changed row; no value removes it.
@@ -117,7 +123,7 @@ impl Counters {
 }
 
 /// Versions of row values.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 fn value(encoded: Vec<u8>) -> Bytes {
     let mut bytes = Vec::with_capacity(encoded.len() + 1);
@@ -126,7 +132,7 @@ fn value(encoded: Vec<u8>) -> Bytes {
     bytes.into()
 }
 
-fn encode<T: Serialize>(row: &T) -> Bytes {
+pub(super) fn encode<T: Serialize>(row: &T) -> Bytes {
     // Writing to memory cannot fail, and every row type has a known length.
     value(bincode::serialize(row).unwrap_or_default())
 }
@@ -140,7 +146,7 @@ pub fn payload<'a>(key: &RowKey, value: &'a [u8]) -> Result<&'a [u8], Broken> {
     }
 }
 
-fn decode<T: DeserializeOwned>(key: &RowKey, value: &[u8]) -> Result<T, Broken> {
+pub(super) fn decode<T: DeserializeOwned>(key: &RowKey, value: &[u8]) -> Result<T, Broken> {
     bincode::deserialize(payload(key, value)?).map_err(|error| broken(key, error.to_string()))
 }
 
@@ -187,6 +193,7 @@ impl State {
                 value: Some(value(encoded)),
             });
         }
+        self.cache.forget_values(self.changed.iter());
         for key in std::mem::take(&mut self.changed) {
             let value = self.row(&key);
             rows.push(Row { key, value });
@@ -226,7 +233,7 @@ impl State {
             RowKey::Ledger(position) => self.broadcasts.ledger_at(*position).map(encode),
             RowKey::Scheduled(number) => {
                 let scheduled = self.broadcasts.scheduled.get(number);
-                scheduled.map(|hot| encode(&*hot.broadcast))
+                scheduled.map(|scheduled| encode(&(scheduled.at, &*scheduled.hot.broadcast)))
             }
             RowKey::Moved(number) => self.broadcasts.moved.get(number).map(encode),
             RowKey::Pinned(position) => {
@@ -239,6 +246,9 @@ impl State {
             RowKey::Rate(sender) => self.rates.row(sender).map(encode),
             RowKey::Audit(number) => self.audit.row(*number).map(encode),
             RowKey::Call(call) => self.outbox.get(*call).map(encode),
+            RowKey::Cache(namespace, key) => self.cache.entry_row(namespace, key),
+            RowKey::CacheValue(namespace, key) => self.cache.value_row(namespace, key),
+            RowKey::Fetch(namespace, key) => self.cache.claim_row(namespace, key),
             // These are never changed in place; a mark means that they are gone.
             RowKey::Journal(..) | RowKey::LedgerLate(..) | RowKey::Keys(_) => None,
         }
@@ -280,9 +290,9 @@ impl State {
                 );
             }
             RowKey::Scheduled(number) => {
-                let broadcast = Arc::new(decode::<Broadcast>(key, value)?);
-                self.due.extend(broadcast.draft.deliver_at.map(|due| (due, *number)));
-                self.broadcasts.schedule(broadcast);
+                let (at, broadcast): (Millis, Broadcast) = decode(key, value)?;
+                self.due.insert((at, *number));
+                self.broadcasts.schedule(Arc::new(broadcast), at);
             }
             RowKey::Moved(number) => drop(self.broadcasts.moved.insert(*number, decode(key, value)?)),
             RowKey::Pinned(position) => {
@@ -309,6 +319,9 @@ impl State {
             RowKey::Rate(sender) => self.rates.load(sender, decode(key, value)?),
             RowKey::Audit(number) => self.audit.load(*number, decode(key, value)?),
             RowKey::Call(call) => self.outbox.load(*call, decode(key, value)?),
+            RowKey::Cache(namespace, name) => self.cache.load_entry(namespace, name, decode(key, value)?),
+            RowKey::CacheValue(..) => {} // read when it is asked for
+            RowKey::Fetch(namespace, name) => self.cache.load_claim(namespace, name, decode(key, value)?),
         }
         Ok(())
     }
@@ -365,8 +378,8 @@ impl State {
             let ledger = placed.first().map(|hot| hot.ledger.encode());
             ledger.hash(&mut hasher);
         }
-        for (number, hot) in &self.broadcasts.scheduled {
-            (number, hot.broadcast.draft.deliver_at).hash(&mut hasher);
+        for (number, scheduled) in &self.broadcasts.scheduled {
+            (number, scheduled.at).hash(&mut hasher);
         }
         (&self.broadcasts.moved, &self.broadcasts.cancelled).hash(&mut hasher);
         self.broadcasts
@@ -392,6 +405,7 @@ impl State {
         for (id, call) in self.outbox.iter() {
             (id, encode(call)).hash(&mut hasher);
         }
+        self.cache.hash_into(&mut hasher);
         hasher.finish()
     }
 

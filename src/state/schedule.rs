@@ -1,4 +1,5 @@
-//! What log time makes due: broadcasts that were scheduled, and the end of quiet hours for those who were held.
+//! What log time makes due: broadcasts that were scheduled, and a later time for some of their recipients (the end of quiet hours,
+//! a local time in their own zone).
 //!
 //! A tick does what is due by its log time and takes it off the list in the same step, so that a change of leader neither skips
 //! nor doubles anything.
@@ -46,7 +47,7 @@ impl State {
     pub(super) fn schedule(&mut self, broadcast: Broadcast, due: Millis) {
         let number = broadcast.number;
         self.due.insert((due, number));
-        self.broadcasts.schedule(Arc::new(broadcast));
+        self.broadcasts.schedule(Arc::new(broadcast), due);
         self.changed.insert(RowKey::Scheduled(number));
     }
 
@@ -66,28 +67,56 @@ impl State {
                 self.wait_for(number);
                 continue;
             }
-            let Some(hot) = self.broadcasts.scheduled.get(&number) else {
-                continue;
-            };
-            let is_missed = at.saturating_add_unsigned(tick.missed_after_ms) < now;
-            let is_over = hot.broadcast.expires_at <= now;
-            if is_over || is_missed && hot.broadcast.draft.on_missed == OnMissed::Skip {
-                self.call_off(number, effects);
-            } else {
-                self.release_scheduled(number, effects);
-            }
+            self.come_due(number, at, tick, effects);
         }
     }
 
-    fn release_scheduled(&mut self, number: Number, effects: &mut Vec<Effect>) {
+    /// The time `at` of a scheduled one has come: it goes out, unless it is over or missed. One with a local time waits on while
+    /// it is due for nobody.
+    fn come_due(&mut self, number: Number, at: Millis, tick: Tick, effects: &mut Vec<Effect>) {
+        let now = self.counters.log_time;
+        let Some(hot) = self.broadcasts.get(number) else {
+            return;
+        };
+        let expires_at = hot.broadcast.expires_at;
+        if expires_at <= now {
+            return self.call_off(number, effects);
+        }
+        // A place that is gone by now has nobody any more; the others have.
+        let mut draft = hot.broadcast.draft.clone();
+        draft.audience = known_only(&self.directory, draft.audience);
+        let meant = self.meant(&draft, now).unwrap_or_default();
+        let (mut since, mut next) = (at, None);
+        if let Some(local) = draft.deliver_at_local {
+            let groups = self.directory.groups(&draft, local, &meant.all.recipients);
+            since = groups.keys().next().map_or(at, |first| at.max(*first));
+            next = self.next_look(&draft, local, &meant.sorted);
+        }
+        let is_missed = since.saturating_add_unsigned(tick.missed_after_ms) < now;
+        if is_missed && draft.on_missed == OnMissed::Skip {
+            self.call_off(number, effects);
+        } else if let Some(next) = next.filter(|next| *next < expires_at) {
+            self.look_at(number, next);
+        } else {
+            self.release_scheduled(number, meant, effects);
+        }
+    }
+
+    /// A scheduled one is looked at at another time.
+    pub(super) fn look_at(&mut self, number: Number, at: Millis) {
+        if let Some(scheduled) = self.broadcasts.scheduled.get_mut(&number) {
+            self.due.remove(&(scheduled.at, number));
+            scheduled.at = at;
+            self.due.insert((at, number));
+            self.changed.insert(RowKey::Scheduled(number));
+        }
+    }
+
+    fn release_scheduled(&mut self, number: Number, meant: Meant, effects: &mut Vec<Effect>) {
         let now = self.counters.log_time;
         let Some(broadcast) = self.take_scheduled(number) else {
             return;
         };
-        // A place that is gone by now has nobody any more; the others have.
-        let mut draft = broadcast.draft.clone();
-        draft.audience = known_only(&self.directory, draft.audience);
-        let meant = self.meant(&draft, now).unwrap_or_default();
         let superseded = broadcast.draft.supersedes.map(BroadcastId::number);
         let position = self.move_to_next(number);
         let broadcast = released(broadcast, now);
@@ -106,6 +135,7 @@ impl State {
         if let Some(hot) = self.broadcasts.get_mut(number) {
             Arc::make_mut(&mut hot.ledger).aside_mut().cancelled_at = Some(now);
         }
+        self.wait_for(number);
         self.changed_ledger(number);
     }
 
@@ -116,9 +146,12 @@ impl State {
         preferred.sort(directory.zones(), draft.category(), draft.priority, recipients, now)
     }
 
-    /// Notes when the next thing is due for a released broadcast.
+    /// Notes when the next thing is due for a released broadcast. Of one that is over nothing is done any more: what came due in
+    /// vain while nobody led must not stand before everything else for ever.
     pub(super) fn wait_for(&mut self, number: Number) {
-        let next = self.broadcasts.get(number).and_then(Hot::next_due);
+        let now = self.counters.log_time;
+        let hot = self.broadcasts.get(number).filter(|hot| !hot.is_over(now));
+        let next = hot.and_then(Hot::next_due);
         let before = match next {
             Some(at) => self.waits.insert(number, at),
             None => self.waits.remove(&number),
@@ -127,7 +160,7 @@ impl State {
         self.due.extend(next.map(|at| (at, number)));
     }
 
-    /// The quiet hours of some are over: they are asked again what they want, since it may have changed.
+    /// The time of some has come: they are asked again what they want, since it may have changed.
     fn release_held(&mut self, number: Number, effects: &mut Vec<Effect>) {
         let now = self.counters.log_time;
         let Some(hot) = self.broadcasts.get(number).filter(|hot| !hot.is_over(now)) else {
@@ -138,7 +171,7 @@ impl State {
         held.filter(|held| held.until <= now)
             .for_each(|held| users |= &held.users);
         hot.ledger.aside.iter().for_each(|aside| users -= &aside.retracted);
-        if users.is_empty() {
+        if hot.held_times().all(|until| until > now) {
             return;
         }
         let sorted = self.sort(&hot.broadcast.draft, &users);
@@ -151,11 +184,9 @@ impl State {
     }
 
     fn take_scheduled(&mut self, number: Number) -> Option<Broadcast> {
-        let broadcast = self.broadcasts.unschedule(number)?;
+        let (at, broadcast) = self.broadcasts.unschedule(number)?;
         self.changed.insert(RowKey::Scheduled(number));
-        if let Some(due) = broadcast.draft.deliver_at {
-            self.due.remove(&(due, number));
-        }
+        self.due.remove(&(at, number));
         Some(broadcast)
     }
 

@@ -3,6 +3,7 @@
 //! A node tells whom it wrote to. Whoever has not confirmed when the wait is over is written to again, by a release of their own;
 //! after the last attempt they count as failed, until they confirm after all.
 
+use super::aside::Aside;
 use super::broadcasts::Hot;
 use super::publish::Later;
 use super::{Effect, ReleaseKind, State};
@@ -13,6 +14,9 @@ use std::sync::Arc;
 
 /// Waits of one broadcast at a time; who comes when there are so many is waited for as long as the last of them.
 const OPEN_MAX: usize = 64;
+
+/// Waits end at whole steps of this, so that one tick takes many of them.
+const ROUNDED_TO: Millis = 50;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tries {
@@ -77,6 +81,7 @@ impl Tries {
             }
             self.made[writes - 1] |= &group;
             let until = at.saturating_add(retry.wait(writes, seed));
+            let until = until.saturating_add(ROUNDED_TO - 1) / ROUNDED_TO * ROUNDED_TO;
             self.wait(until, group);
         }
     }
@@ -109,12 +114,15 @@ impl Tries {
         over
     }
 
-    /// They begin anew.
-    pub(super) fn forget(&mut self, users: &RoaringBitmap) {
+    /// They have confirmed, or begin anew: says whether anybody of them was waited for.
+    pub(super) fn forget(&mut self, users: &RoaringBitmap) -> bool {
+        let waits = self.open.len();
         self.made.iter_mut().for_each(|made| *made -= users);
+        while self.made.pop_if(|made| made.is_empty()).is_some() {}
         self.open.iter_mut().for_each(|open| open.users -= users);
         self.open.retain(|open| !open.users.is_empty());
         self.failed -= users;
+        self.open.len() < waits
     }
 
     pub(super) fn stop(&mut self) {
@@ -123,6 +131,22 @@ impl Tries {
 }
 
 impl State {
+    /// Nobody waits for their receipts any more.
+    pub(super) fn heard(&mut self, number: Number, users: &RoaringBitmap) {
+        let tried = |hot: &Hot| hot.tries().is_some_and(|tries| *tries != Tries::default());
+        let Some(hot) = self.broadcasts.get_mut(number).filter(|hot| tried(hot)) else {
+            return;
+        };
+        let ledger = Arc::make_mut(&mut hot.ledger);
+        let waits = ledger.aside_mut().tries.forget(users);
+        if ledger.aside.as_deref() == Some(&Aside::default()) {
+            ledger.aside = None;
+        }
+        if waits {
+            self.wait_for(number);
+        }
+    }
+
     /// A node has written it to sessions of these users that promised receipts.
     pub(super) fn promised(&mut self, number: Number, users: &RoaringBitmap, retry: &Retry) {
         let now = self.counters.log_time;

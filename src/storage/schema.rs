@@ -28,6 +28,9 @@
 //! | `16` | rate of a sender | sender |
 //! | `17` | audit | number u64 |
 //! | `18` | call of an output | call u64 |
+//! | `19` | cached: what is known of it | namespace, key |
+//! | `1A` | cached: the value | namespace, key |
+//! | `1B` | cached: who is fetching it | namespace, key |
 //! | `FF` | there while a batch too large for one of sled's is being written | |
 //!
 //! Every text ends with `00 01`, and a `00` within it is written `00 FF`: so no key begins with another, whatever the ids, and
@@ -106,6 +109,9 @@ pub fn encode(key: &RowKey) -> Vec<u8> {
         RowKey::Rate(sender) => Key::new(0x16).text(sender),
         RowKey::Audit(number) => Key::new(0x17).long(*number),
         RowKey::Call(call) => Key::new(0x18).long(*call),
+        RowKey::Cache(namespace, key) => Key::new(0x19).text(namespace).text(key),
+        RowKey::CacheValue(namespace, key) => Key::new(0x1A).text(namespace).text(key),
+        RowKey::Fetch(namespace, key) => Key::new(0x1B).text(namespace).text(key),
     };
     key.0
 }
@@ -177,6 +183,15 @@ pub fn decode(key: &[u8]) -> Option<RowKey> {
         0x16 => RowKey::Rate(only_text(rest)?),
         0x17 => RowKey::Audit(long(rest)?),
         0x18 => RowKey::Call(long(rest)?),
+        0x19..=0x1B => {
+            let (namespace, rest) = text(rest)?;
+            let key = only_text(rest)?;
+            match prefix {
+                0x19 => RowKey::Cache(namespace, key),
+                0x1A => RowKey::CacheValue(namespace, key),
+                _ => RowKey::Fetch(namespace, key),
+            }
+        }
         _ => return None,
     })
 }
@@ -246,6 +261,9 @@ mod tests {
             id.prop_map(RowKey::Rate),
             any::<u64>().prop_map(RowKey::Audit),
             any::<u64>().prop_map(RowKey::Call),
+            (id, id).prop_map(|(namespace, key)| RowKey::Cache(namespace, key)),
+            (id, id).prop_map(|(namespace, key)| RowKey::CacheValue(namespace, key)),
+            (id, id).prop_map(|(namespace, key)| RowKey::Fetch(namespace, key)),
         ]
     }
 

@@ -4,7 +4,7 @@ use super::checks;
 use super::harness::cluster::SERVING_WITHIN;
 use super::harness::load::draft;
 use super::harness::sink::Sink;
-use super::harness::stream::Seen;
+use super::harness::stream::{Connection, Seen};
 use super::harness::{Cluster, Start, Subscriber, Transport, cluster, directory, until};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,6 +85,14 @@ fn who_is_called_in_gets_it_and_the_siren_is_called_once_it_answers() {
         listeners.each_ref().map(escalated),
         [vec![false], vec![false, true], vec![true]]
     );
+
+    let mut late = Connection::open(cluster.addresses()[0], Transport::WebSocket, "bob", &Start::Owed).unwrap();
+    let frame = until("bob comes back elsewhere", SOON, || match late.next(SOON) {
+        Ok(Some(frame)) if frame["event"] == "broadcast" => Some(frame),
+        Ok(_) => None,
+        Err(error) => panic!("{error}"),
+    });
+    assert_eq!((&frame["id"], &frame["escalated"]), (&json!(id), &json!(true)));
 
     let calls = until("the siren has taken it", SOON, || {
         let calls = sink.taken();

@@ -107,6 +107,8 @@ fn the_silent_are_tried_again_the_away_are_dead_letters_and_all_get_it_in_the_en
             [(AWAY, "no_session")]
         );
         assert_eq!(people(&dead_letters(cluster, at, "&priority=high")), []);
+        let last = format!("&after={}-{}", u64::MAX, u32::MAX);
+        assert_eq!(people(&dead_letters(cluster, at, &last)).len(), 2);
         let first = dead_letters(cluster, at, "&limit=1");
         let next = format!("&limit=1&after={}", first["next"].as_str().unwrap());
         let second = dead_letters(cluster, at, &next);
@@ -137,6 +139,15 @@ fn redeliver(cluster: &Cluster, id: &str, silent: &mut Connection, plain: &mut C
         (&unknown["errors"][0]["pointer"], &unknown["errors"][0]["code"]),
         (&json!("/users/1"), &json!("UNKNOWN_USER"))
     );
+    cluster
+        .client(0)
+        .must(
+            "POST",
+            &path,
+            &[("Content-Type", "text/plain")],
+            br#"{"users": ["away"]}"#,
+        )
+        .expect(415);
     let first = cluster.client(1).must("POST", &path, &headers, b"").expect(200);
     let again = cluster.client(2).must("POST", &path, &headers, b"").expect(200);
     assert_eq!(
@@ -152,10 +163,25 @@ fn redeliver(cluster: &Cluster, id: &str, silent: &mut Connection, plain: &mut C
     assert_eq!(frames(silent, Duration::from_millis(150)).len(), 1);
     assert_eq!(frames(plain, Duration::from_millis(150)).len(), 0, "it has it already");
     let mut away = Connection::open(cluster.addresses()[2], Transport::WebSocket, AWAY, &Start::Owed).unwrap();
-    away.say(&json!({"hello": {"receipts": true}})).unwrap();
-    let got = frames(&mut away, Duration::from_millis(500));
-    assert!(got.iter().any(|frame| frame["id"] == id), "{got:?}");
-    away.say(&json!({"receipt": {"received": [id]}, "ref": 1})).unwrap();
+    // what was written before the promise is waited for like the rest
+    for say in [None, Some(json!({"hello": {"receipts": true}}))] {
+        say.iter().for_each(|hello| away.say(hello).unwrap());
+        until("it comes, and comes again", SOON, || match away.next(SOON) {
+            Ok(Some(frame)) => (frame["event"] == "broadcast" && frame["id"] == id).then_some(()),
+            other => panic!("{other:?}"),
+        });
+    }
+    // the same number at another time is the id of another cluster's broadcast, or of nothing
+    let stranger = format!("01AAAAAAAA{}", &id[10..]);
+    away.say(&json!({"acknowledge": {"id": stranger, "answer": "ok"}, "ref": 1}))
+        .unwrap();
+    let refused = until("an answer comes", SOON, || match away.next(SOON) {
+        Ok(Some(frame)) if frame["ref"] == 1 => Some(frame),
+        Ok(_) => None,
+        Err(error) => panic!("{error}"),
+    });
+    assert_eq!(refused["code"], "NOT_ACKNOWLEDGED", "{refused}");
+    away.say(&json!({"receipt": {"received": [id]}, "ref": 2})).unwrap();
     until("it is received", SOON, || {
         (recipient(cluster, id, AWAY)["state"] == "received").then_some(())
     });

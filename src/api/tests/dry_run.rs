@@ -160,6 +160,21 @@ async fn a_hundred_are_named_and_the_others_counted() {
     node.stop().await;
 }
 
+/// What they will want when their own time comes is not known now; that they have no phone on is.
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_own_time_is_still_to_come_is_neither_held_nor_skipped() {
+    let node = furnished().await;
+    let tomorrow = clock::rfc3339(clock::wall() + 26 * 3_600_000);
+    let would = node
+        .would(&json!({"deliver_at_local": tomorrow[..19], "exclude": {"users": ["not-meant"]}}))
+        .await;
+    let counts = ["targeted", "connected", "excluded", "held", "skipped"].map(|name| would[name].as_u64().unwrap());
+    assert_eq!(counts, [6, 3, 1, 0, 0], "{would}");
+    let reasons = json!({"no_session": 2, "offline_since": 1, "quiet_hours": 0, "muted_category": 0, "critical_only": 0, "excluded": 1});
+    assert_eq!(would["reasons"], reasons);
+    node.stop().await;
+}
+
 /// Who is at home is not for everybody who may send.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_are_for_who_may_read_them() {

@@ -5,11 +5,12 @@ use crate::api::recipients::known;
 use crate::base::checks::checks;
 use crate::model::broadcast::Escalate;
 use crate::model::directory::{Preferences, QuietHours, TimeOfDay, User};
-use crate::model::{Acknowledge, Audience, Clause, Draft, Priority, Retry, Step};
+use crate::model::{Acknowledge, Audience, Clause, Draft, LocalTime, Priority, Retry, Step};
 use crate::state::command::{
-    Acknowledged, Cancel, Change, Found, Key, Presence, Promised, Publish, Receipts, Redeliver, Tick,
+    Acknowledged, Cancel, Change, Found, Key, Presence, Promised, Publish, Receipts, Redeliver, Spans, Tick,
 };
 use crate::state::rights::Grant;
+use crate::state::zones::ZoneTable;
 use crate::state::{Command, State, dead};
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
@@ -18,6 +19,8 @@ use std::collections::BTreeMap;
 const NOON: i64 = 1_800_000_000_000;
 const PEOPLE: u32 = 8;
 const MINUTE: i64 = 60_000;
+/// Zones of the first people, and how many minutes later a local time comes there than at UTC.
+const LATER: [(&str, i32); 3] = [("Test/Seven", 7), ("Test/Zero", 0), ("Test/Forty", 40)];
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -99,11 +102,18 @@ impl Bench {
                 role: "guest".into(),
                 tier: "starter".into(),
                 locale: "en".into(),
-                timezone: "UTC".into(),
+                timezone: LATER.get(number as usize).map_or("UTC", |(zone, _)| zone).into(),
                 attributes: Vec::new(),
             })
         };
+        let table = |(zone, minutes): (&str, i32)| ZoneTable {
+            name: zone.into(),
+            offset: -60 * minutes,
+            changes: Vec::new(),
+            until: i64::MAX,
+        };
         let mut changes: Vec<Change> = (0..PEOPLE).map(user).collect();
+        changes.push(Change::KnowZones(LATER.map(table).to_vec()));
         let time = |at: i64| {
             let minute = ((NOON + at) / MINUTE).rem_euclid(24 * 60);
             TimeOfDay::parse(&format!("{:02}:{:02}", minute / 60, minute % 60)).unwrap()
@@ -151,7 +161,10 @@ impl Bench {
             grant: Grant::default(),
             sender: "administrator".into(),
             key,
-            expires_after_ms: 30 * MINUTE as u64,
+            spans: Spans {
+                expires_after_ms: 30 * MINUTE as u64,
+                schedule_max_ms: 24 * 60 * MINUTE as u64,
+            },
         })));
         number
     }
@@ -196,7 +209,7 @@ impl Bench {
                 }));
             }
             Event::Settle => {
-                if let Some((block, open, seen)) = self.state.settle_due() {
+                if let Some((block, open, seen)) = self.state.settle_due(self.at) {
                     let hots: Vec<_> = self.state.broadcasts().from(0).cloned().collect();
                     let there = self.state.presence().there();
                     let plan = dead::plan(block, open, seen, &hots, &there, self.at);
@@ -282,10 +295,14 @@ proptest! {
     fn every_recipient_is_in_one_state(
         asks in any::<bool>(),
         escalates in any::<bool>(),
+        shown in prop::option::of(Just("2027-01-15T08:00")),
         events in prop::collection::vec(event(), 0..40),
     ) {
         let mut bench = Bench::new();
-        let number = bench.publish(draft(asks, escalates));
+        let number = bench.publish(Draft {
+            deliver_at_local: shown.and_then(|shown| LocalTime::parse(shown).ok()),
+            ..draft(asks, escalates)
+        });
         check(&bench, number)?;
         for event in events {
             bench.happen(number, event);

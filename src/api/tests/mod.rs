@@ -1,5 +1,7 @@
 //! The API as a client sees it: one real node, through the router and through sockets.
 
+mod cache;
+mod drill;
 mod dry_run;
 mod ladder;
 mod page;
@@ -12,6 +14,7 @@ mod tokens;
 use super::{Config, Context, Reader, Settings, router};
 use crate::base::clock;
 use crate::base::size::Span;
+use crate::cache::Cache;
 use crate::consensus::{self, Applied, Running};
 use crate::gateway::Gateway;
 use crate::gateway::backlog::{Backlog, Read, Start};
@@ -33,8 +36,18 @@ use tower_service::Service;
 
 struct Nobody;
 
-impl Applied for Nobody {
-    fn applied(&self, _index: u64, _effects: Vec<Effect>) {}
+/// Tells the cache what a node's watcher tells it.
+#[derive(Default)]
+struct Watcher(std::sync::OnceLock<Arc<Cache>>);
+
+impl Applied for Watcher {
+    fn applied(&self, _index: u64, effects: Vec<Effect>) {
+        for effect in effects {
+            if let (Effect::Cache(effect), Some(cache)) = (effect, self.0.get()) {
+                cache.note(&effect);
+            }
+        }
+    }
     fn installed(&self) {}
     fn stored(&self, _position: Position) {}
 }
@@ -125,8 +138,17 @@ impl Node {
         Self::start_with(security::Config::default(), &[]).await
     }
 
+    /// With this section `cache`.
+    async fn start_cached(cache: crate::cache::Config) -> Self {
+        Self::start_as(security::Config::default(), &[], cache).await
+    }
+
     /// With this section `auth`, and these pages allowed.
     async fn start_with(auth: security::Config, cors_origins: &[&str]) -> Self {
+        Self::start_as(auth, cors_origins, crate::cache::Config::default()).await
+    }
+
+    async fn start_as(auth: security::Config, cors_origins: &[&str], cache: crate::cache::Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = crate::storage::Config::default();
         let layout = Layout::open(folder.path(), 1, &storage).unwrap();
@@ -134,7 +156,8 @@ impl Node {
             listen: "127.0.0.1:0".into(),
             ..consensus::Config::default()
         };
-        let (handle, running) = consensus::start(cluster, 1, layout, storage, Arc::new(Nobody))
+        let watcher = Arc::new(Watcher::default());
+        let (handle, running) = consensus::start(cluster, 1, layout, storage, watcher.clone())
             .await
             .unwrap();
         let found = Command::Found(Found { epoch: 7, salt: 9 });
@@ -184,7 +207,19 @@ impl Node {
         };
         let gate = (Arc::new(Gate::new(&auth).unwrap()), auth);
         let outputs = Arc::new(crate::outputs::Outputs::new(&crate::outputs::Config::default()).unwrap());
-        let context = Context::new(handle, gateway.unwrap(), settings, gate, outputs, 1, urls, reader);
+        let cache = Arc::new(Cache::new(&cache, 1, handle.clone()).unwrap());
+        watcher.0.set(cache.clone()).ok().unwrap();
+        let context = Context::new(
+            handle,
+            gateway.unwrap(),
+            settings,
+            gate,
+            outputs,
+            cache,
+            1,
+            urls,
+            reader,
+        );
         Self {
             router: router(context.clone()),
             context,

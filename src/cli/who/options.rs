@@ -10,7 +10,7 @@ People stand in groups by what to do about them, the most urgent first: who said
 than ok (\"need_help\"), who is not connected (and since when), who is connected and has not
 received it, who has it and has not confirmed; then who is held until their quiet hours end, whom
 their own preferences skip, and for whom it expired or failed. Inside a group they stand by role.
-The last line is the total.
+The total stands below them; a drill ends with its sheet.
 
 Done is who has confirmed; where nobody was asked to confirm, who has received it. Times are those
 of the venue or wedding that the broadcast names, else UTC.

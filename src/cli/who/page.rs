@@ -85,6 +85,14 @@ fn blocks(report: &Report, named: &Named, clock: &Clock, now: Millis) -> Vec<Blo
             blocks.push(std::mem::take(&mut heading));
         }
     }
+    let sheet = report.sheet();
+    if !sheet.is_empty() {
+        let lines = sheet.iter().map(|line| ascii(line)).flat_map(|line| match line.len() {
+            0..=WIDTH => vec![line],
+            _ => wrapped(&line, WIDTH),
+        });
+        blocks.push(std::iter::once(String::new()).chain(lines).collect());
+    }
     blocks
 }
 
@@ -169,7 +177,9 @@ mod tests {
             "released_at": "2027-06-19T20:12:03.000Z", "expires_at": "2027-06-19T20:42:00.000Z"});
         let now = parse_rfc3339("2027-06-19T20:14:00Z").unwrap();
         let clock = Clock::new(Some("America/New_York"), now);
-        pages(&Report::of(broadcast, people), &Named::NotDone, &clock, now)
+        let sheet = json!({"final": true, "grade": "F", "targeted": people.len()});
+        let report = Report::of(broadcast, people).with_sheet(sheet);
+        pages(&report, &Named::NotDone, &clock, now)
     }
 
     fn gone(user: &str, role: &str) -> Value {
@@ -187,7 +197,8 @@ mod tests {
              At 16:14:00: 2 of 2 have not confirmed (2 not connected)\n\n\
              NOT CONNECTED (2)\n\
              [ ] ah-dj-01         dj         no session since 14:05\n\
-             [ ] cn-transport-01  transport  no session since 14:05",
+             [ ] cn-transport-01  transport  no session since 14:05\n\n\
+             drill: grade F\n  within 15 s: 0 of 2\n  within 60 s: 0 of 2\n  not confirmed: 0, of whom 0 were never sent it",
             " ".repeat(49),
             "=".repeat(80)
         );

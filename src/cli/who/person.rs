@@ -105,6 +105,7 @@ impl Person {
             (_, "not_acknowledged") => format!("received{at}, not confirmed"),
             ("read", _) => format!("read{at}"),
             (_, "received_not_read") | ("received", "") => format!("received{at}"),
+            ("targeted", "") if self.time("until").is_some() => format!("their own time comes{}", until("until", "at")),
             (_, "") => "nothing sent yet".into(),
             (_, other) => plain(other).replace('_', " "),
         }

@@ -2,6 +2,7 @@
 
 use super::options::State;
 use super::person::{Asks, Person};
+use super::sheet;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -117,6 +118,8 @@ pub struct Report {
     broadcast: Value,
     asks: Asks,
     people: Vec<(Group, Person)>,
+    /// A drill's.
+    sheet: Option<Value>,
 }
 
 impl Report {
@@ -131,7 +134,19 @@ impl Report {
             broadcast,
             asks,
             people,
+            sheet: None,
         }
+    }
+
+    #[must_use]
+    pub fn with_sheet(mut self, sheet: Value) -> Self {
+        self.sheet = Some(sheet);
+        self
+    }
+
+    /// The sheet of a drill, in words.
+    pub fn sheet(&self) -> Vec<String> {
+        self.sheet.as_ref().map(sheet::lines).unwrap_or_default()
     }
 
     pub fn broadcast(&self) -> &Value {
@@ -232,11 +247,15 @@ impl Report {
             let people: Vec<&Value> = people.into_iter().map(|person| &person.0).collect();
             json!({"group": group.name(), "people": people})
         });
-        json!({
+        let mut shown = json!({
             "id": self.text("id"), "title": self.text("title"), "status": self.text("status"), "drill": self.is_drill(),
             "meant": self.meant(), "waiting": self.waiting(), "answered": self.answered(), "settled": self.is_settled(),
             "groups": groups.collect::<Vec<_>>(),
-        })
+        });
+        if let Some(sheet) = &self.sheet {
+            shown["sheet"] = sheet.clone();
+        }
+        shown
     }
 }
 

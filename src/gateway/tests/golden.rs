@@ -68,13 +68,30 @@ fn a_broadcast_has_every_field() {
         kind: ReleaseKind::Retracted,
         ..(*bare).clone()
     };
-    let expected =
-        r#"{"event":"retracted","id":"ID","position":7,"priority":"low","released_at":"2027-01-15T08:00:00.000Z"}"#;
+    let expected = r#"{"event":"retracted","id":"ID","position":7,"priority":"low","drill":false,"released_at":"2027-01-15T08:00:00.000Z"}"#;
     assert_eq!(frame::release(&retracted).0, "retracted");
     assert_eq!(
         text(&frame::release(&retracted).1),
         expected.replace("ID", &bare.broadcast.id.to_string())
     );
+}
+
+/// An exercise is marked as one on whatever a client may show.
+#[test]
+fn every_frame_of_a_drill_says_so() {
+    let mut exercise = draft(Low, "b");
+    exercise.drill = true;
+    let release = release_of(7, exercise, AT, &[1]);
+    for kind in [ReleaseKind::Broadcast, ReleaseKind::Again, ReleaseKind::Retracted] {
+        let release = Release {
+            kind,
+            ..(*release).clone()
+        };
+        assert!(
+            text(&frame::release(&release).1).contains(r#","drill":true,"#),
+            "{kind:?}"
+        );
+    }
 }
 
 #[test]

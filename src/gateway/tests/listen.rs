@@ -1,6 +1,6 @@
 //! What clients say: receipts, acknowledgements, pings, and messages that break the rules.
 
-use super::fixture::{Heard, SALT, bitmap, config, draft, eventually, house, release, release_of};
+use super::fixture::{Heard, PATIENCE, SALT, bitmap, config, draft, eventually, house, release, release_of};
 use crate::base::clock;
 use crate::base::size::Span;
 use crate::gateway::{Config, From, Transport, frame};
@@ -52,6 +52,25 @@ fn receipts_and_acknowledgements_are_heard_and_answered() {
     );
     client.send(r#"{"receipt":{"received":["x"]},"ref":9}"#);
     assert_eq!(client.until("problem")["ref"], 9);
+}
+
+#[test]
+fn who_promises_after_the_first_frames_is_waited_for_all_the_same() {
+    let house = house(&config(), 1, 4);
+    let mut plain = house.connect(6, Transport::WebSocket, From::Now);
+    let mut client = house.connect(5, Transport::WebSocket, From::Now);
+    plain.until("hello");
+    client.until("hello");
+    house.publish(release(1, Normal, &[5, 6]));
+    assert_eq!((client.broadcasts(1), plain.broadcasts(1)), (vec![1], vec![1]));
+    client.send(r#"{"hello":{"receipts":true},"ref":1}"#);
+    let mut promised = Vec::new();
+    let deadline = clock::now() + PATIENCE;
+    while promised.is_empty() && clock::now() < deadline {
+        promised = house.gateway.take_report().promised;
+        std::thread::yield_now();
+    }
+    assert_eq!(promised, [(1, bitmap(&[5]))]);
 }
 
 #[test]

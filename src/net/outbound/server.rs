@@ -177,7 +177,7 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Received
         head: String::from_utf8(bytes[..end].to_vec()).unwrap(),
         body: bytes.split_off(end),
     };
-    let length: usize = received.header("content-length").unwrap().parse().unwrap();
+    let length: usize = received.header("content-length").unwrap_or("0").parse().unwrap();
     while received.body.len() < length {
         if stream.read_buf(&mut received.body).await? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());

@@ -211,3 +211,50 @@ async fn a_name_that_cannot_be_is_not_resolved() {
     let failed = post(&outbound("", "", LONG), &url).await.unwrap_err();
     assert!(matches!(failed, OutboundError::Unresolved { .. }), "{failed}");
 }
+
+async fn get(outbound: &Outbound, url: &str, bytes_max: usize) -> Result<super::Whole, OutboundError> {
+    let mut headers = HeaderMap::new();
+    headers.insert("if-none-match", HeaderValue::from_static("\"1\""));
+    outbound.get(&Endpoint::parse(url).unwrap(), headers, bytes_max).await
+}
+
+#[tokio::test]
+async fn what_is_asked_for_comes_whole_or_not_at_all() {
+    let found = say("HTTP/1.1 200 OK\r\netag: \"2\"\r\ncontent-length: 4\r\n\r\nbody");
+    let same = say("HTTP/1.1 304 Not Modified\r\n\r\n");
+    let short = say("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbo");
+    let drip = Play::Drip("HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n", "x");
+    let flood = Play::Flood("HTTP/1.1 200 OK\r\n\r\n");
+    let mut server = Server::plain(&[found, same, short, flood, drip]).await;
+    let url = server.url("/a%2Fb");
+    let patient = outbound("127.0.0.0/8", "", LONG);
+    let first = get(&patient, &url, 16).await.unwrap();
+    assert_eq!(
+        (first.status, &first.headers["etag"], first.body.as_ref()),
+        (200, &HeaderValue::from_static("\"2\""), &b"body"[..])
+    );
+    let request = server.request().await;
+    assert!(request.head.starts_with("GET /a%2Fb HTTP/1.1\r\n"), "{}", request.head);
+    assert_eq!(request.header("if-none-match"), Some("\"1\""));
+    let second = get(&patient, &url, 16).await.unwrap();
+    assert_eq!((second.status, second.body.len()), (304, 0));
+    let failed = get(&patient, &url, 16).await.unwrap_err();
+    assert!(matches!(failed, OutboundError::Broken { .. }), "{failed}");
+    let failed = get(&patient, &url, 16).await.unwrap_err();
+    assert!(
+        matches!(failed, OutboundError::TooLarge { bytes_max: 16, .. }),
+        "{failed}"
+    );
+    let hasty = outbound("127.0.0.0/8", "", SHORT);
+    let failed = get(&hasty, &url, 2_000).await.unwrap_err();
+    assert!(
+        matches!(
+            failed,
+            OutboundError::TooSlow {
+                stage: Stage::Finish,
+                ..
+            }
+        ),
+        "{failed}"
+    );
+}

@@ -7,7 +7,7 @@ use crate::model::broadcast::Escalate;
 use crate::model::directory::{Segment, User, Venue, Wedding, WeddingStatus};
 use crate::model::rules::{RateRules, TypeRate};
 use crate::model::{Acknowledge, Audience, Caller, Clause, Draft, Kinds, Place, PlaceKind, Priority, Rules, Scopes};
-use crate::state::command::{Change, Key, Publish};
+use crate::state::command::{Change, Key, Publish, Spans};
 use crate::state::{Command, Outcome, Refused, State};
 
 pub const HOUR: i64 = 3_600_000;
@@ -256,7 +256,10 @@ impl Bench {
             draft,
             sender: "test".into(),
             key,
-            expires_after_ms: HOUR as u64,
+            spans: Spans {
+                expires_after_ms: HOUR as u64,
+                schedule_max_ms: 7 * 86_400_000,
+            },
             grant,
         };
         self.run(at, Command::Publish(Box::new(publish)))

@@ -1,10 +1,12 @@
 //! Each rule by itself, and the order in which they are asked.
 
 use super::RIGHTS_AFTER;
-use super::bench::{Bench, DAY, END, HOUR, QUIET, START, draft, wedding, widened};
+use super::bench::{Bench, DAY, END, HOUR, QUIET, START, draft, user, wedding, widened};
+use crate::model::directory::User;
 use crate::model::directory::{WINDOW_AFTER, WINDOW_BEFORE, WeddingStatus};
-use crate::model::{Draft, Place, PlaceKind, Priority};
+use crate::model::{Draft, LocalTime, Place, PlaceKind, Priority};
 use crate::state::command::Change;
+use crate::state::zones::ZoneTable;
 use crate::state::{Command, Outcome, Refused, RowKey, State};
 
 #[test]
@@ -179,6 +181,80 @@ fn product_news_waits_for_every_event_that_it_would_reach() {
         other.verdict("nobody", &news, START),
         "yes",
         "a cancelled wedding has no event day"
+    );
+}
+
+/// When clocks at UTC show it.
+fn local(at: i64, draft: Draft) -> Draft {
+    let shown = crate::base::clock::rfc3339(at);
+    let shown = LocalTime::parse(shown.trim_end_matches(".000Z"));
+    Draft {
+        deliver_at_local: Some(shown.unwrap()),
+        ..draft
+    }
+}
+
+/// In a zone two hours ahead of UTC.
+fn ahead(id: &str) -> Vec<Change> {
+    let Change::PutUser(person) = user(id, "guest") else {
+        panic!("no user");
+    };
+    let table = ZoneTable {
+        name: "Test/Ahead".into(),
+        offset: 7_200,
+        changes: Vec::new(),
+        until: i64::MAX,
+    };
+    let timezone = table.name.clone();
+    vec![
+        Change::PutUser(User { timezone, ..person }),
+        Change::KnowZones(vec![table]),
+    ]
+}
+
+#[test]
+fn product_news_at_a_local_time_waits_for_the_event_days_of_those_whom_it_reaches_then() {
+    let mut bench = Bench::new();
+    let news = |to| draft("feature.released", Priority::Low, to);
+    let soon = START - 3 * DAY;
+    let verdict = |bench: &Bench, at, to| bench.verdict("sre", &local(at, news(to)), soon);
+    assert_eq!(verdict(&bench, START, "to:w1"), "event day");
+    assert_eq!(verdict(&bench, START, "users:guest-1"), "event day");
+    assert_eq!(verdict(&bench, START, "users:sre"), "yes");
+    let after = END + WINDOW_AFTER + HOUR;
+    assert_eq!(verdict(&bench, after, "to:w1"), "yes");
+    // it is over where the guests are, and not two hours ahead
+    bench.change(ahead("sre"));
+    assert_eq!(verdict(&bench, after, "to:w1 or users:sre"), "yes");
+    bench.change(ahead("guest-1"));
+    assert_eq!(verdict(&bench, after, "to:w1"), "event day");
+    // a time that is over means now
+    assert_eq!(bench.verdict("sre", &local(soon, news("to:w1")), START), "event day");
+    assert_eq!(bench.verdict("sre", &local(START, news("to:w1")), after), "yes");
+}
+
+#[test]
+fn a_local_time_is_a_later_time() {
+    let mut bench = Bench::new();
+    let verdict = |bench: &Bench, to, at, asked_at| {
+        let cue = local(at, draft("cue.call", Priority::Normal, to));
+        bench.verdict("dj@w1", &cue, asked_at)
+    };
+    for to in ["everyone", "roles:dj", "segments:guests"] {
+        assert_eq!(verdict(&bench, to, QUIET + HOUR, QUIET), "cross", "{to}");
+    }
+    assert_eq!(verdict(&bench, "users:guest-1", QUIET + HOUR, QUIET), "yes");
+    assert_eq!(verdict(&bench, "users:guest-1,guest-2", QUIET + HOUR, QUIET), "cross");
+    // who is on site then belongs to both weddings
+    let outside = START - WINDOW_BEFORE - HOUR;
+    assert_eq!(verdict(&bench, "on_site:barn", outside, QUIET), "yes");
+    assert_eq!(verdict(&bench, "on_site:barn", START, QUIET), "cross");
+    bench.change(ahead("sre"));
+    let after = END + WINDOW_AFTER + HOUR;
+    assert_eq!(
+        verdict(&bench, "on_site:barn", after, QUIET),
+        "cross",
+        "it may go out two hours earlier"
     );
 }
 

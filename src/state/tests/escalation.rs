@@ -1,8 +1,9 @@
 //! What happens when nobody confirms.
 
 use super::*;
-use crate::model::Retry;
 use crate::model::broadcast::Escalate;
+use crate::model::{Reason, Retry};
+use crate::state::dead;
 use crate::state::escalation::Taken;
 use crate::state::outbox::{CallResult, CallState, Called, Claim};
 
@@ -212,6 +213,17 @@ fn raised_to_critical_it_passes_what_held_it() {
     let hot = bench.state.broadcasts().get(number).unwrap();
     assert!(hot.is_for(1));
     assert_eq!(hot.out_at(0), NOON, "who had it before is late all the same");
+    let owed = |user| {
+        let release = hot.release_for(user).unwrap();
+        (release.priority, release.escalated, release.released_at - NOON)
+    };
+    assert_eq!(
+        [owed(0), owed(1)],
+        [(Priority::Critical, true, 0), (Priority::Critical, true, 30_000)]
+    );
+    confirm(&mut bench, number, 0);
+    let hot = bench.state.broadcasts().get(number).unwrap();
+    assert!(!hot.release_for(0).unwrap().escalated);
     assert_eq!(hot.out_at(1), NOON + 30_000);
 }
 
@@ -270,4 +282,120 @@ fn a_call_has_one_owner_at_a_time_and_keeps_its_id() {
     bench.at += 8 * 86_400_000;
     bench.run(Command::Tick(TICK));
     assert!(bench.state.outbox().get(1).is_none());
+}
+
+#[test]
+fn a_step_that_no_tick_took_before_the_end_holds_up_nothing_else() {
+    let (mut bench, mut disk) = (Bench::new(two_places()), Disk::default());
+    let short = Draft {
+        expires_at: Some(NOON + 1_500),
+        ..asked(&[], vec![step(1_000, &[], None, &["siren"])])
+    };
+    bench.number(publish(short, 1, 1));
+    let long = bench.number(publish(asked(&[], vec![step(2_000, &[], None, &[])]), 2, 2));
+    bench.released();
+    // nobody led until both were due
+    bench.state = reload(&mut bench.state, &mut disk);
+    tick_after(&mut bench, 3_000);
+    assert_eq!(bench.released(), [(long, ReleaseKind::Again, vec![0, 1, 2])]);
+    assert_eq!((bench.state.next_due(), bench.state.outbox().open()), (None, 0));
+    bench.state = reload(&mut bench.state, &mut disk);
+    assert_eq!(bench.state.next_due(), None);
+}
+
+#[test]
+fn what_never_goes_out_waits_for_nothing() {
+    let mut bench = Bench::new(two_places());
+    let later = Draft {
+        deliver_at: Some(NOON + 60_000),
+        ..asked(&[], vec![step(30_000, &[], None, &["siren"])])
+    };
+    let number = bench.number(publish(later, 1, 1));
+    bench.run(Command::Cancel(Box::new(crate::state::command::Cancel {
+        number,
+        cold: None,
+    })));
+    assert_eq!(bench.state.next_due(), None);
+}
+
+#[test]
+fn many_calls_of_one_output_stand_before_none_of_another() {
+    let (mut bench, mut disk) = (Bench::new(two_places()), Disk::default());
+    for key in 1..=30 {
+        let steps = (0..10).map(|_| step(1_000, &[], None, &["hangs"])).collect();
+        bench.number(publish(asked(&[], steps), key, u64::from(key)));
+    }
+    bench.number(publish(asked(&[], vec![step(2_000, &[], None, &["siren"])]), 99, 99));
+    tick_after(&mut bench, 2_000);
+    bench.state = reload(&mut bench.state, &mut disk);
+    let due = bench.state.outbox().due(bench.at);
+    let counts: Vec<_> = due.map(|(output, calls)| (output.to_owned(), calls.count())).collect();
+    assert_eq!(counts, [("hangs".to_owned(), 300), ("siren".to_owned(), 1)]);
+    assert_eq!(bench.state.outbox().open(), 301);
+}
+
+#[test]
+fn who_was_erased_is_not_waited_for() {
+    let mut bench = Bench::new(two_places());
+    let number = bench.number(publish(asked(&[], vec![step(30_000, &[], None, &["siren"])]), 1, 1));
+    bench.released();
+    for user in [0, 1] {
+        confirm(&mut bench, number, user);
+    }
+    bench.run(Command::Directory(vec![Change::DeleteUser("cat".into())]));
+    tick_after(&mut bench, 30_000);
+    assert_eq!((bench.released(), taken(&bench, number)), (vec![], vec![]));
+}
+
+#[test]
+fn whom_only_a_step_has_added_is_a_dead_letter_like_any_other() {
+    let mut bench = Bench::new(two_places());
+    let nobody = Draft {
+        audience: Audience {
+            clauses: vec![Clause {
+                users: strings(&["nobody"]),
+                ..Clause::default()
+            }],
+            exclude: Vec::new(),
+        },
+        ..asked(&[], vec![step(30_000, &["venue_ops"], None, &[])])
+    };
+    let number = bench.number(publish(nobody, 1, 1));
+    bench.released();
+    tick_after(&mut bench, 30_000);
+    assert_eq!(bench.released(), [(number, ReleaseKind::Again, vec![4])]);
+    tick_after(&mut bench, 3_600_000 + dead::GRACE);
+    let (block, open, seen) = bench.state.settle_due(bench.at).expect("its block is looked at");
+    let hots: Vec<_> = bench.state.broadcasts().from(0).cloned().collect();
+    let plan = dead::plan(block, open, seen, &hots, &bench.state.presence().there(), bench.at);
+    bench.run(Command::Settle(Box::new(plan.unwrap())));
+    let hot = bench.state.broadcasts().get(number).unwrap();
+    assert_eq!(hot.dead().unwrap().reason(4), Some(Reason::NoSession));
+}
+
+#[test]
+fn delivering_again_takes_no_steps_of_before() {
+    let mut bench = Bench::new(two_places());
+    let short = Draft {
+        expires_at: Some(NOON + 60_000),
+        ..asked(&[], vec![step(120_000, &[], None, &["siren"])])
+    };
+    let number = bench.number(publish(short, 1, 1));
+    bench.at = NOON + 600_000;
+    bench.run(Command::Tick(TICK));
+    bench.released();
+    bench.run(Command::Redeliver(Box::new(crate::state::command::Redeliver {
+        number,
+        users: Some([0].into_iter().collect()),
+        key: Key {
+            fingerprint: [9; 16],
+            body: 9,
+            kept_ms: 60_000,
+            table_bytes_max: 1 << 20,
+        },
+        cold: None,
+    })));
+    assert_eq!(bench.released(), [(number, ReleaseKind::Again, vec![0])]);
+    tick_after(&mut bench, 600_100);
+    assert_eq!((bench.released(), bench.state.outbox().open()), (vec![], 0));
 }

@@ -55,7 +55,7 @@ pub(super) fn bulky(key: u64, expires_after_ms: u64) -> Command {
         panic!("not a publish")
     };
     publish.key.fingerprint[..8].copy_from_slice(&key.to_le_bytes());
-    publish.expires_after_ms = expires_after_ms;
+    publish.spans.expires_after_ms = expires_after_ms;
     Command::Publish(publish)
 }
 
@@ -107,6 +107,7 @@ fn what_is_forgotten_takes_no_receipts_and_leaves_no_block() {
     let told = effects.filter_map(|effect| match effect {
         Effect::Forgotten(position) => Some(*position),
         Effect::Cancelled(_)
+        | Effect::Cache(_)
         | Effect::Revoked(_)
         | Effect::Named(_)
         | Effect::Released(_)

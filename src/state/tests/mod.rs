@@ -4,12 +4,14 @@ mod audiences;
 mod directory;
 mod escalation;
 mod ladder;
+mod local;
 mod memory;
 mod quiet;
 mod retry;
 mod schedule;
+mod waiting;
 
-use super::command::{Acknowledged, Change, Found, Key, NodeStarted, Presence, Publish, Receipts, Tick};
+use super::command::{Acknowledged, Change, Found, Key, NodeStarted, Presence, Publish, Receipts, Spans, Tick};
 use super::ledger::Ledger;
 use super::outcome::{Acknowledgement, Did};
 use super::rights::Grant;
@@ -79,7 +81,10 @@ fn publish(draft: Draft, key: u8, body: u64) -> Command {
         grant: Grant::default(),
         sender: "administrator".into(),
         key,
-        expires_after_ms: 3_600_000,
+        spans: Spans {
+            expires_after_ms: 3_600_000,
+            schedule_max_ms: 7 * 86_400_000,
+        },
     }))
 }
 
@@ -126,6 +131,7 @@ impl Bench {
                 release.recipients.iter().collect(),
             )),
             Effect::Named(_)
+            | Effect::Cache(_)
             | Effect::Revoked(_)
             | Effect::Cancelled(_)
             | Effect::Forgotten(_)

@@ -54,9 +54,9 @@ fn next(bench: &mut Bench) -> Vec<(u64, ReleaseKind, Vec<u32>)> {
     bench.released()
 }
 
-fn settle(bench: &mut Bench) {
+pub(super) fn settle(bench: &mut Bench) {
     bench.run(Command::Tick(TICK));
-    let Some((block, open, seen)) = bench.state.settle_due() else {
+    let Some((block, open, seen)) = bench.state.settle_due(bench.at) else {
         return;
     };
     let hots: Vec<_> = bench.state.broadcasts().from(0).cloned().collect();
@@ -259,7 +259,7 @@ fn what_has_left_memory_has_dead_letters_too() {
     }
     assert!(bench.state.broadcasts().get(number).is_none());
     bench.at = bench.at.max(NOON + HOUR) + dead::GRACE;
-    let (block, open, seen) = bench.state.settle_due().unwrap();
+    let (block, open, seen) = bench.state.settle_due(bench.at).unwrap();
     let hot = crate::state::broadcasts::Hot::of(&entry, std::sync::Arc::default());
     let plan = dead::plan(
         block,
@@ -299,4 +299,67 @@ fn what_has_left_memory_has_dead_letters_too() {
     bench.run(Command::Redeliver(Box::new(redeliver)));
     assert_eq!(bench.released(), [(number, ReleaseKind::Again, vec![0, 1, 2, 3])]);
     assert_eq!(counts(&bench), []);
+}
+
+fn redeliver(number: u64, key: u8, users: &[u32]) -> Command {
+    Command::Redeliver(Box::new(Redeliver {
+        number,
+        users: Some(users.iter().collect()),
+        key: Key {
+            fingerprint: [key; 16],
+            body: u64::from(key),
+            kept_ms: 60_000,
+            table_bytes_max: 1 << 20,
+        },
+        cold: None,
+    }))
+}
+
+#[test]
+fn what_is_delivered_again_while_its_block_is_read_is_read_once_more() {
+    let mut bench = people();
+    let number = bench.number(publish(draft(everyone()), 1, 1));
+    wrote(&mut bench, number, &[0, 1], &[]);
+    bench.at += HOUR + dead::GRACE;
+    bench.run(Command::Tick(TICK));
+    let (block, open, seen) = bench.state.settle_due(bench.at).unwrap();
+    let hots: Vec<_> = bench.state.broadcasts().from(0).cloned().collect();
+    let there = bench.state.presence().there();
+    let plan = dead::plan(block, open, seen, &hots, &there, bench.at).unwrap();
+    bench.run(redeliver(number, 9, &[2, 3]));
+    bench.run(Command::Settle(Box::new(plan)));
+    settle(&mut bench);
+    assert_eq!(dead_reasons(&bench, number), [None; 4], "it lives anew");
+    bench.at += HOUR + dead::GRACE;
+    settle(&mut bench);
+    assert_eq!(
+        dead_reasons(&bench, number),
+        [None, None, Some(Reason::Expired), Some(Reason::NoSession)]
+    );
+    assert_eq!(counts(&bench).iter().map(|(.., count)| count).sum::<u64>(), 2);
+}
+
+#[test]
+fn a_block_is_due_although_no_entry_tells_the_time() {
+    let mut bench = people();
+    bench.number(publish(draft(everyone()), 1, 1));
+    assert!(bench.state.settle_due(NOON + HOUR + dead::GRACE - 1).is_none());
+    assert!(bench.state.settle_due(NOON + HOUR + dead::GRACE).is_some());
+}
+
+#[test]
+fn delivering_again_to_nobody_prolongs_nothing() {
+    let mut bench = people();
+    let number = bench.number(publish(draft(everyone()), 1, 1));
+    wrote(&mut bench, number, &[0], &[]);
+    bench.run(receipts(number, Step::Received, &[0]));
+    bench.at += HOUR + dead::GRACE;
+    settle(&mut bench);
+    let before = bench.state.broadcast(number).unwrap().expires_at;
+    let Outcome::Redelivered { revived, .. } = bench.run(redeliver(number, 9, &[0])) else {
+        panic!("refused")
+    };
+    assert_eq!((revived.again, revived.held, revived.expires_at), (0, 0, before));
+    assert_eq!(bench.state.broadcast(number).unwrap().expires_at, before);
+    assert_eq!(bench.state.settle_due(bench.at), None);
 }

@@ -123,6 +123,17 @@ excluded by the sender 1
 }
 
 #[test]
+fn who_waits_for_their_own_time_is_told_when_that_is() {
+    let early = person("early", "targeted", &json!({"until": "2027-06-20T11:00:00.000Z"}));
+    let report = Report::of(asked(&json!({})), vec![early]);
+    let all = told(&report, &Named::NotDone).join("\n");
+    assert!(
+        all.contains("guest  early  their own time comes at 06-20 07:00"),
+        "{all}"
+    );
+}
+
+#[test]
 fn states_choose_whom_to_name_and_the_total_stays() {
     let report = Report::of(asked(&json!({})), everybody());
     let groups = report.groups(&Named::In(vec![State::Targeted, State::Acknowledged]));
@@ -190,6 +201,17 @@ fn a_script_can_tell_when_it_is_over() {
         false,
     );
     check(&json!({}), vec![], "it is for nobody", true, true);
+}
+
+#[test]
+fn a_drill_ends_with_its_sheet() {
+    let sheet = json!({"final": true, "grade": "C", "targeted": 1});
+    let report = Report::of(asked(&json!({"drill": true})), vec![]).with_sheet(sheet.clone());
+    let lines = told(&report, &Named::NotDone);
+    assert!(lines[0].ends_with("[drill]"), "{lines:?}");
+    let at = lines.iter().position(|line| line == "it is for nobody").unwrap();
+    assert_eq!(lines[at + 2], "drill: grade C");
+    assert_eq!(report.json(&Named::NotDone)["sheet"], sheet);
 }
 
 /// Somebody who had it on the way and has left is not connected, whatever was sent before.

@@ -45,7 +45,7 @@ const HOMES: [(&str, &[&str]); 30] = [
     ("tokio_rustls", &["net"]),
     ("rustls_native_certs", &["net"]),
     ("rcgen", &["net"]),
-    ("hmac", &["outputs"]),
+    ("hmac", &["outputs", "lab"]),
     ("quick_cache", &["cache"]),
     ("axum", &["net", "api"]),
     ("tower_service", &["net", "api"]),

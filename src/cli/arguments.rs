@@ -116,7 +116,10 @@ pub struct Dev {
 #[command(after_help = "\
 Starts three nodes, imports the scenario's people, connects every device, plays the day's
 broadcasts and compares what each device read with what an independent oracle says it must get.
-Exits 1 when anything is missing, wrong or unexpected.
+Of a broadcast that escalates, those who are needed keep silent until they are alerted again: each
+step must be taken once, after its full time, alert those who have not confirmed and call its
+outputs, which lead to a receiver in this process that verifies every signature. What another
+broadcast replaces in time must not escalate. Exits 1 when anything is missing, wrong or unexpected.
 
 Examples:
   campanile rehearse

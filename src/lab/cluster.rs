@@ -1,5 +1,6 @@
 //! Three nodes on this machine as three processes: start, kill, restart, stop, and ask who leads.
 
+use super::folder::{Folder, write_secret};
 use super::http::{self, Call};
 use super::tokens::bearer;
 use crate::base::clock;
@@ -8,9 +9,8 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::{self, File},
-    io::Write,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    os::unix::{fs::OpenOptionsExt, process::CommandExt},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -67,20 +67,6 @@ struct Node {
     child: Option<Child>,
 }
 
-#[derive(Debug)]
-struct Folder {
-    path: PathBuf,
-    is_ours: bool,
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if self.is_ours {
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
-}
-
 impl Drop for Cluster {
     fn drop(&mut self) {
         for number in 1..=NODES {
@@ -101,8 +87,10 @@ impl Cluster {
             api: address(port, number, 0),
             child: None,
         };
-        let folder = folder(settings.data)?;
-        let admin_token = settings.auth.then(|| admin_token(&folder.path)).transpose()?;
+        let folder = settings
+            .data
+            .map_or_else(Folder::temporary, |path| Folder::kept(&path))?;
+        let admin_token = settings.auth.then(|| admin_token(folder.path())).transpose()?;
         let mut cluster = Self {
             program: settings
                 .program
@@ -177,7 +165,7 @@ impl Cluster {
 
     /// The folder with the nodes' data and logs.
     pub fn folder(&self) -> &Path {
-        &self.folder.path
+        self.folder.path()
     }
 
     /// The node that leads, as any node sees it.
@@ -296,7 +284,7 @@ impl Cluster {
     }
 
     fn log_path(&self, number: u64) -> PathBuf {
-        self.folder.path.join(format!("node-{number}.log"))
+        self.folder.path().join(format!("node-{number}.log"))
     }
 
     fn command(&self, number: u64) -> Result<Command> {
@@ -326,7 +314,7 @@ impl Cluster {
             format!("{{ node = {number}, peer = \"{peer}\", url = \"{url}\" }}")
         };
         let peers: Vec<String> = (1..=NODES).map(peer).collect();
-        let data = self.folder.path.join(format!("node-{number}"));
+        let data = self.folder.path().join(format!("node-{number}"));
         let own = [
             format!("node.id={number}"),
             format!("node.data={}", data.display()),
@@ -335,7 +323,7 @@ impl Cluster {
             format!("cluster.peers=[{}]", peers.join(", ")),
         ];
         let auth = self.admin_token.iter().flat_map(|_| {
-            let file = self.folder.path.join(ADMIN_TOKEN);
+            let file = self.folder.path().join(ADMIN_TOKEN);
             [
                 "auth.enabled=true".to_owned(),
                 format!("auth.admin_token_file={}", file.display()),
@@ -377,24 +365,8 @@ fn admin_token(folder: &Path) -> Result<String> {
         return Ok(kept.trim().to_owned());
     }
     let made = token::make()?;
-    let mut file = File::options()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .with_context(|| path.display().to_string())?;
-    writeln!(file, "{made}").with_context(|| path.display().to_string())?;
+    write_secret(&path, &made)?;
     Ok(made)
-}
-
-fn folder(data: Option<PathBuf>) -> Result<Folder> {
-    let is_ours = data.is_none();
-    let name = format!("campanile-{}-{:08x}", std::process::id(), rand::random::<u32>());
-    let path = data.unwrap_or_else(|| std::env::temp_dir().join(name));
-    fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
-    // The nodes get the whole path: it must not depend on a working folder.
-    let path = path.canonicalize().with_context(|| path.display().to_string())?;
-    Ok(Folder { path, is_ours })
 }
 
 #[cfg(test)]

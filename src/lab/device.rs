@@ -1,9 +1,11 @@
-//! A person's device: it stays subscribed whatever happens, resumes by cursor on another node, confirms what it got,
-//! and keeps a record of all that it read.
+//! A person's device: it stays subscribed whatever happens, resumes by cursor on another node, confirms what it got (at once, or
+//! where its person keeps silent at the next alert), and keeps a record of all that it read.
 
 use super::{
+    confirmed::{Confirmation, Confirmations},
     http::{self, Call},
     ledger::Seen,
+    oracle::{Device as Number, plan::Silence},
     stream::{Event, Stream, Transport},
 };
 use crate::{
@@ -40,6 +42,7 @@ const PAUSE: Backoff = Backoff {
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub user: String,
+    pub number: Number,
     /// The `Authorization` of this user.
     pub bearer: String,
     pub transport: Transport,
@@ -51,11 +54,16 @@ pub struct Identity {
 #[derive(Debug)]
 pub struct World {
     pub nodes: Vec<SocketAddr>,
+    /// Who says nothing to the first alert.
+    pub silence: Silence,
     /// Devices that have been greeted at least once.
     pub greeted: AtomicU64,
     /// Broadcasts read for the first time.
     pub read: AtomicU64,
+    /// Alerts of steps, read for the first time.
+    pub alerted: AtomicU64,
     pub acknowledged: AtomicU64,
+    pub confirmations: Mutex<Confirmations>,
     /// Connections after the first, of all devices.
     pub reconnects: AtomicU64,
     /// Acknowledgements over HTTP at one time.
@@ -65,15 +73,41 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(nodes: Vec<SocketAddr>) -> Self {
+    pub fn new(nodes: Vec<SocketAddr>, silence: Silence) -> Self {
         Self {
             nodes,
+            silence,
             greeted: AtomicU64::new(0),
             read: AtomicU64::new(0),
+            alerted: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
+            confirmations: Mutex::default(),
             reconnects: AtomicU64::new(0),
             posts: Arc::new(Semaphore::new(POSTS_MAX)),
             last_trouble: Mutex::default(),
+        }
+    }
+
+    /// A device sends its confirmation for the first time.
+    fn begins(&self, id: &str, device: Number, at: Instant) {
+        let confirmation = Confirmation {
+            begun: at,
+            answered: None,
+        };
+        let mut confirmations = self.confirmations.lock();
+        confirmations
+            .entry(id.to_owned())
+            .or_default()
+            .insert(device, confirmation);
+    }
+
+    /// The cluster has taken it.
+    fn has_confirmed(&self, id: &str, device: Number, at: Instant) {
+        let mut confirmations = self.confirmations.lock();
+        let confirmation = confirmations.get_mut(id).and_then(|devices| devices.get_mut(&device));
+        if let Some(confirmation) = confirmation {
+            confirmation.answered = Some(at);
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -100,6 +134,10 @@ pub enum Orders {
 struct Record {
     seen: Vec<Seen>,
     ids: BTreeSet<String>,
+    /// Alerts of steps, by broadcast and position.
+    alerts: BTreeSet<(String, u64)>,
+    /// Broadcasts that it has confirmed, or is about to.
+    confirmed: BTreeSet<String>,
     cursor: Option<String>,
     connection: u32,
     /// Sent over a WebSocket and not yet answered, by broadcast: sent again on the next connection.
@@ -172,7 +210,7 @@ impl Device {
                         received.extend(frame["id"].as_str().map(str::to_owned));
                         self.broadcast(&mut stream, &frame, at).await?;
                     }
-                    Some("ok" | "problem") => self.answered(&frame),
+                    Some("ok" | "problem") => self.answered(&frame, at),
                     Some("goodbye") => bail!("goodbye"),
                     _ => {}
                 },
@@ -206,25 +244,34 @@ impl Device {
 
     async fn broadcast(&mut self, stream: &mut Stream, frame: &Value, at: Instant) -> Result<()> {
         let text = |name: &str| frame[name].as_str().unwrap_or_default().to_owned();
-        let id = text("id");
-        self.record.seen.push(Seen {
-            id: id.clone(),
+        let seen = Seen {
+            id: text("id"),
             title: text("title"),
             priority: Priority::parse(&text("priority")),
             position: frame["position"].as_u64().unwrap_or_default(),
             at,
             connection: self.record.connection,
             escalated: frame["escalated"] == true,
-        });
-        if !self.record.ids.insert(id.clone()) {
-            return Ok(());
+        };
+        self.record.seen.push(seen.clone());
+        if self.record.ids.insert(seen.id.clone()) {
+            self.world.read.fetch_add(1, Ordering::Relaxed);
         }
-        self.world.read.fetch_add(1, Ordering::Relaxed);
-        if frame["acknowledge"].is_object() {
+        if seen.escalated && self.record.alerts.insert((seen.id.clone(), seen.position)) {
+            self.world.alerted.fetch_add(1, Ordering::Relaxed);
+        }
+        let asks = frame["acknowledge"].is_object();
+        if asks && !self.keeps_silent(&seen, &text("body")) && self.record.confirmed.insert(seen.id.clone()) {
             let answer = frame["acknowledge"]["answers"][0].as_str().unwrap_or("ok").to_owned();
-            self.acknowledge(stream, id, answer).await?;
+            self.world.begins(&seen.id, self.identity.number, clock::now());
+            self.acknowledge(stream, seen.id, answer).await?;
         }
         Ok(())
+    }
+
+    fn keeps_silent(&self, seen: &Seen, body: &str) -> bool {
+        let silence = &self.world.silence;
+        !seen.escalated && silence.is_kept_by(self.identity.number, &seen.title, body)
     }
 
     async fn acknowledge(&mut self, stream: &mut Stream, id: String, answer: String) -> Result<()> {
@@ -242,14 +289,14 @@ impl Device {
         }
     }
 
-    fn answered(&mut self, frame: &Value) {
+    fn answered(&mut self, frame: &Value, at: Instant) {
         let id = frame["ref"].as_str().unwrap_or_default();
         if frame["retryable"] == true {
             return;
         }
         let was_asked = self.record.unanswered.remove(id).is_some();
         if was_asked && frame["event"] == "ok" {
-            self.world.acknowledged.fetch_add(1, Ordering::Relaxed);
+            self.world.has_confirmed(id, self.identity.number, at);
         }
     }
 }
@@ -277,10 +324,9 @@ async fn post_acknowledgement(world: Arc<World>, identity: Identity, id: String,
     };
     for attempt in 0..ACKNOWLEDGE_TRIES {
         let node = world.nodes[(identity.home + attempt) % world.nodes.len()];
-        let answer = http::call(node, &call, ACKNOWLEDGE_MAX).await;
-        if answer.is_ok_and(|answer| matches!(answer.status, 200..=299)) {
-            world.acknowledged.fetch_add(1, Ordering::Relaxed);
-            return;
+        let answer = http::call(node, &call, ACKNOWLEDGE_MAX).await.ok();
+        if let Some(answer) = answer.filter(|answer| matches!(answer.status, 200..=299)) {
+            return world.has_confirmed(&id, identity.number, answer.at);
         }
         sleep(PAUSE.delay(attempt as u32, rand::random())).await;
     }
@@ -288,7 +334,7 @@ async fn post_acknowledgement(world: Arc<World>, identity: Identity, id: String,
 
 #[cfg(test)]
 mod tests {
-    use super::{Identity, Orders, World, live};
+    use super::{Identity, Orders, Silence, World, live};
     use crate::lab::stream::Transport;
     use std::sync::{Arc, atomic::Ordering};
     use tokio::{
@@ -320,10 +366,12 @@ mod tests {
             TcpListener::bind("127.0.0.1:0").await.unwrap(),
             TcpListener::bind("127.0.0.1:0").await.unwrap(),
         );
-        let world = Arc::new(World::new([&one, &two].map(|node| node.local_addr().unwrap()).into()));
+        let nodes = [&one, &two].map(|node| node.local_addr().unwrap());
+        let world = Arc::new(World::new(nodes.into(), Silence::default()));
         let (orders, ordered) = watch::channel(Orders::Stay);
         let identity = Identity {
             user: "ann".into(),
+            number: 0,
             bearer: "Bearer ann".into(),
             transport: Transport::Sse,
             home: 0,

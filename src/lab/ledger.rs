@@ -1,15 +1,16 @@
-//! The bookkeeping of a rehearsal: what had to happen, what did, and the difference. Pure: it is told everything.
+//! The bookkeeping of a rehearsal: what had to be accepted and delivered, what was, and the difference. Pure: it is told everything.
+//! What had to follow when nobody confirmed is judged in [`super::alerts`], [`super::confirmed`] and [`super::called`].
 
-use super::oracle::{Device, Recipients};
+use super::{
+    findings::Findings,
+    oracle::{Device, Recipients, plan::Plan},
+};
 use crate::model::{PerPriority, Priority};
 use hdrhistogram::Histogram;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
-
-/// Findings that are kept in words; the counts go on.
-const FINDINGS_MAX: usize = 20;
 
 /// A broadcast of the script and what came of it.
 #[derive(Clone, Debug)]
@@ -19,8 +20,11 @@ pub struct Entry {
     pub title: String,
     /// By the oracle; empty when it is not to be sent.
     pub recipients: Recipients,
-    /// Every recipient's device confirms it.
+    /// Every recipient's device confirms it, at once or when it is alerted again.
     pub acknowledge: bool,
+    /// What must follow from it.
+    pub plan: Plan,
+    pub lives: Duration,
     /// By the script.
     pub targeted: u64,
     /// The code that it must be refused with.
@@ -56,7 +60,7 @@ pub struct Seen {
     pub at: Instant,
     /// Counts the device's connections: order is promised within one.
     pub connection: u32,
-    /// A second alert on purpose, not a repetition.
+    /// The alert of a step, not a repetition.
     pub escalated: bool,
 }
 
@@ -66,7 +70,7 @@ pub struct Judgement {
     pub deliveries: Deliveries,
     /// Publish accepted to bytes read by the device, in µs. What a device reads before the publisher has its answer counts as 0.
     pub latency: PerPriority<Histogram<u64>>,
-    pub findings: Vec<String>,
+    pub findings: Findings,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,16 +144,8 @@ impl<'a> Judge<'a> {
                 verdicts: Verdicts::default(),
                 deliveries: Deliveries::default(),
                 latency: std::array::from_fn(|_| histogram()),
-                findings: Vec::new(),
+                findings: Findings::default(),
             },
-        }
-    }
-
-    fn find(&mut self, words: impl FnOnce() -> String) {
-        match self.judgement.findings.len() {
-            0..FINDINGS_MAX => self.judgement.findings.push(words()),
-            FINDINGS_MAX => self.judgement.findings.push("and more that are only counted".into()),
-            _ => {}
         }
     }
 
@@ -183,7 +179,7 @@ impl<'a> Judge<'a> {
                 Verdict::NotSent => "never sent".into(),
             };
             self.judgement.verdicts.unexpected += 1;
-            self.find(|| format!("{}: {wrong}", entry.reference));
+            self.judgement.findings.add(|| format!("{}: {wrong}", entry.reference));
         }
     }
 
@@ -200,10 +196,12 @@ impl<'a> Judge<'a> {
                         self.judgement.deliveries.repeated += 1;
                     }
                 }
+                // whom a step calls in is no recipient of the first alert
+                Some(at) if self.entries[at].plan.calls_in(device) && self.entries[at].title == frame.title => {}
                 at => {
                     let name = at.map_or(frame.id.as_str(), |at| self.entries[at].reference.as_str());
                     self.judgement.deliveries.wrong += 1;
-                    self.find(|| {
+                    self.judgement.findings.add(|| {
                         format!(
                             "{} read {name} {:?}, which is not for it",
                             self.users[device], frame.title
@@ -214,7 +212,7 @@ impl<'a> Judge<'a> {
             let before = last.insert((frame.connection, frame.priority), frame.position);
             if first_time && before.is_some_and(|before| before >= frame.position) {
                 self.judgement.deliveries.disordered += 1;
-                self.find(|| {
+                self.judgement.findings.add(|| {
                     format!(
                         "{} read position {} after {before:?}",
                         self.users[device], frame.position
@@ -243,7 +241,9 @@ impl<'a> Judge<'a> {
             self.judgement.deliveries.missing += missing.len() as u64;
             if let Some(device) = missing.first() {
                 let (count, user) = (missing.len(), self.users[*device].clone());
-                self.find(|| format!("{}: {count} devices did not get it, {user} among them", entry.reference));
+                self.judgement
+                    .findings
+                    .add(|| format!("{}: {count} devices did not get it, {user} among them", entry.reference));
             }
         }
     }
@@ -262,8 +262,12 @@ pub fn record(histogram: &mut Histogram<u64>, length: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Deliveries, Entry, Seen, Verdict, Verdicts, histogram, judge, record};
-    use crate::{base::clock, model::Priority};
+    use super::{Deliveries, Entry, Plan, Seen, Verdict, Verdicts, histogram, judge, record};
+    use crate::{
+        base::clock,
+        lab::oracle::{Recipients, plan::Planned},
+        model::Priority,
+    };
     use std::time::{Duration, Instant};
 
     fn entry(id: &str, recipients: &[usize], at: Instant) -> Entry {
@@ -274,6 +278,8 @@ mod tests {
             title: id.to_uppercase(),
             recipients: recipients.iter().copied().collect(),
             acknowledge: false,
+            plan: Plan::default(),
+            lives: Duration::from_secs(60),
             targeted,
             refusal: None,
             verdict: Verdict::Accepted {
@@ -353,6 +359,39 @@ mod tests {
     }
 
     #[test]
+    fn whom_a_step_calls_in_is_no_stranger_and_everybody_else_is() {
+        let at = clock::now();
+        let mut entry = entry("a", &[0], at);
+        entry.plan.steps.push(Planned {
+            index: 0,
+            after: Duration::from_secs(30),
+            alerted: Recipients::new(),
+            widened: [1].into(),
+            priority: Priority::High,
+            outputs: std::collections::BTreeSet::new(),
+        });
+        let escalated = Seen {
+            escalated: true,
+            ..seen("a", 2, at)
+        };
+        let other_words = Seen {
+            title: "other".into(),
+            ..escalated.clone()
+        };
+        let users = ["zero", "one", "two"].map(str::to_owned);
+        let judged = |seen: [Vec<Seen>; 3]| judge(std::slice::from_ref(&entry), &users, &seen).deliveries;
+        let all = Deliveries {
+            expected: 1,
+            made: 1,
+            ..Deliveries::default()
+        };
+        let first = seen("a", 1, at);
+        assert_eq!(judged([vec![first.clone()], vec![escalated.clone()], vec![]]), all);
+        let wrong = Deliveries { wrong: 2, ..all };
+        assert_eq!(judged([vec![first], vec![other_words], vec![escalated]]), wrong);
+    }
+
+    #[test]
     fn long_waits_are_kept_as_long_as_they_were() {
         let mut histogram = histogram();
         record(&mut histogram, Duration::from_secs(90));
@@ -401,7 +440,7 @@ mod tests {
             }
         );
         assert!(
-            judgement.findings.iter().any(|line| line.contains("422 X")),
+            judgement.findings.words().iter().any(|line| line.contains("422 X")),
             "{:?}",
             judgement.findings
         );

@@ -3,18 +3,29 @@
 //! What: a cluster of three processes on this machine (`dev`), and a scripted day played through it (`rehearse`).
 //! Why: what the product promises is looked at from outside, with real processes and real sockets, against an oracle of its own.
 //! Never: the inside of a node. The lab knows the settings, the HTTP API and the frames, nothing else.
-//! Start: [`rehearse`], then [`scenario`], [`oracle`] and [`ledger`].
+//! Start: [`rehearse`], then [`scenario`], [`oracle`], [`ledger`] (what was delivered) and [`sequel`] (what followed).
 //!
 //! ```text
-//! scenario ── oracle ──────────────► ledger ──► report
-//! cluster  ── publisher, faults ───►   ▲
-//!          ── devices ─────────────────┘
+//! scenario ── oracle ──────────────► ledger, sequel ──► report
+//! cluster  ── sender, faults ──────►   ▲
+//!          ── devices ─────────────────┤
+//!          ── sink, afterwards ────────┘
 //! ```
 
+pub mod afterwards;
+pub mod alerts;
+pub mod called;
 pub mod cluster;
+pub mod confirmed;
+pub mod course;
+pub mod crowd;
 pub mod dev;
 pub mod device;
 pub mod faults;
+mod findings;
+#[cfg(test)]
+mod fixture;
+mod folder;
 pub mod http;
 pub mod ledger;
 pub mod machine;
@@ -23,6 +34,9 @@ pub mod publisher;
 pub mod rehearse;
 pub mod report;
 pub mod scenario;
+pub mod sender;
+pub mod sequel;
+pub mod sink;
 pub mod stream;
 mod tokens;
 

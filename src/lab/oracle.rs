@@ -1,4 +1,5 @@
 //! Who a broadcast is for, worked out a second time: plain sets over the directory's lines, no index, no bitmap, none of the server's code.
+//! What must follow when nobody confirms is worked out in [`steps`].
 
 use super::scenario::Object;
 use crate::base::clock::{self, Millis};
@@ -6,6 +7,10 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+
+mod asked;
+pub mod plan;
+pub mod steps;
 
 /// A user's place in the order of the directory's lines.
 pub type Device = usize;
@@ -124,6 +129,40 @@ impl Oracle {
         Ok(&audience - &exclude)
     }
 
+    /// Whom a step of it calls in besides.
+    fn called_in(&self, publish: &Object, to: Option<&Value>, now: Millis) -> Result<Recipients> {
+        let exclude = self.any_of(publish.get("exclude"), now)?;
+        Ok(&self.any_of(to, now)? - &exclude)
+    }
+
+    /// Who holds a role in any place that these audiences name; where a clause names none, by their own role.
+    fn holders(&self, audiences: &[&Value], role: &str, now: Millis) -> Result<Recipients> {
+        let roles = [role.to_owned()];
+        let roles = Some(roles.as_slice());
+        let mut found = Recipients::new();
+        for audience in audiences {
+            for clause in clauses(audience)? {
+                let places = self.places(&clause, now);
+                if places.iter().all(Option::is_none) {
+                    let by_profile = self
+                        .users
+                        .iter()
+                        .zip(0..)
+                        .filter(|(user, _)| role_is(&user.role, roles));
+                    found.extend(by_profile.map(|(_, device)| device));
+                }
+                let members = places
+                    .iter()
+                    .flatten()
+                    .flatten()
+                    .filter_map(|place| self.members.get(place));
+                let holders = members.flatten().filter(|(_, role)| role_is(role, roles));
+                found.extend(holders.map(|(device, _)| device));
+            }
+        }
+        Ok(found)
+    }
+
     fn learn(&mut self, object: &Object) -> Result<()> {
         let value = || Value::Object(object.clone());
         match object.get("kind").and_then(Value::as_str) {
@@ -159,12 +198,7 @@ impl Oracle {
     }
 
     fn any_of(&self, clauses: Option<&Value>, now: Millis) -> Result<Recipients> {
-        let clauses = match clauses.map(|value| serde_json::from_value(value.clone())) {
-            None => Vec::new(),
-            Some(Ok(OneOrMany::One(clause))) => vec![*clause],
-            Some(Ok(OneOrMany::Many(clauses))) => clauses,
-            Some(Err(error)) => return Err(error).context("an audience the oracle does not understand"),
-        };
+        let clauses = clauses.map_or(Ok(Vec::new()), self::clauses)?;
         let mut found = Recipients::new();
         for clause in &clauses {
             found.extend((0..self.users.len()).filter(|device| self.holds(clause, *device, now)));
@@ -182,12 +216,7 @@ impl Oracle {
                 .into_iter()
                 .any(|(member, role)| *member == device && role_is(role, roles))
         };
-        let named = |kind: &'static str, ids: &[String]| ids.iter().map(|id| (kind, id.clone())).collect::<Vec<_>>();
-        let places = [
-            clause.weddings.as_deref().map(|ids| named("wedding", ids)),
-            clause.venues.as_deref().map(|ids| named("venue", ids)),
-            clause.on_site.as_deref().map(|ids| self.on_site(ids, now)),
-        ];
+        let places = self.places(clause, now);
         let keys = [
             clause.users.as_ref().map(|ids| ids.contains(&user.id)),
             clause.tiers.as_ref().map(|tiers| tiers.contains(&user.tier)),
@@ -202,6 +231,16 @@ impl Oracle {
         let profile = roles.filter(|_| !by_place).map(|_| role_is(&user.role, roles));
         let mut all = given.chain(keys.into_iter().chain([profile]).flatten()).peekable();
         all.peek().is_some() && all.all(|holds| holds)
+    }
+
+    /// The places of each key of a clause that names some.
+    fn places(&self, clause: &Clause, now: Millis) -> [Option<Vec<Place>>; 3] {
+        let named = |kind: &'static str, ids: &[String]| ids.iter().map(|id| (kind, id.clone())).collect::<Vec<_>>();
+        [
+            clause.weddings.as_deref().map(|ids| named("wedding", ids)),
+            clause.venues.as_deref().map(|ids| named("venue", ids)),
+            clause.on_site.as_deref().map(|ids| self.on_site(ids, now)),
+        ]
     }
 
     /// A venue and the weddings held there whose event window is open.
@@ -226,6 +265,14 @@ impl Oracle {
                     .iter()
                     .all(|(name, values)| user.attributes.get(name).is_some_and(|value| values.contains(value)))
         })
+    }
+}
+
+fn clauses(audience: &Value) -> Result<Vec<Clause>> {
+    match serde_json::from_value(audience.clone()) {
+        Ok(OneOrMany::One(clause)) => Ok(vec![*clause]),
+        Ok(OneOrMany::Many(clauses)) => Ok(clauses),
+        Err(error) => Err(error).context("an audience the oracle does not understand"),
     }
 }
 
@@ -358,6 +405,36 @@ mod tests {
         check(&json!({"venues": ["barn"]}), &none, "bob dan");
         check(&json!({"on_site": ["barn"]}), &none, "ann bob dan eve");
         check(&json!({"on_site": ["barn"], "roles": ["staff"]}), &none, "bob dan");
+    }
+
+    #[test]
+    fn a_role_is_held_at_any_place_that_is_named() {
+        let oracle = small();
+        let now = clock::parse_rfc3339("2027-06-19T16:00:00Z").unwrap();
+        let check = |audiences: &[Value], role: &str, expected: &str| {
+            let audiences: Vec<&Value> = audiences.iter().collect();
+            let found = oracle.holders(&audiences, role, now).unwrap();
+            let names: Vec<&str> = oracle
+                .users()
+                .zip(0..)
+                .filter(|(_, n)| found.contains(n))
+                .map(|(id, _)| id)
+                .collect();
+            assert_eq!(names.join(" "), expected, "{role} of {audiences:?}");
+        };
+        let both = json!({"weddings": ["today"], "venues": ["barn"], "roles": ["dj"]});
+        check(std::slice::from_ref(&both), "security", "bob");
+        check(&[both], "venue_ops", "dan");
+        check(&[json!({"weddings": ["today"]})], "venue_ops", "");
+        check(
+            &[json!({"weddings": ["today"]}), json!([{"venues": ["barn"]}])],
+            "venue_ops",
+            "dan",
+        );
+        check(&[json!({"on_site": ["barn"]})], "guest", "ann");
+        check(&[json!({"users": ["ann"]})], "dj", "bob");
+        check(&[json!({"weddings": ["later"]})], "coordinator", "cat");
+        check(&[json!({"weddings": ["today"]})], "coordinator", "");
     }
 
     #[test]

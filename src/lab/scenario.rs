@@ -14,6 +14,8 @@ pub type Object = Map<String, Value>;
 
 /// The scenario that the program carries with it.
 pub const BUILT_IN: &str = "saturday";
+/// How long a broadcast lives that does not say so.
+const LIVES_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 const DIRECTORY: &str = "directory.ndjson";
 const BROADCASTS: &str = "broadcasts.ndjson";
 const FAULTS: &str = "faults.ndjson";
@@ -217,6 +219,20 @@ impl Scenario {
 }
 
 impl Scripted {
+    /// From when it is sent until it expires.
+    pub fn lives(&self) -> Duration {
+        let expires_at = self.publish.get("expires_at").and_then(Value::as_str);
+        let expires_at = expires_at.and_then(clock::parse_rfc3339);
+        expires_at.map_or(LIVES_DEFAULT, |at| Duration::from_millis((at - self.at).max(0) as u64))
+    }
+
+    pub fn is_to_be_accepted(&self) -> bool {
+        match self.expect {
+            Expect::Accept { .. } => true,
+            Expect::Refuse { .. } => false,
+        }
+    }
+
     /// The body to send at `now`: what was to happen so and so long after the publish still does, and
     /// a superseded broadcast has the id that the cluster gave it. `None` when that one was never accepted.
     pub fn body(&self, now: Millis, id_of: impl Fn(&str) -> Option<String>) -> Option<Object> {
@@ -311,6 +327,10 @@ mod tests {
         assert_eq!(time(&body, "expires_at"), now + HOUR / 2);
         assert_eq!(body["supersedes"], "id of sat-056");
         assert_eq!(storm.body(now, |_| None), None);
+        assert_eq!(storm.lives().as_secs(), 1800);
+        let mut endless = storm.clone();
+        endless.publish.remove("expires_at");
+        assert_eq!(endless.lives().as_secs(), 86_400);
     }
 
     #[test]

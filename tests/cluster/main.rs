@@ -23,6 +23,7 @@ mod judges;
 mod keys;
 mod kills;
 mod local;
+mod rehearsal;
 mod resume;
 mod retention;
 mod retry;

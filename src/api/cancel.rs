@@ -7,6 +7,7 @@ use super::context::Context;
 use super::problem::{Code, Problem};
 use super::request::{self, Path, Query};
 use super::rights;
+use crate::base::clock;
 use crate::state::broadcasts::Hot;
 use crate::state::command::{Cancel, Cold};
 use crate::state::{Command, Outcome, Refused};
@@ -14,10 +15,12 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::HeaderValue;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A broadcast may leave memory between reading it and the log's turn; a second look finds it on disk.
 const LOOKS_MAX: u32 = 3;
+/// How often it is looked whether rows are on disk.
+const STORED_LOOK: Duration = Duration::from_millis(20);
 
 pub async fn cancel(
     State(context): State<Arc<Context>>,
@@ -49,7 +52,7 @@ async fn call_off(context: &Arc<Context>, id: &str, deadline: Instant) -> Result
         let hot = context.broadcast(id, deadline).await?;
         let cancel = Cancel {
             number: hot.broadcast.number,
-            cold: cold(context, &hot),
+            cold: cold(context, &hot, deadline).await,
         };
         let proposed = context
             .handle
@@ -68,13 +71,19 @@ async fn call_off(context: &Arc<Context>, id: &str, deadline: Instant) -> Result
     ))
 }
 
-/// The broadcast as the log needs it when it has left memory, which may be sooner on the leader than here.
-pub fn cold(context: &Context, hot: &Hot) -> Option<Box<Cold>> {
+/// The broadcast as the log needs it when it has left memory, which may be sooner on the leader than here. What is read from disk has to be
+/// there as it is now, since it comes in the place of what is there.
+pub async fn cold(context: &Arc<Context>, hot: &Hot, deadline: Instant) -> Option<Box<Cold>> {
     let number = hot.broadcast.number;
-    let is_in_memory = context.handle.read(|state| state.broadcasts().get(number).is_some());
-    if is_in_memory {
+    let is_in_memory = || context.handle.read(|state| state.broadcasts().get(number).is_some());
+    if is_in_memory() {
         return None;
     }
+    let applied = context.handle.applied();
+    while context.handle.stored() < applied && clock::now() < deadline {
+        tokio::time::sleep(STORED_LOOK).await;
+    }
+    let hot = context.hot(number).await.filter(|_| !is_in_memory())?;
     let entry = hot.entry()?;
     let ledger = (*hot.ledger).clone();
     Some(Box::new(Cold { entry, ledger }))

@@ -190,7 +190,7 @@ pub async fn superseded(
         return Ok(None); // the log says that there is none
     };
     rights::may_call_off(context, caller, &old, deadline).await?;
-    Ok(cold(context, &old))
+    Ok(cold(context, &old, deadline).await)
 }
 
 async fn answer(

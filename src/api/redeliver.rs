@@ -144,7 +144,7 @@ async fn propose(
             number: hot.broadcast.number,
             users: users.clone(),
             key,
-            cold: cold(context, &hot),
+            cold: cold(context, &hot, deadline).await,
         };
         let proposed = context
             .handle

@@ -23,6 +23,9 @@ mod message;
 const EVERY: Duration = Duration::from_millis(50);
 /// The log has this long to take a claim or a result in; a result that it has not taken by then is lost, and the call made again.
 const WITHIN: Duration = Duration::from_secs(5);
+/// An output that the settings do not have may come with the next leader; it is waited for so long, lest names that a sender makes up
+/// fill the list of calls.
+const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 /// A claim outlasts its attempt by this much.
 const MARGIN: Duration = Duration::from_secs(1);
 /// Calls that begin in one round.
@@ -155,9 +158,12 @@ impl Calls {
             .unwrap_or_else(|| backoff.delay(call.attempts, rand::random()));
         let wait_ms = wait.as_millis() as u64;
         let error = failure.detail;
-        let ends_at = call
-            .at
-            .saturating_add_unsigned(self.config.give_up_after.0.as_millis() as u64);
+        let patience = if self.outputs.has(&call.output) {
+            self.config.give_up_after.0
+        } else {
+            UNKNOWN_FOR.min(self.config.give_up_after.0)
+        };
+        let ends_at = call.at.saturating_add_unsigned(patience.as_millis() as u64);
         let next_at: Millis = self.handle.log_time().saturating_add_unsigned(wait_ms);
         if failure.is_final || next_at > ends_at {
             CallResult::GivenUp { error }

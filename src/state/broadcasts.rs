@@ -243,6 +243,16 @@ impl Broadcasts {
         }
     }
 
+    /// Start-up: a late receipt of what is in memory; it comes behind the ledger.
+    pub(super) fn load_late(&mut self, position: Position, late: &Ledger) {
+        let placed = self.hot.get_mut(&position).and_then(Placed::first_mut);
+        if let Some(hot) = placed.or_else(|| self.pinned.get_mut(&position)) {
+            let mut ledger = (*hot.ledger).clone();
+            ledger.merge(late);
+            hot.load(Arc::new(ledger));
+        }
+    }
+
     /// Those in memory for which something is due by itself.
     pub(super) fn pending(&self) -> Vec<Number> {
         let hot = self.hot.values().filter_map(Placed::first).chain(self.pinned.values());

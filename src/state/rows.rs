@@ -312,7 +312,8 @@ impl State {
                     self.broadcasts.load_ledger(*position, decode(key, value)?);
                 }
             }
-            RowKey::LedgerLate(..) => {}
+            // what stays in memory has all that came while it was not there
+            RowKey::LedgerLate(position, _) => self.broadcasts.load_late(*position, &Self::read_ledger(key, value)?),
             RowKey::Keys(index) => self.keys.load_row(*index, payload(key, value)?)?,
             RowKey::Zone(_) => directory.zones.set(decode(key, value)?),
             RowKey::Token(id) => self.tokens.insert(id.clone(), decode(key, value)?),

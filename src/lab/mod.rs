@@ -11,6 +11,7 @@
 //!          ── devices ─────────────────┘
 //! ```
 
+pub mod cache;
 pub mod cluster;
 pub mod dev;
 pub mod device;

@@ -60,6 +60,11 @@ pub fn is_denial(status: StatusCode, code: Option<Code>) -> bool {
 /// What somebody without a valid token wanted is not kept: who is nobody could fill the audit with it.
 pub const TURNED_AWAY: &str = "request";
 
+/// What is cached changes all day, and is nobody's but the application's: it would push out what the audit is for.
+fn is_cached(path: &str) -> bool {
+    path.starts_with("/v1/cache/")
+}
+
 /// Method and address.
 pub fn action(method: &Method, path: &str) -> String {
     format!("{method} {path}")
@@ -98,7 +103,7 @@ impl Doing {
         Some(Self {
             caller: identity?.caller.clone(),
             action: action(method, path),
-            is_change: scope == Scope::Admin && !matches!(*method, Method::GET | Method::HEAD),
+            is_change: scope == Scope::Admin && !matches!(*method, Method::GET | Method::HEAD) && !is_cached(path),
         })
     }
 

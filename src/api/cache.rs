@@ -6,6 +6,7 @@ use super::fields::shorten;
 use super::problem::{Code, Problem};
 use super::request::{self, Path, Query};
 use super::wire;
+use crate::cache::pressure::Decision;
 use crate::cache::{CacheError, Counted, Found, KEY_LETTERS_MAX, NamespaceStatus, VALUE_BYTES_MAX};
 use crate::state::State as Applied;
 use crate::state::cache::{CacheKey, Lifetime, Value, Why};
@@ -238,10 +239,44 @@ struct ReplicatedView {
 }
 
 #[derive(Serialize)]
+struct FilledView {
+    of: &'static str,
+    used_bytes: u64,
+    limit_bytes: u64,
+}
+
+/// Why the local tier is as large as it is.
+#[derive(Serialize)]
+struct Pressure {
+    step: &'static str,
+    reason: String,
+    stalled_percent: f64,
+    memory: Vec<FilledView>,
+}
+
+impl From<Decision> for Pressure {
+    fn from(decision: Decision) -> Self {
+        let filled = decision.memory.filled.iter().map(|filled| FilledView {
+            of: filled.of.name(),
+            used_bytes: filled.used,
+            limit_bytes: filled.limit,
+        });
+        Self {
+            step: decision.step.name(),
+            memory: filled.collect(),
+            stalled_percent: decision.memory.stalled_percent,
+            reason: decision.reason,
+        }
+    }
+}
+
+#[derive(Serialize)]
 struct Status {
     reads: Reads,
     local: LocalView,
     replicated: ReplicatedView,
+    /// `null` before the first look at memory.
+    pressure: Option<Pressure>,
     namespaces: Vec<NamespaceView>,
 }
 
@@ -267,6 +302,7 @@ pub async fn status(State(context): State<Arc<Context>>, uri: Uri) -> Result<Res
             entries_max: cache.config().entries_max,
             bytes_max: cache.config().bytes_max.0,
         },
+        pressure: cache.decision().map(Pressure::from),
         namespaces: namespaces.into_iter().map(NamespaceView::from).collect(),
     };
     Ok(wire::json(StatusCode::OK, &status))

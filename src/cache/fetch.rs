@@ -8,7 +8,7 @@ use super::settings::millis;
 use super::upstream::{Said, Upstream};
 use crate::base::clock;
 use crate::consensus::ProposeError;
-use crate::state::cache::{CacheChange, CacheKey, Claim, Entry, Fetch, Missed, Put, Renew, Value, Warm, Why};
+use crate::state::cache::{CacheChange, CacheKey, Claim, Digest, Entry, Fetch, Missed, Put, Renew, Value, Warm, Why};
 use crate::state::{Command, Outcome};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -172,20 +172,36 @@ impl Cache {
             limits: space.settings.limits(&self.config),
             claim: Some(claim),
         };
-        let taken = self.outcome(CacheChange::Put(put), clock::now() + WITHIN).await;
-        match taken {
+        let value = Arc::new(value);
+        match self.outcome(CacheChange::Put(put), clock::now() + WITHIN).await {
             Ok(Outcome::Done) => {}
             // It was changed since the claim: what was brought may be from before.
             Ok(_) => return Fetched::Look,
-            Err(error) => return Fetched::Failed(error),
+            Err(error) => {
+                // whoever asks gets it all the same: a full disk stops writing, not reading
+                tracing::warn!(%error, namespace = &*wanted.at.namespace, "what an upstream gave is not kept");
+                let entry = Arc::new(self.unkept(digest));
+                return Fetched::Brought(Kept { entry, value });
+            }
         }
         let entry = self.look(&wanted.at).map(|(entry, _)| entry);
         match entry.filter(|entry| entry.digest == digest) {
-            Some(entry) => Fetched::Brought(Kept {
-                entry,
-                value: Arc::new(value),
-            }),
+            Some(entry) => Fetched::Brought(Kept { entry, value }),
             None => Fetched::Look,
+        }
+    }
+
+    /// What is known of a value that is in no tier: it is good for this one answer.
+    fn unkept(&self, digest: Digest) -> Entry {
+        let now = self.handle.log_time();
+        Entry {
+            version: 0,
+            digest,
+            bytes: 0,
+            put_at: now,
+            fresh_until: now,
+            ends_at: now,
+            validator: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use super::counts::{Counted, Counts, Tier};
 use super::fetch::{Fetched, IN_FLIGHT_MAX, Rest, Wanted};
 use super::local::{Held, Kept, Loading, Local, Turn};
+use super::pressure::Decision;
 use super::settings::{Config, Namespace};
 use super::upstream::{self, SetUpError, Upstream};
 use crate::consensus::{Handle, ProposeError};
@@ -59,6 +60,7 @@ pub struct Cache {
     pub(super) config: Config,
     pub(super) spaces: BTreeMap<String, Arc<Space>>,
     pub(super) outbound: Outbound,
+    pub(super) decision: Mutex<Option<Decision>>,
     local: Local,
 }
 
@@ -101,6 +103,7 @@ impl Cache {
         Ok(Self {
             node,
             outbound: upstream::outbound(config, encrypted, Roots::of_machine)?,
+            decision: Mutex::default(),
             handle,
             spaces,
             local: Local::new(config),
@@ -324,6 +327,11 @@ impl Cache {
 
     pub fn local(&self) -> &Local {
         &self.local
+    }
+
+    /// How large the local tier may be, and why; `None` before the first look.
+    pub fn decision(&self) -> Option<Decision> {
+        self.decision.lock().clone()
     }
 
     pub fn config(&self) -> &Config {

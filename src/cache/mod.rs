@@ -11,13 +11,16 @@ mod counts;
 mod fetch;
 pub mod local;
 mod lookup;
+pub mod memory;
+pub mod preload;
+pub mod pressure;
 pub mod settings;
 pub mod upstream;
 
 pub use counts::{Counted, Tier};
 pub use local::{Held, Kept, Local};
 pub use lookup::{Cache, CacheError, Found, NamespaceStatus};
-pub use settings::{Config, Namespace};
+pub use settings::{Config, Namespace, Preload};
 pub use upstream::SetUpError;
 
 /// A value's body.

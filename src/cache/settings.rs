@@ -42,6 +42,10 @@ pub struct Config {
     pub upstream_timeout: Span,
     /// An upstream that could not be reached, or has nothing, is asked again after so long.
     pub upstream_rest: Span,
+    /// From so long before a wedding until its end, what it needs is fetched before anybody asks.
+    pub preload_ahead: Span,
+    /// What this process may take of memory; 0: only the limits of its cgroup and of the machine count.
+    pub memory_max: Size,
 }
 
 impl Default for Config {
@@ -69,6 +73,8 @@ impl Default for Config {
             ca_file: PathBuf::new(),
             upstream_timeout: Span::seconds(2),
             upstream_rest: Span::seconds(5),
+            preload_ahead: Span::seconds(2 * 3600),
+            memory_max: Size(0),
         }
     }
 }
@@ -87,6 +93,21 @@ pub struct Namespace {
     /// Who has what is not kept: a URL with `{key}` in its path or query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
+    /// What its keys are, where they are known beforehand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preload: Option<Preload>,
+}
+
+/// Keys of a namespace that the directory knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preload {
+    /// Ids of weddings.
+    Weddings,
+    /// Names of segments.
+    Segments,
+    /// Ids of the users who are members of weddings.
+    Members,
 }
 
 /// Without the URL: it may be a secret.
@@ -105,6 +126,7 @@ impl Default for Namespace {
             entries_max: 10_000,
             bytes_max: Size::mib(16),
             upstream: None,
+            preload: None,
         }
     }
 }
@@ -160,6 +182,11 @@ impl Namespace {
             (BYTES_MIN..=BYTES_MAX).contains(&self.bytes_max),
             "bytes_max",
             between(&BYTES_MIN, &BYTES_MAX),
+        );
+        must(
+            self.preload.is_none() || self.upstream.is_some(),
+            "preload",
+            "come with upstream: there is nobody to fetch from".into(),
         );
         let wrong = self.upstream.as_deref().map(Upstream::parse).and_then(Result::err);
         wrong

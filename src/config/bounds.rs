@@ -106,6 +106,8 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("cache.local_items", Count(64, 10_000_000)),
     ("cache.local_ttl", Time(Span::millis(0), Span::seconds(DAY))),
     ("cache.upstream_timeout", Time(Span::millis(50), Span::seconds(60))),
+    ("cache.preload_ahead", Time(Span::millis(0), Span::seconds(7 * DAY))),
+    ("cache.memory_max", Bytes(Size(0), Size::mib(1024 * GIB))),
     ("cache.upstream_rest", Time(Span::millis(100), Span::seconds(3600))),
 ];
 

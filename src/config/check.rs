@@ -169,6 +169,7 @@ impl Found {
             gateway,
             workers,
             retention,
+            cache,
             ..
         } = config;
         self.must(
@@ -215,6 +216,15 @@ impl Found {
             "gateway.heartbeat",
             &gateway.heartbeat,
             &format!("be shorter than gateway.silent_max ({})", gateway.silent_max),
+        );
+        self.must(
+            cache.upstream_timeout < api.deadline,
+            "cache.upstream_timeout",
+            &cache.upstream_timeout,
+            &format!(
+                "be below api.deadline ({}), or nobody waits for what an upstream says",
+                api.deadline
+            ),
         );
         self.must(
             api.expires_default <= api.expires_max,

@@ -79,7 +79,9 @@ fn about(section: &str) -> &'static str {
         "cache" => {
             "What is cached for applications, and for how long. The replicated tier is on the disk of every node, the local tier in \
              the memory of each. A namespace is `{ name = \"teams\", ttl = \"15m\", stale_if_error = \"1d\", entries_max = 10000, \
-             bytes_max = \"16 MiB\", upstream = \"https://app.example/teams/{key}\" }`; only the name must be given. When one is full, what ends soonest goes first. The limits of \
+             bytes_max = \"16 MiB\", upstream = \"https://app.example/teams/{key}\", \
+             preload = \"weddings\" }`; only the name must be given. `preload` says what the keys are (`weddings`: their ids, `segments`: \
+             their names, `members`: ids of the weddings' users), so that they are fetched before a wedding. When one is full, what ends soonest goes first. The limits of \
              the node that takes a value count."
         }
         "log" => "What the node says on stderr.",

@@ -15,6 +15,7 @@
 pub mod afterwards;
 pub mod alerts;
 pub mod called;
+pub mod cache;
 pub mod cluster;
 pub mod confirmed;
 pub mod course;

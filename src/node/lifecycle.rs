@@ -128,6 +128,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         }
         .run(stopping.clone()),
     );
+    parts.spawn(crate::cache::pressure::run(cache.clone(), stopping.clone()));
+    parts.spawn(crate::cache::preload::run(cache.clone(), stopping.clone()));
     parts.spawn(super::settle::run(handle.clone(), history.clone(), stopping.clone()));
     parts.spawn(keys(gate, stopping.clone()));
     parts.spawn(scaler.run(stopping.clone()));

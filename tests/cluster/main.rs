@@ -13,6 +13,7 @@ mod harness;
 mod audiences;
 mod bad_input;
 mod batch;
+mod cache;
 mod delivery;
 mod development;
 mod drill;

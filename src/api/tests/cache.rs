@@ -307,3 +307,30 @@ async fn what_was_fetched_before_an_invalidation_is_not_kept() {
     assert_eq!(node.get(AT).await.expect(200).body, "new");
     std::sync::Arc::into_inner(node).unwrap().stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_pressure_shrinks_the_local_tier_and_says_why() {
+    use crate::cache::memory::{Filled, Memory, Of};
+    let node = Node::start().await;
+    assert!(node.get("/v1/cache").await.expect(200).json()["pressure"].is_null());
+    let filled = |used| Memory {
+        filled: vec![Filled {
+            of: Of::Cgroup,
+            used,
+            limit: 1 << 30,
+        }],
+        stalled_percent: 0.0,
+    };
+    let long = std::time::Duration::from_secs(60);
+    node.context.cache.adjust(filled(1 << 30), long);
+    let status = node.get("/v1/cache").await.expect(200).json();
+    assert_eq!(status["pressure"]["step"], "shrink");
+    assert_eq!(status["pressure"]["memory"][0]["of"], "cgroup");
+    let shrunk = status["local"]["capacity_bytes"].as_u64().unwrap();
+    assert!(shrunk < 50 << 20 && shrunk > 39 << 20, "{shrunk}");
+    node.context.cache.adjust(filled(1 << 20), long);
+    let status = node.get("/v1/cache").await.expect(200).json();
+    assert_eq!(status["pressure"]["step"], "grow");
+    assert!(status["local"]["capacity_bytes"].as_u64().unwrap() > shrunk);
+    node.stop().await;
+}

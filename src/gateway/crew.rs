@@ -104,6 +104,24 @@ impl Gateway {
         grown.map(|()| live)
     }
 
+    /// Asks about `count` sessions to move to another node (1012, with a pause): those that have been written to least of late,
+    /// none while something urgent goes out. How many were asked for; cells that are busy let fewer go.
+    pub fn send_away(&self, count: usize) -> usize {
+        let sizes: Vec<usize> = self.shared.sizes.iter().map(|size| size.load(Relaxed)).collect();
+        let (first, mut left) = (self.shared.sent_away.fetch_add(1, Relaxed), count);
+        let occupied = sizes.iter().filter(|size| **size > 0).count();
+        let share = count.div_ceil(occupied.max(1));
+        // Another cell is the first each time, so that a few at a time are of all cells.
+        for step in 0..sizes.len() {
+            let cell = (first + step) % sizes.len();
+            let asked = share.min(left).min(sizes.get(cell).copied().unwrap_or(0));
+            if asked > 0 && self.post(Note::SendAway(cell, asked)).is_ok() {
+                left -= asked;
+            }
+        }
+        count - left
+    }
+
     /// Once for balance; again and again for what has to leave the threads from `threads` on.
     fn spread(&self, threads: usize, deadline: Instant) {
         let owners = || -> Vec<usize> { (0..self.shared.owners.len()).map(|cell| self.owner(cell)).collect() };

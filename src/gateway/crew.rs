@@ -27,9 +27,10 @@ pub(super) fn give_new(pool: &Pool<Note>, worker: usize, cell: Cell) -> io::Resu
     mailbox.note(Note::Take(Box::new(cell))).map_err(|_| ended())
 }
 
-/// Brings a note to whoever has its cell; waits for room, and for the cell while it moves.
+/// Brings a note to whoever has its cell; waits for room, and for the cell while it moves, but not for a thread that broke.
 pub(super) fn tell(pool: &Pool<Note>, shared: &Shared, mut note: Note) {
-    while !pool.is_stopped() {
+    let deadline = clock::now() + RESIZE_WITHIN;
+    while !pool.is_stopped() && clock::now() < deadline {
         let Some(mailbox) = note.cell(shared).and_then(|cell| pool.mailbox(shared.owner(cell))) else {
             return;
         };
@@ -39,6 +40,7 @@ pub(super) fn tell(pool: &Pool<Note>, shared: &Shared, mut note: Note) {
         };
         std::thread::yield_now();
     }
+    METRICS.limits_hit.with_label_values(&["workers.notes"]).inc();
 }
 
 impl Gateway {

@@ -17,11 +17,13 @@ pub async fn run(options: &Status, as_json: bool) -> Result<(), Failure> {
     let mut cluster = answer(&nodes, "/v1/cluster").await?;
     ask_each(&mut cluster, &options.target).await;
     let queues = answer(&nodes, "/v1/queues").await?;
+    // A node of an older version does not know it.
+    let scaling = answer(&nodes, "/v1/scaling").await.unwrap_or_default();
     let leader = cluster.get("leader").and_then(Value::as_u64);
     if as_json {
-        output::say(&json!({"cluster": cluster, "queues": queues}).to_string())?;
+        output::say(&json!({"cluster": cluster, "queues": queues, "scaling": scaling}).to_string())?;
     } else {
-        for line in lines(&cluster, &queues) {
+        for line in lines(&cluster, &queues, &scaling) {
             output::say(&line)?;
         }
     }
@@ -68,7 +70,7 @@ async fn is_ready(url: &str, target: &Target) -> String {
     }
 }
 
-fn lines(cluster: &Value, queues: &Value) -> Vec<String> {
+fn lines(cluster: &Value, queues: &Value, scaling: &Value) -> Vec<String> {
     let mut lines = vec![match cluster.get("leader").and_then(Value::as_u64) {
         Some(leader) => format!(
             "{GOOD}node {leader} leads{GOOD:#}{DIM} (term {}){DIM:#}",
@@ -93,6 +95,7 @@ fn lines(cluster: &Value, queues: &Value) -> Vec<String> {
         ]);
     }
     lines.extend(table.lines());
+    lines.extend(threads(scaling));
     lines.push(format!("\n{STRONG}queues of the node that answered{STRONG:#}"));
     let mut table = Table::new(&["priority", "waiting", "oldest", "written/s", "in flight", "retries"]);
     for name in PRIORITIES {
@@ -110,6 +113,34 @@ fn lines(cluster: &Value, queues: &Value) -> Vec<String> {
         }
     }
     lines.extend(table.lines());
+    lines
+}
+
+/// How many threads the node that answered has, why, and whether the coming days need more than it can do.
+fn threads(scaling: &Value) -> Vec<String> {
+    let Some(last) = scaling.get("decisions").and_then(|all| all.get(0)) else {
+        return Vec::new();
+    };
+    let of = |name| cell(scaling, name);
+    let bounds = match scaling.get("fixed").and_then(Value::as_bool) {
+        Some(true) => "fixed".to_owned(),
+        Some(false) | None => format!(
+            "{} to {}, profile {}",
+            of("threads_min"),
+            of("threads_max"),
+            of("profile")
+        ),
+    };
+    let mut lines = vec![format!(
+        "\n{STRONG}{} threads{STRONG:#} ({bounds}){DIM}: {}, {}{DIM:#}",
+        of("threads"),
+        cell(last, "rule"),
+        cell(last, "reason")
+    )];
+    let warning = scaling
+        .get("forecast")
+        .and_then(|forecast| forecast.get("warning")?.as_str());
+    lines.extend(warning.map(|warning| format!("{BAD}the coming days{BAD:#}: {warning}")));
     lines
 }
 
@@ -136,7 +167,9 @@ mod tests {
             {"node": 3, "says": "no answer", "role": "unreachable", "url": "http://c:8205", "applied": null, "lag": null, "version": "0.1.0", "sessions": 0}]});
         let queues = json!({"critical":
             {"waiting": 3, "oldest_seconds": 0.25, "rate": 1999.6, "in_flight": 1, "retries": 0}});
-        let told: Vec<String> = lines(&cluster, &queues)
+        let scaling = json!({"threads": 2, "threads_min": 1, "threads_max": 4, "profile": "default", "fixed": false,
+            "forecast": {"warning": "too many"}, "decisions": [{"rule": "busy", "reason": "busy 91.0 % (above 0.8)"}]});
+        let told: Vec<String> = lines(&cluster, &queues, &scaling)
             .iter()
             .map(|line| anstream::adapter::strip_str(line).to_string())
             .collect();
@@ -153,6 +186,9 @@ mod tests {
             told[told.len() - 1],
             "critical        3    0.2s      2,000          1        0"
         );
-        assert!(lines(&json!({"leader": null, "nodes": []}), &json!({}))[0].contains("no leader"));
+        let expected = "\n2 threads (1 to 4, profile default): busy, busy 91.0 % (above 0.8)";
+        assert_eq!(told[6..8], [expected, "the coming days: too many"]);
+        let without = lines(&json!({"leader": null, "nodes": []}), &json!({}), &json!({}));
+        assert!(without[0].contains("no leader"));
     }
 }

@@ -72,6 +72,7 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("gateway.catch_up_bytes", Bytes(Size::kib(1), Size::mib(16))),
     ("gateway.backlog_max", Count(1, 10_000)),
     ("gateway.message_bytes_max", Bytes(Size(128), Size::mib(1))),
+    ("gateway.moved_per_second", Count(0, 10_000)),
     ("workers.threads", Count(0, 50)),
     ("workers.cells", Count(1, 4_096)),
     ("workers.lane_max", Count(1, 1_000_000)),

@@ -102,9 +102,9 @@ mod tests {
 
     type Change = fn(&mut Load);
 
-    const CORES: usize = 16;
+    const CORES: usize = 32;
 
-    /// What is decided when the load has been so for an hour, with 8 threads on 16 cores: `rule=threads`.
+    /// What is decided when the load has been so for an hour, with 8 threads on 32 cores: `rule=threads`.
     fn decided(profile: &Profile, load: &Load, is_season: bool) -> String {
         let mut history = History::default();
         let mut moment = Moment {
@@ -197,7 +197,10 @@ mod tests {
         let origin = profile("origin");
         assert_eq!((origin.bounds(2), origin.start(2)), ((2, 50), 20));
         let ours = profile("default");
-        assert_eq!([1, 2, 4, 16].map(|cores| ours.bounds(cores).1), [1, 2, 4, 16]);
+        assert_eq!(
+            [1, 2, 4, 16].map(|cores| ours.bounds(cores)),
+            [(1, 1), (1, 1), (1, 2), (1, 8)]
+        );
         assert!(ours.season.months.contains(&7) && !origin.season.months.contains(&7));
     }
 

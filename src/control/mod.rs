@@ -1,12 +1,13 @@
 //! # Control
 //!
 //! What: what is looked after beside delivery: the clocks of the zones that the directory names (by the leader), and how many
-//! threads write to subscribers (by each node for itself).
+//! threads write to subscribers (by each node for itself); sessions spread over the nodes.
 //! Why: the log must not depend on the zone database of whichever node applies it, so somebody has to read it out beforehand.
 //! Never: a socket, a request, or a change of the cluster that does not go through the log.
 //! Start: [`zones`], [`autoscaler`].
 
 pub mod autoscaler;
+pub mod balancer;
 pub mod meter;
 pub mod zones;
 

@@ -25,6 +25,8 @@ pub enum Note {
     Found(SessionRef, Found),
     /// Hand this cell to that worker.
     Give(usize, usize),
+    /// Ask so many sessions of this cell to move to another node.
+    SendAway(usize, usize),
     Take(Box<Cell>),
 }
 
@@ -34,7 +36,7 @@ impl Note {
         match self {
             Self::Session(subscriber) => Some(shared.cell_of(subscriber.user)),
             Self::Answer(session, _) | Self::Found(session, _) => Some(session.cell()),
-            Self::Give(cell, _) => Some(*cell),
+            Self::Give(cell, _) | Self::SendAway(cell, _) => Some(*cell),
             Self::Take(_) => None,
         }
     }
@@ -131,6 +133,11 @@ impl Cells {
                 }
             }
             Note::Give(cell, to) => self.give(cell, to),
+            Note::SendAway(cell, count) => {
+                if let Some(cell) = &mut self.homes[cell] {
+                    cell.send_away(count, &mut self.context);
+                }
+            }
             Note::Take(cell) => self.take(cell),
         }
     }

@@ -27,9 +27,10 @@ pub(super) fn give_new(pool: &Pool<Note>, worker: usize, cell: Cell) -> io::Resu
     mailbox.note(Note::Take(Box::new(cell))).map_err(|_| ended())
 }
 
-/// Brings a note to whoever has its cell; waits for room, and for the cell while it moves.
+/// Brings a note to whoever has its cell; waits for room, and for the cell while it moves, but not for a thread that broke.
 pub(super) fn tell(pool: &Pool<Note>, shared: &Shared, mut note: Note) {
-    while !pool.is_stopped() {
+    let deadline = clock::now() + RESIZE_WITHIN;
+    while !pool.is_stopped() && clock::now() < deadline {
         let Some(mailbox) = note.cell(shared).and_then(|cell| pool.mailbox(shared.owner(cell))) else {
             return;
         };
@@ -39,6 +40,7 @@ pub(super) fn tell(pool: &Pool<Note>, shared: &Shared, mut note: Note) {
         };
         std::thread::yield_now();
     }
+    METRICS.limits_hit.with_label_values(&["workers.notes"]).inc();
 }
 
 impl Gateway {
@@ -102,6 +104,24 @@ impl Gateway {
         self.spread(threads, deadline);
         let live = self.pool.end_beyond(deadline);
         grown.map(|()| live)
+    }
+
+    /// Asks about `count` sessions to move to another node (1012, with a pause): those that have been written to least of late,
+    /// none while something urgent goes out. How many were asked for; cells that are busy let fewer go.
+    pub fn send_away(&self, count: usize) -> usize {
+        let sizes: Vec<usize> = self.shared.sizes.iter().map(|size| size.load(Relaxed)).collect();
+        let (first, mut left) = (self.shared.sent_away.fetch_add(1, Relaxed), count);
+        let occupied = sizes.iter().filter(|size| **size > 0).count();
+        let share = count.div_ceil(occupied.max(1));
+        // Another cell is the first each time, so that a few at a time are of all cells.
+        for step in 0..sizes.len() {
+            let cell = (first + step) % sizes.len();
+            let asked = share.min(left).min(sizes.get(cell).copied().unwrap_or(0));
+            if asked > 0 && self.post(Note::SendAway(cell, asked)).is_ok() {
+                left -= asked;
+            }
+        }
+        count - left
     }
 
     /// Once for balance; again and again for what has to leave the threads from `threads` on.

@@ -111,11 +111,28 @@ struct Hello<'a> {
     cursor: String,
     heartbeat: Span,
     nodes: &'a [String],
+    #[serde(skip_serializing_if = "<[Seats]>::is_empty")]
+    load: &'a [Seats],
     backlog: u64,
 }
 
+/// Another node, and how many users have a session there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Seats {
+    pub url: String,
+    pub sessions: u64,
+}
+
 /// The first frame: who answers, and where the stream starts. `backlog`: how many more the inbox has.
-pub fn hello(session: &str, node: NodeId, cursor: Cursor, heartbeat: Span, nodes: &[String], backlog: u64) -> Vec<u8> {
+pub fn hello(
+    session: &str,
+    node: NodeId,
+    cursor: Cursor,
+    heartbeat: Span,
+    nodes: &[String],
+    load: &[Seats],
+    backlog: u64,
+) -> Vec<u8> {
     text(&Hello {
         event: "hello",
         session,
@@ -123,6 +140,7 @@ pub fn hello(session: &str, node: NodeId, cursor: Cursor, heartbeat: Span, nodes
         cursor: cursor.to_string(),
         heartbeat,
         nodes,
+        load,
         backlog,
     })
 }

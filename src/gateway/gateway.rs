@@ -6,6 +6,7 @@ use super::cell::Cell;
 use super::cells::{Cells, Note};
 use super::collect::Collector;
 use super::crew;
+use super::frame::Seats;
 use super::goodbye::RESTART;
 use super::pass::{Pass, Passes};
 use super::reader;
@@ -151,6 +152,7 @@ impl Gateway {
             salt: AtomicU32::new(NO_SALT),
             sessions: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
+            sent_away: AtomicUsize::new(0),
             clock_offset: AtomicI64::new(0),
             passes: Passes::default(),
             bulletin: Mutex::new(Bulletin {
@@ -312,6 +314,11 @@ impl Gateway {
     /// The other nodes' addresses for clients.
     pub fn set_others(&self, urls: Vec<String>) {
         self.shared.bulletin.lock().others = Arc::new(urls);
+    }
+
+    /// How full the other nodes are, told to sessions that come from now on.
+    pub fn set_load(&self, load: Vec<Seats>) {
+        self.shared.bulletin.lock().load = Arc::new(load);
     }
 
     fn tell_all(&self, change: impl FnOnce(&mut Bulletin)) {

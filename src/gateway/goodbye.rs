@@ -31,6 +31,11 @@ pub const NOT_TEXT: Goodbye = for_good(1007, "a message is not UTF-8 text");
 pub const FLOOD: Goodbye = for_good(1008, "too many messages in a second");
 pub const TOO_BIG: Goodbye = for_good(1009, "a message is larger than gateway.message_bytes_max");
 pub const RESTART: Goodbye = goodbye(1012, "this node stops or restarts", 1_000);
+pub const MOVE: Goodbye = goodbye(
+    1012,
+    "this node is much fuller than the others: come back to another one",
+    1_000,
+);
 pub const AHEAD: Goodbye = goodbye(1013, "this node has not caught up with the cursor", 1_000);
 pub const TRY_LATER: Goodbye = goodbye(1013, "this node cannot read what was missed right now", 2_000);
 pub const TOKEN_OVER: Goodbye = for_good(4001, "the token has expired or was revoked; come back with another one");

@@ -75,6 +75,8 @@ pub struct Config {
     pub backlog_max: usize,
     /// One client message.
     pub message_bytes_max: Size,
+    /// Sessions that are asked to move in a second when this node is much fuller than the others; 0 asks none.
+    pub moved_per_second: usize,
 }
 
 impl Default for Config {
@@ -90,6 +92,7 @@ impl Default for Config {
             catch_up_bytes: Size::kib(64),
             backlog_max: 200,
             message_bytes_max: Size::kib(16),
+            moved_per_second: 20,
         }
     }
 }

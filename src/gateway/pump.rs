@@ -217,6 +217,7 @@ impl Cell {
             cursor,
             shared.config.heartbeat,
             &others,
+            &shared.load(),
             started.more_in_inbox,
         );
         let mut first = Vec::new();

@@ -3,6 +3,7 @@
 use super::backlog::Backlog;
 use super::batch::{Batch, Joiner, Kind};
 use super::collect::{Collector, Tally};
+use super::frame::Seats;
 use super::goodbye::Goodbye;
 use super::pass::Passes;
 use super::reader::Asks;
@@ -40,6 +41,8 @@ pub struct Shared {
     /// Open sessions, and those on their way to a worker.
     pub sessions: AtomicUsize,
     pub draining: AtomicBool,
+    /// Counts the times that sessions were asked to move.
+    pub sent_away: AtomicUsize,
     /// Log time less the wall clock of this machine.
     pub clock_offset: AtomicI64,
     pub passes: Passes,
@@ -58,6 +61,8 @@ pub struct Bulletin {
     pub degraded: bool,
     /// Other nodes' addresses.
     pub others: Arc<Vec<String>>,
+    /// How full they are.
+    pub load: Arc<Vec<Seats>>,
     pub erased: RoaringBitmap,
     pub goodbye: Option<Goodbye>,
     pub epoch: u32,
@@ -86,6 +91,10 @@ impl Shared {
 
     pub fn others(&self) -> Arc<Vec<String>> {
         self.bulletin.lock().others.clone()
+    }
+
+    pub fn load(&self) -> Arc<Vec<Seats>> {
+        self.bulletin.lock().load.clone()
     }
 
     /// Log time, as far as this node knows it.

@@ -1,5 +1,6 @@
 //! What is told to every session of a cell: signs of life, the state of the node, the end.
 
+use super::batch::Kind;
 use super::cell::Cell;
 use super::frame;
 use super::goodbye;
@@ -128,6 +129,28 @@ impl Cell {
                 self.dismiss(slot, goodbye.spread(rand::random()), context);
             }
         }
+    }
+
+    /// Asks up to `count` sessions to move to another node; how many. Those that nothing was written to of late come first; who is
+    /// behind or being written to stays, and everybody while something urgent goes out.
+    pub fn send_away(&mut self, count: usize, context: &mut Context) -> usize {
+        let urgent = Kind::Urgent;
+        if self.rounds[urgent.index()].is_some() || self.has_news(urgent, &context.shared.window) {
+            return 0;
+        }
+        let at_rest = |slot: &u32| {
+            let session = self.slots.get(*slot as usize).and_then(Option::as_ref);
+            session.filter(|session| session.behind.is_none() && !session.leaving && session.pending == [0; 2])
+        };
+        let mut movable: Vec<(bool, u32)> = (0..self.slots.len() as u32)
+            .filter_map(|slot| at_rest(&slot).map(|session| (session.wrote, slot)))
+            .collect();
+        movable.sort_unstable();
+        movable.truncate(count);
+        for (_, slot) in &movable {
+            self.dismiss(*slot, goodbye::MOVE.spread(rand::random()), context);
+        }
+        movable.len()
     }
 
     /// A session that has not been greeted yet is told with its hello.

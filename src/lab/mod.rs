@@ -14,8 +14,8 @@
 
 pub mod afterwards;
 pub mod alerts;
-pub mod called;
 pub mod cache;
+pub mod called;
 pub mod cluster;
 pub mod confirmed;
 pub mod course;

@@ -10,6 +10,7 @@ use crate::cache::Cache;
 use crate::config::{Config, Settings};
 use crate::consensus::{self, Handle};
 use crate::control::autoscaler::{self, Autoscaler};
+use crate::control::balancer::Balancer;
 use crate::delivery;
 use crate::gateway::Gateway;
 use crate::model::NodeId;
@@ -87,6 +88,13 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
 
     let (stop, stopping) = watch::channel(false);
     let incarnation = clock::wall() as u64;
+    let balancer = Balancer {
+        node,
+        handle: handle.clone(),
+        gateway: gateway.clone(),
+        nodes: urls.clone(),
+        moved_per_second: config.gateway.moved_per_second,
+    };
     let both = (gateway.clone(), scaler.clone());
     let context = context(&settings, &gate, &outputs, &cache, &handle, both, &history, urls)?;
     let mut parts = JoinSet::new();
@@ -133,6 +141,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     parts.spawn(super::settle::run(handle.clone(), history.clone(), stopping.clone()));
     parts.spawn(keys(gate, stopping.clone()));
     parts.spawn(scaler.run(stopping.clone()));
+    parts.spawn(balancer.run(stopping.clone()));
     parts.spawn(api::audit::run(context.clone(), stopping.clone()));
     parts.spawn(degraded(handle.clone(), gateway.clone(), stopping.clone()));
     let mut once = JoinSet::new();

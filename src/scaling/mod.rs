@@ -5,6 +5,7 @@
 //! Never: a socket, a thread, a clock; doing what it decides.
 //! Start: [`decide`], then [`rule`].
 
+pub mod balance;
 pub mod calendar;
 pub mod decide;
 pub mod forecast;

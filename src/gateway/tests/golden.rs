@@ -97,11 +97,18 @@ fn every_frame_of_a_drill_says_so() {
 #[test]
 fn the_other_frames_are_short() {
     let others = ["http://b".to_owned()];
-    let hello = frame::hello("7-1", 7, cursor(), Span::seconds(15), &others, 3);
+    let hello = frame::hello("7-1", 7, cursor(), Span::seconds(15), &others, &[], 3);
     assert_eq!(
         text(&hello),
         r#"{"event":"hello","session":"7-1","node":7,"cursor":"0000abcd.1.2.3.4","heartbeat":"15s","nodes":["http://b"],"backlog":3}"#
     );
+    let load = [frame::Seats {
+        url: "http://b".into(),
+        sessions: 12,
+    }];
+    let hello = frame::hello("7-1", 7, cursor(), Span::seconds(15), &others, &load, 3);
+    let shown = r#""nodes":["http://b"],"load":[{"url":"http://b","sessions":12}],"backlog":3}"#;
+    assert!(text(&hello).ends_with(shown), "{}", text(&hello));
     let gap = frame::gap(&Gap {
         from: Cursor { epoch: 1, ..cursor() },
         to: cursor(),

@@ -118,6 +118,52 @@ fn threads_that_come_and_go_lose_double_and_reorder_nothing() {
 }
 
 #[test]
+fn some_sessions_are_asked_to_move_and_the_others_go_on() {
+    const ASKED: usize = 7;
+    let house = house(&config(), 2, CELLS);
+    let everyone: Vec<u32> = (0..USERS).collect();
+    let publish = |position| {
+        let draft = draft(Priority::Normal, "to all");
+        house.publish(release_of(position, draft, i64::MAX, &everyone));
+    };
+    let mut clients: Vec<_> = everyone
+        .iter()
+        .map(|user| house.connect(*user, Transport::ALL[*user as usize % 3], From::Now))
+        .collect();
+    for client in &mut clients {
+        client.until("hello");
+    }
+    // whoever is still behind stays, so all are brought up to date
+    for position in [1, 2] {
+        publish(position);
+        for client in &mut clients {
+            assert_eq!(client.until("broadcast")["position"], position);
+        }
+    }
+    assert_eq!(house.gateway.send_away(0), 0);
+    assert_eq!(house.gateway.send_away(ASKED), ASKED);
+    eventually("some have gone", || house.gateway.present().len() < USERS.into());
+    publish(3);
+    let mut gone = 0;
+    for client in &mut clients {
+        loop {
+            match client.next() {
+                Heard::Event(event) if event["event"] == "goodbye" => {
+                    assert_eq!(event["code"], 1012, "{event}");
+                    let pause = event["reconnect_ms"].as_u64();
+                    assert!(pause.is_some_and(|pause| pause >= 500), "{event}");
+                    gone += 1;
+                    break;
+                }
+                heard if heard.position() == Some(3) => break,
+                heard => assert_ne!(heard, Heard::End),
+            }
+        }
+    }
+    assert!((1..=ASKED).contains(&gone), "{gone} were sent away");
+}
+
+#[test]
 fn threads_hold_cells_evenly_and_those_that_went_hold_none() {
     let house = house(&config(), 1, CELLS);
     for (threads, most) in [(4, 2), (6, 1), (2, 3), (50, 1), (0, 6)] {

@@ -1,0 +1,293 @@
+//! A gateway with sessions on real sockets, and one thread that reads all of them and notes how late each frame is.
+
+use campanile::base::clock;
+use campanile::base::size::Span;
+use campanile::gateway::{Backlog, Config, From, Gateway, Socket, Subscriber, Transport, backlog};
+use campanile::model::{Broadcast, BroadcastId, Draft, PerPriority, Position, Priority, UserNumber};
+use campanile::state::{Release, ReleaseKind};
+use parking_lot::Mutex;
+use std::io::{ErrorKind, Read};
+use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+pub type Group = Arc<roaring::RoaringBitmap>;
+
+/// Every frame's body says when it was published, in microseconds since the start, behind this mark; `c` for critical.
+const MARK: &[u8] = b"~~";
+const DIGITS: usize = 12;
+/// The clock of `/proc/self/stat`.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Nothing was ever missed.
+struct Nothing;
+
+impl Backlog for Nothing {
+    fn start(&self, _: UserNumber, _: usize) -> backlog::Start {
+        backlog::Start::default()
+    }
+    fn read(&self, _: UserNumber, after: PerPriority<Position>, _: usize) -> backlog::Read {
+        backlog::Read {
+            scanned: after,
+            ..backlog::Read::default()
+        }
+    }
+    fn forgotten(&self) -> PerPriority<Position> {
+        [0; 4]
+    }
+}
+
+/// Milliseconds from publish to read.
+#[derive(Default)]
+pub struct Samples {
+    pub all: Vec<f64>,
+    pub critical: Vec<f64>,
+}
+
+pub fn quantile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = (values.len() as f64 * share) as usize;
+    values
+        .get(at.min(values.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or(0.0)
+}
+
+struct Heard {
+    started: Instant,
+    count: AtomicUsize,
+    samples: Mutex<Samples>,
+    stop: AtomicBool,
+}
+
+pub struct Crowd {
+    pub gateway: Arc<Gateway>,
+    heard: Arc<Heard>,
+    position: AtomicU64,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Crowd {
+    pub fn new(threads: usize, sessions: usize) -> Self {
+        let workers = campanile::workers::Config {
+            threads,
+            ..campanile::workers::Config::default()
+        };
+        // the clients of this bench answer no pings
+        let config = Config {
+            heartbeat: Span::seconds(3_600),
+            silent_max: Span::seconds(3_600),
+            ..Config::default()
+        };
+        let (requests, _) = tokio::sync::mpsc::channel(1);
+        let gateway = Gateway::start(&config, &workers, 1, 1, Arc::new(Nothing), requests).unwrap();
+        let clients = connect(&gateway, sessions);
+        let heard = Arc::new(Heard {
+            started: clock::now(),
+            count: AtomicUsize::new(0),
+            samples: Mutex::default(),
+            stop: AtomicBool::new(false),
+        });
+        let all = heard.clone();
+        let reader = thread::Builder::new().name("clients".into());
+        let reader = reader.spawn(move || read_all(clients, &all)).unwrap();
+        Self {
+            gateway,
+            heard,
+            position: AtomicU64::new(1_000_000),
+            reader: Some(reader),
+        }
+    }
+
+    pub fn publish(&self, priority: Priority, recipients: &Group) {
+        let position = self.position.fetch_add(1, Relaxed);
+        let at = clock::wall();
+        let kind = if priority == Priority::Critical { 'c' } else { 'o' };
+        let stamp = self.heard.started.elapsed().as_micros();
+        let body = format!("~~{kind}{stamp:0DIGITS$}{}", "x".repeat(85));
+        self.gateway.release(Arc::new(Release {
+            position,
+            priority,
+            kind: ReleaseKind::Broadcast,
+            escalated: false,
+            released_at: at,
+            broadcast: Arc::new(Broadcast {
+                number: position,
+                id: BroadcastId::new(at, 1, position),
+                draft: Draft {
+                    priority,
+                    ..Draft::bare("guest.guidance", "Dinner is served", body)
+                },
+                sender: "bench".into(),
+                accepted_at: at,
+                expires_at: at + 86_400_000,
+                position: Some(position),
+                late: None,
+                log_index: position,
+                targeted: recipients.len() as u32,
+                connected: 0,
+                held: 0,
+                skipped: 0,
+                unknown: 0,
+            }),
+            recipients: recipients.clone(),
+        }));
+        self.gateway.stored(position);
+    }
+
+    /// Frames read so far.
+    pub fn heard(&self) -> usize {
+        self.heard.count.load(Relaxed)
+    }
+
+    /// Waits until so many were read; how many are missing when the time is over.
+    pub fn wait_for(&self, count: usize, within: Duration) -> usize {
+        let deadline = clock::now() + within;
+        while self.heard() < count && clock::now() < deadline {
+            thread::sleep(Duration::from_micros(200));
+        }
+        count.saturating_sub(self.heard())
+    }
+
+    /// Waits until nothing was read for a while.
+    pub fn quiet(&self) {
+        let mut last = (self.heard(), clock::now());
+        while last.1.elapsed() < Duration::from_millis(100) {
+            thread::sleep(Duration::from_millis(5));
+            if self.heard() != last.0 {
+                last = (self.heard(), clock::now());
+            }
+        }
+    }
+
+    pub fn take_samples(&self) -> Samples {
+        std::mem::take(&mut self.heard.samples.lock())
+    }
+}
+
+pub fn group(users: Range<usize>) -> Group {
+    Arc::new(users.map(|user| user as u32).collect())
+}
+
+/// Seconds of CPU of this process without the clients' thread: publishing and delivering, also of threads that have ended.
+pub fn server_cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: f64 = [11, 12]
+        .into_iter()
+        .map(|at: usize| fields[at].parse::<f64>().unwrap())
+        .sum();
+    ticks / TICKS_PER_SECOND - clients_cpu()
+}
+
+fn clients_cpu() -> f64 {
+    for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
+        let text = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        if text("comm").trim() == "clients" {
+            return text("schedstat").split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9;
+        }
+    }
+    0.0
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.heard.stop.store(true, Relaxed);
+        let _ = self.reader.take().map(JoinHandle::join);
+        self.gateway.drain(Duration::from_secs(1));
+    }
+}
+
+fn connect(gateway: &Gateway, sessions: usize) -> Vec<TcpStream> {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut clients = Vec::new();
+    for user in 0..sessions {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.set_nonblocking(true).unwrap();
+        let mut subscriber = Subscriber {
+            pass: None,
+            socket: Socket::Tcp(server),
+            read: bytes::Bytes::new(),
+            head: bytes::Bytes::from_static(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+            transport: Transport::WebSocket,
+            user: user as UserNumber,
+            from: From::Now,
+        };
+        while let Err(refused) = gateway.accept(subscriber) {
+            subscriber = refused;
+            thread::yield_now();
+        }
+        clients.push(client);
+    }
+    while gateway.workers().iter().map(|worker| worker.sessions).sum::<usize>() < sessions {
+        thread::yield_now();
+    }
+    clients
+}
+
+/// Reads whatever comes, as clients would: an epoll of its own.
+fn read_all(clients: Vec<TcpStream>, heard: &Heard) {
+    let mut poll = mio::Poll::new().unwrap();
+    let mut streams = Vec::new();
+    for (index, client) in clients.into_iter().enumerate() {
+        client.set_nonblocking(true).unwrap();
+        let mut stream = mio::net::TcpStream::from_std(client);
+        poll.registry()
+            .register(&mut stream, mio::Token(index), mio::Interest::READABLE)
+            .unwrap();
+        streams.push((stream, Vec::new()));
+    }
+    let mut events = mio::Events::with_capacity(512);
+    let mut buffer = vec![0; 1 << 17];
+    while !heard.stop.load(Relaxed) {
+        poll.poll(&mut events, Some(Duration::from_millis(20))).unwrap();
+        for event in &events {
+            let (stream, rest) = &mut streams[event.token().0];
+            loop {
+                match stream.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(count) => {
+                        note(&buffer[..count], rest, heard);
+                        if count < buffer.len() {
+                            break;
+                        }
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => panic!("a client cannot read: {error}"),
+                }
+            }
+        }
+    }
+}
+
+/// Counts the marks; one that was cut at the end of a read waits in `rest` for what follows.
+fn note(bytes: &[u8], rest: &mut Vec<u8>, heard: &Heard) {
+    rest.extend_from_slice(bytes);
+    let now = heard.started.elapsed().as_micros() as f64;
+    let whole = MARK.len() + 1 + DIGITS;
+    let (mut at, mut count) = (0, 0);
+    let mut samples = heard.samples.lock();
+    while let Some(found) = rest[at..].windows(MARK.len()).position(|window| window == MARK) {
+        let start = at + found;
+        let Some(mark) = rest.get(start..start + whole) else {
+            at = start;
+            break;
+        };
+        let stamp: f64 = std::str::from_utf8(&mark[MARK.len() + 1..]).unwrap().parse().unwrap();
+        let late = (now - stamp) / 1_000.0;
+        samples.all.push(late);
+        if mark[MARK.len()] == b'c' {
+            samples.critical.push(late);
+        }
+        count += 1;
+        at = start + whole;
+    }
+    drop(samples);
+    let kept = rest.len().saturating_sub(at).min(whole - 1);
+    rest.drain(..rest.len() - kept);
+    heard.count.fetch_add(count, Relaxed);
+}

@@ -8,6 +8,7 @@ use crate::metrics::METRICS;
 use crate::model::Millis;
 use crate::scaling::calendar::Local;
 use crate::scaling::{Capacity, Decision, Expected, Forecast, History, Load, Moment, Profile, decide, forecast};
+use crate::state::State;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -182,7 +183,7 @@ impl Autoscaler {
             cores,
             ..
         } = &self.settings;
-        let now = self.handle.log_time();
+        let now = self.time();
         let (from, until) = (now.saturating_sub(HORIZON), now.saturating_add(HORIZON));
         let weddings = self.handle.read(|state| state.directory().staffing(from, until));
         let expected: Vec<Expected> = weddings
@@ -208,8 +209,14 @@ impl Autoscaler {
         found
     }
 
+    /// Log time. This node's own clock stands in for it while there is no leader to keep it, or no history yet.
+    fn time(&self) -> Millis {
+        let is_kept = self.handle.leadership().leader.is_some() && self.handle.read(State::epoch) != 0;
+        if is_kept { self.handle.log_time() } else { clock::wall() }
+    }
+
     fn moment(&self, memory: &Memory, expected: &Forecast) -> Moment {
-        let now = self.handle.log_time();
+        let now = self.time();
         let offsets = self.handle.read(|state| state.directory().clocks(now));
         let clocks: Vec<Local> = offsets
             .into_iter()

@@ -3,7 +3,7 @@
 //! What: how many threads the load needs, what the coming days need, and which cells move.
 //! Why: a decision that is a pure function can be tried with a table of cases, and says its reason.
 //! Never: a socket, a thread, a clock; doing what it decides.
-//! Start: [`decide`], then [`rule`].
+//! Start: [`decide()`], then [`rule`].
 
 pub mod balance;
 pub mod calendar;

@@ -13,6 +13,7 @@ mod broadcasts;
 mod cancel;
 mod context;
 mod counts;
+pub mod dashboard;
 mod dead_letters;
 mod directory;
 mod draft;

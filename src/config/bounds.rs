@@ -98,6 +98,8 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("outputs.retry_first", Time(Span::millis(10), Span::seconds(3600))),
     ("outputs.retry_most", Time(Span::millis(10), Span::seconds(DAY))),
     ("outputs.give_up_after", Time(Span::seconds(1), Span::seconds(30 * DAY))),
+    ("dashboard.sample_every", Time(Span::millis(100), Span::seconds(3600))),
+    ("dashboard.streams_max", Count(1, 10_000)),
 ];
 
 pub fn holds(bound: &Bound, value: &Value) -> bool {

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 /// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
 pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 /// The sections in the order people meet them.
-pub const SECTIONS: [&str; 15] = [
+pub const SECTIONS: [&str; 16] = [
     "node",
     "api",
     "auth",
@@ -38,6 +38,7 @@ pub const SECTIONS: [&str; 15] = [
     "rules",
     "rates",
     "outputs",
+    "dashboard",
     "log",
 ];
 
@@ -59,6 +60,7 @@ pub struct Config {
     pub rules: rules::Settings,
     pub rates: RateRules,
     pub outputs: crate::outputs::Config,
+    pub dashboard: crate::api::dashboard::Config,
     pub log: Log,
 }
 

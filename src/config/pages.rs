@@ -71,6 +71,9 @@ fn about(section: &str) -> &'static str {
              key; Slack needs none, its secret is the URL. Files are read at the start, by every node: whichever leads makes the calls. \
              How calls look and how to verify them: [outputs](API.md#outputs)."
         }
+        "dashboard" => {
+            "The page at `/` and what it shows. A series has 48 points, so `sample_every` also says how far back it goes: 4 minutes."
+        }
         "log" => "What the node says on stderr.",
         _ => "",
     }

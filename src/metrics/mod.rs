@@ -3,8 +3,10 @@
 //! What: every counter, gauge and histogram of the node, on one page.
 //! Why: base units, native names, no user ids.
 //! Never: a decision.
-//! Start: [`registry`].
+//! Start: [`registry`], then [`history`].
 
+pub mod history;
 pub mod registry;
+pub use history::History;
 pub use prometheus::IntCounter;
 pub use registry::{METRICS, Metrics};

@@ -121,6 +121,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     parts.spawn(super::settle::run(handle.clone(), history.clone(), stopping.clone()));
     parts.spawn(keys(gate, stopping.clone()));
     parts.spawn(api::audit::run(context.clone(), stopping.clone()));
+    parts.spawn(api::dashboard::sample(context.clone(), stopping.clone()));
     parts.spawn(degraded(handle.clone(), gateway.clone(), stopping.clone()));
     let mut once = JoinSet::new();
     let started = NodeStarted {
@@ -220,6 +221,7 @@ fn context(
     let decide = api::Settings {
         config: Arc::new(config.api.clone()),
         rules: config.rules().map_err(anyhow::Error::msg)?,
+        dashboard: config.dashboard.clone(),
         shown: serde_json::to_value(config).unwrap_or_default(),
     };
     let (handle, gateway) = (handle.clone(), gateway.clone());

@@ -130,6 +130,11 @@ impl Broadcasts {
         self.scheduled.range(..number).rev().map(|(_, hot)| hot)
     }
 
+    /// How many wait for their time.
+    pub fn scheduled(&self) -> usize {
+        self.scheduled.len()
+    }
+
     pub fn is_cancelled(&self, number: Number) -> bool {
         self.cancelled.contains_key(&number)
     }

@@ -1,6 +1,7 @@
 //! What every handler shares: the log's handle, the gateway, the settings, and how to read what left memory.
 
 use super::Config;
+use super::dashboard::{self, Dashboard};
 use super::problem::{Code, Problem};
 use super::request::Query;
 use crate::base::clock;
@@ -41,6 +42,7 @@ pub struct Settings {
     pub config: Arc<Config>,
     /// Who may send what.
     pub rules: Rules,
+    pub dashboard: dashboard::Config,
     /// All that are in effect, for `GET /v1/config`; secrets are masked already.
     pub shown: serde_json::Value,
 }
@@ -72,6 +74,7 @@ pub struct Context {
     pub audit: super::audit::Book,
     /// What `GET /v1/queues` saw last, for rates.
     pub seen: Mutex<Option<(Instant, PerPriority<QueueStatus>)>>,
+    pub dashboard: Dashboard,
     draining: AtomicBool,
 }
 
@@ -88,9 +91,19 @@ impl Context {
         nodes: Vec<(NodeId, String)>,
         reader: Reader,
     ) -> Arc<Self> {
-        let Settings { config, rules, shown } = settings;
-        let own = nodes.iter().filter(|(id, _)| *id == node).map(|(_, url)| url.as_str());
-        let hosts = super::hosts::Hosts::new(&config, own.chain(config.url.as_deref()));
+        let Settings {
+            config,
+            rules,
+            dashboard,
+            shown,
+        } = settings;
+        let (own, others): (Vec<_>, Vec<_>) = nodes.iter().partition(|(id, _)| *id == node);
+        let urls = |nodes: Vec<&'_ (NodeId, String)>| -> Vec<String> {
+            nodes.into_iter().map(|(_, url)| url.clone()).collect()
+        };
+        let (own, others) = (urls(own), urls(others));
+        let own = own.iter().map(String::as_str).chain(config.url.as_deref());
+        let hosts = super::hosts::Hosts::new(&config, own, others.iter().map(String::as_str));
         Arc::new(Self {
             handle,
             gateway,
@@ -111,6 +124,7 @@ impl Context {
             running: Running::default(),
             audit: super::audit::Book::default(),
             seen: Mutex::new(None),
+            dashboard: Dashboard::new(dashboard),
             draining: AtomicBool::new(false),
         })
     }

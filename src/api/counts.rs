@@ -6,7 +6,7 @@ use crate::state::aside::Aside;
 use crate::state::broadcasts::Hot;
 use serde::Serialize;
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Counts {
     pub targeted: u64,
     pub sent: u64,

@@ -11,24 +11,30 @@ pub struct Hosts {
     /// Names of this node beside `localhost` and addresses, lower case.
     names: Vec<String>,
     loopback_only: bool,
-    cors_origins: Vec<String>,
+    /// Of the pages that may call beside this node's own, lower case.
+    origins: Vec<String>,
 }
 
 impl Hosts {
-    pub fn new<'a>(config: &Config, own_urls: impl Iterator<Item = &'a str>) -> Self {
+    /// `other_urls` are the other nodes': the dashboard that one of them served goes on here when that node is lost.
+    pub fn new<'a>(
+        config: &Config,
+        own_urls: impl Iterator<Item = &'a str>,
+        other_urls: impl Iterator<Item = &'a str>,
+    ) -> Self {
         let listen = split_port(&config.listen);
         let loopback_only =
             listen.eq_ignore_ascii_case("localhost") || address(listen).is_some_and(|ip| ip.is_loopback());
         let urls = own_urls.filter_map(|url| url.parse::<Uri>().ok());
         let names = urls.filter_map(|url| url.host().map(str::to_ascii_lowercase)).collect();
-        let cors_origins = config
+        let listed = config
             .cors_origins
             .iter()
             .map(|origin| origin.trim_end_matches('/').to_ascii_lowercase());
         Self {
             names,
             loopback_only,
-            cors_origins: cors_origins.collect(),
+            origins: listed.chain(other_urls.filter_map(origin_of)).collect(),
         }
     }
 
@@ -44,7 +50,7 @@ impl Hosts {
             return Ok(None);
         };
         let text = origin.to_str().unwrap_or_default().to_ascii_lowercase();
-        if self.cors_origins.contains(&text) {
+        if self.origins.contains(&text) {
             return Ok(Some(origin.clone()));
         }
         // the node's own pages
@@ -68,6 +74,22 @@ impl Hosts {
             }
         }
     }
+}
+
+/// The origin of the pages at an address, as browsers write it: without the port that its scheme has anyway.
+pub fn origin_of(url: &str) -> Option<String> {
+    let uri = url.parse::<Uri>().ok()?;
+    let (scheme, authority) = (uri.scheme_str()?.to_ascii_lowercase(), uri.authority()?);
+    let usual = match scheme.as_str() {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let host = authority.host().to_ascii_lowercase();
+    Some(match authority.port_u16().filter(|port| *port != usual) {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    })
 }
 
 /// The one host that the request names.
@@ -111,7 +133,7 @@ fn address(name: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::Hosts;
+    use super::{Hosts, origin_of};
     use crate::api::Config;
     use http::{HeaderMap, HeaderValue, Uri};
 
@@ -121,7 +143,11 @@ mod tests {
             cors_origins: vec!["https://venue.example/".into()],
             ..Config::default()
         };
-        Hosts::new(&config, ["http://Campanile.venue.example:8205"].into_iter())
+        Hosts::new(
+            &config,
+            ["http://Campanile.venue.example:8205"].into_iter(),
+            ["http://127.0.0.1:8215", "https://Second.venue.example:443/"].into_iter(),
+        )
     }
 
     /// `origin` empty: no such header. What comes back is the status, or the origin that is allowed.
@@ -190,6 +216,31 @@ mod tests {
         ] {
             check("127.0.0.1:8205", "127.0.0.1:8205", origin, Err(403));
         }
+    }
+
+    #[test]
+    fn pages_of_the_other_nodes_may_call() {
+        for origin in ["http://127.0.0.1:8215", "https://second.venue.example"] {
+            check("127.0.0.1:8205", "127.0.0.1:8205", origin, Ok(Some(origin)));
+        }
+        check(
+            "127.0.0.1:8205",
+            "127.0.0.1:8205",
+            "http://second.venue.example",
+            Err(403),
+        );
+        check("127.0.0.1:8205", "second.venue.example", "", Err(403));
+    }
+
+    #[test]
+    fn an_origin_is_written_as_browsers_write_it() {
+        let check = |url: &str, expected: Option<&str>| assert_eq!(origin_of(url).as_deref(), expected, "{url}");
+        check("http://127.0.0.1:8205", Some("http://127.0.0.1:8205"));
+        check("HTTPS://A.example:443/x?y", Some("https://a.example"));
+        check("http://u@a.example:80", Some("http://a.example"));
+        check("http://[::1]:8205", Some("http://[::1]:8205"));
+        check("ftp://a.example", None);
+        check("a.example", None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod cache_headers;
 mod cancel;
 mod context;
 mod counts;
+pub mod dashboard;
 mod dead_letters;
 mod directory;
 mod draft;

@@ -54,19 +54,19 @@ pub async fn metrics(State(context): State<Arc<Context>>) -> Response {
 }
 
 #[derive(Serialize)]
-struct Cluster {
-    leader: Option<NodeId>,
+pub struct Cluster {
+    pub leader: Option<NodeId>,
     term: u64,
     /// The node that answers.
-    node: NodeId,
-    nodes: Vec<Node>,
+    pub node: NodeId,
+    pub nodes: Vec<Node>,
 }
 
 #[derive(Serialize)]
 #[allow(clippy::struct_field_names)] // the contract's names
-struct Node {
-    node: NodeId,
-    role: &'static str,
+pub struct Node {
+    pub node: NodeId,
+    pub role: &'static str,
     url: Option<String>,
     /// Not there for a node that nobody hears of.
     applied: Option<u64>,
@@ -79,6 +79,11 @@ struct Node {
 pub async fn cluster(State(context): State<Arc<Context>>, uri: Uri) -> Result<Response, Problem> {
     let (query, deadline) = (Query::read(&uri, &[])?, context.deadline());
     context.fresh(&query, deadline).await?;
+    Ok(wire::json(StatusCode::OK, &nodes(&context).await))
+}
+
+/// Who leads, and how far each node is.
+pub async fn nodes(context: &Context) -> Cluster {
     let leadership = context.handle.leadership();
     let statuses: BTreeMap<NodeId, _> = context
         .handle
@@ -116,19 +121,17 @@ pub async fn cluster(State(context): State<Arc<Context>>, uri: Uri) -> Result<Re
             },
         }
     };
-    let nodes = ids.into_iter().map(describe).collect();
-    let cluster = Cluster {
+    Cluster {
         leader: leadership.leader,
         term: leadership.term,
         node: context.node,
-        nodes,
-    };
-    Ok(wire::json(StatusCode::OK, &cluster))
+        nodes: ids.into_iter().map(describe).collect(),
+    }
 }
 
 /// One priority on this node.
 #[derive(Serialize)]
-struct Queue {
+pub struct Queue {
     waiting: u64,
     oldest: Span,
     /// The same for programs that count.
@@ -142,8 +145,13 @@ struct Queue {
 
 pub async fn queues(State(context): State<Arc<Context>>, uri: Uri) -> Result<Response, Problem> {
     Query::read(&uri, &[])?;
+    Ok(wire::json(StatusCode::OK, &waiting(&context)))
+}
+
+/// What waits on this node.
+pub fn waiting(context: &Context) -> Queues {
     let now = context.gateway.queues();
-    let rates = rates(&context, now);
+    let rates = rates(context, now);
     let each = Priority::ALL.into_iter().map(|priority| {
         let (queue, rate) = (now[priority.index()], rates[priority.index()]);
         let shown = Queue {
@@ -157,13 +165,20 @@ pub async fn queues(State(context): State<Arc<Context>>, uri: Uri) -> Result<Res
         };
         (priority.name(), shown)
     });
-    Ok(wire::json(StatusCode::OK, &Named(each.collect())))
+    Queues(each.collect())
 }
 
-/// An object with its members in order.
-struct Named(Vec<(&'static str, Queue)>);
+/// By priority, the most urgent first.
+pub struct Queues(Vec<(&'static str, Queue)>);
 
-impl Serialize for Named {
+impl Queues {
+    /// Of all priorities.
+    pub fn waiting(&self) -> u64 {
+        self.0.iter().map(|(_, queue)| queue.waiting).sum()
+    }
+}
+
+impl Serialize for Queues {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, queue)| (name, queue)))
     }
@@ -185,7 +200,7 @@ fn rates(context: &Context, now: PerPriority<QueueStatus>) -> PerPriority<f64> {
 }
 
 #[derive(Serialize)]
-struct Worker {
+pub struct Worker {
     name: String,
     cells: usize,
     sessions: usize,
@@ -200,6 +215,12 @@ pub async fn workers(State(context): State<Arc<Context>>, uri: Uri) -> Result<Re
         workers: Vec<Worker>,
     }
     Query::read(&uri, &[])?;
+    let workers = threads(&context);
+    Ok(wire::json(StatusCode::OK, &Workers { workers }))
+}
+
+/// The threads of this node.
+pub fn threads(context: &Context) -> Vec<Worker> {
     let each = context.gateway.workers().into_iter().map(|worker| Worker {
         name: worker.name,
         cells: worker.cells,
@@ -208,12 +229,7 @@ pub async fn workers(State(context): State<Arc<Context>>, uri: Uri) -> Result<Re
         busy_share: worker.busy_share,
         panics: worker.panics,
     });
-    Ok(wire::json(
-        StatusCode::OK,
-        &Workers {
-            workers: each.collect(),
-        },
-    ))
+    each.collect()
 }
 
 pub async fn config(State(context): State<Arc<Context>>, uri: Uri) -> Result<Response, Problem> {
@@ -233,14 +249,4 @@ pub async fn problem(Path(code): Path<String>) -> Result<Response, Problem> {
         found.retryable()
     );
     Ok(text("text/plain; charset=utf-8", page))
-}
-
-/// A small page for people; the dashboard will stand here.
-pub async fn page() -> Response {
-    let mut response = text("text/html; charset=utf-8", include_str!("page.html"));
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
-    response
-        .headers_mut()
-        .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    response
 }

@@ -19,12 +19,12 @@ use std::sync::Arc;
 const CALLS_MAX: usize = 100;
 
 #[derive(Serialize)]
-struct OutputView {
-    name: String,
+pub struct OutputView {
+    pub name: String,
     shape: &'static str,
     /// Never a path: it may be a secret.
     host: String,
-    breaker: &'static str,
+    pub breaker: &'static str,
     /// In a row, as this node knows.
     failures: u32,
     last_error: Option<String>,
@@ -56,7 +56,7 @@ struct Outputs {
 
 pub async fn list(State(context): State<Arc<Context>>, uri: Uri) -> Result<Response, Problem> {
     context.fresh(&Query::read(&uri, &[])?, context.deadline()).await?;
-    let items = context.outputs.status().into_iter().map(OutputView::of).collect();
+    let items = known(&context);
     let outputs = context.handle.read(|state| Outputs {
         items,
         open: state.outbox().open(),
@@ -66,6 +66,11 @@ pub async fn list(State(context): State<Arc<Context>>, uri: Uri) -> Result<Respo
         },
     });
     Ok(wire::json(StatusCode::OK, &outputs))
+}
+
+/// The outputs of this node's settings, and how they are doing as far as it knows.
+pub fn known(context: &Context) -> Vec<OutputView> {
+    context.outputs.status().into_iter().map(OutputView::of).collect()
 }
 
 impl OutputView {

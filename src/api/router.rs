@@ -5,8 +5,8 @@ use super::context::Context;
 use super::directory::{self, Noun};
 use super::problem::{Code, Problem};
 use super::{
-    audit, batch, broadcasts, cache, cancel, dead_letters, drill, import, inbox, operate, outputs, publish, receipts,
-    recipients, redeliver, scaling, subscribe, tokens,
+    audit, batch, broadcasts, cache, cancel, dashboard, dead_letters, drill, import, inbox, operate, outputs, publish,
+    receipts, recipients, redeliver, scaling, subscribe, tokens,
 };
 use crate::base::clock;
 use crate::metrics::METRICS;
@@ -190,6 +190,16 @@ pub fn routes() -> Vec<Route> {
             get(scaling::scaling),
         ),
         route(
+            "/v1/dashboard",
+            &[("GET", "all that the dashboard shows, once or as a stream")],
+            get(dashboard::board),
+        ),
+        route(
+            "/v1/dashboard/series/{name}",
+            &[("GET", "the last points of a series")],
+            get(dashboard::series::get),
+        ),
+        route(
             "/v1/config",
             &[("GET", "this node's settings, secrets masked")],
             get(operate::config),
@@ -218,7 +228,12 @@ pub fn routes() -> Vec<Route> {
             &[("GET", "what an error code means")],
             get(operate::problem),
         ),
-        route("/", &[("GET", "a small page for people")], get(operate::page)),
+        route("/", &[("GET", "the dashboard")], get(dashboard::assets::page)),
+        route(
+            "/dashboard/{version}/{name}",
+            &[("GET", "what the dashboard is made of")],
+            get(dashboard::assets::asset),
+        ),
     ]
 }
 
@@ -291,6 +306,7 @@ async fn pass<F: Future<Output = Response>>(
     handle: impl FnOnce(Request) -> F,
 ) -> Response {
     let started = clock::now();
+    let is_work = request.uri().path().starts_with("/v1/");
     let checked = head::check_parsed(request.headers())
         .map_err(|error| Problem::new(Code::MalformedRequest, error.to_string()).closing())
         .and_then(|()| context.hosts.check(request.uri(), request.headers()));
@@ -330,6 +346,12 @@ async fn pass<F: Future<Output = Response>>(
         .with_label_values(&[response.status().as_str()])
         .inc();
     METRICS.http_request_seconds.observe(started.elapsed().as_secs_f64());
+    if is_work {
+        METRICS.api_requests.inc();
+        METRICS
+            .api_failed
+            .inc_by(u64::from(response.status().is_server_error()));
+    }
     response
 }
 

@@ -66,7 +66,7 @@ pub fn time<S: Serializer>(at: &Millis, serializer: S) -> Result<S::Ok, S::Error
 }
 
 /// A time that may not have come.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 #[serde(transparent)]
 pub struct At(#[serde(serialize_with = "time")] pub Millis);
 
@@ -94,7 +94,7 @@ pub struct Accepted<'a> {
 }
 
 /// A broadcast's id as text.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Text26(#[serde(serialize_with = "displayed")] pub crate::model::BroadcastId);
 

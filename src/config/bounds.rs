@@ -110,6 +110,8 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("cache.preload_ahead", Time(Span::millis(0), Span::seconds(7 * DAY))),
     ("cache.memory_max", Bytes(Size(0), Size::mib(1024 * GIB))),
     ("cache.upstream_rest", Time(Span::millis(100), Span::seconds(3600))),
+    ("dashboard.sample_every", Time(Span::millis(100), Span::seconds(3600))),
+    ("dashboard.streams_max", Count(1, 10_000)),
 ];
 
 pub fn holds(bound: &Bound, value: &Value) -> bool {

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 /// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
 pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 /// The sections in the order people meet them.
-pub const SECTIONS: [&str; 17] = [
+pub const SECTIONS: [&str; 18] = [
     "node",
     "api",
     "auth",
@@ -41,6 +41,7 @@ pub const SECTIONS: [&str; 17] = [
     "rates",
     "outputs",
     "cache",
+    "dashboard",
     "log",
 ];
 
@@ -64,6 +65,7 @@ pub struct Config {
     pub rates: RateRules,
     pub outputs: crate::outputs::Config,
     pub cache: crate::cache::Config,
+    pub dashboard: crate::api::dashboard::Config,
     pub log: Log,
 }
 

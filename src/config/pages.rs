@@ -84,6 +84,9 @@ fn about(section: &str) -> &'static str {
              their names, `members`: ids of the weddings' users), so that they are fetched before a wedding. When one is full, what ends soonest goes first. The limits of \
              the node that takes a value count."
         }
+        "dashboard" => {
+            "The page at `/` and what it shows. A series has 48 points, so `sample_every` also says how far back it goes: 4 minutes."
+        }
         "log" => "What the node says on stderr.",
         _ => "",
     }

@@ -356,6 +356,11 @@ impl Gateway {
         self.shared.sessions.load(Relaxed)
     }
 
+    /// How many there may be.
+    pub fn sessions_max(&self) -> usize {
+        self.shared.config.sessions_max
+    }
+
     /// Counts what stands between each cell's watermark and the head of the window.
     pub fn queues(&self) -> PerPriority<QueueStatus> {
         let shared = &self.shared;

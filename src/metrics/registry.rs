@@ -10,6 +10,9 @@ pub struct Metrics {
     /// Requests by route and status.
     pub http_requests: IntCounterVec,
     pub http_request_seconds: Histogram,
+    /// Requests under `/v1`, and those of them that were answered with a status of 500 or more: probes and pages are no work.
+    pub api_requests: IntCounter,
+    pub api_failed: IntCounter,
     /// Broadcasts accepted, by priority.
     pub published: IntCounterVec,
     /// Broadcasts refused, by the problem's code.
@@ -101,6 +104,11 @@ impl Metrics {
         Self {
             http_requests: counters("http_requests_total", "Requests by status.", "status"),
             http_request_seconds: histogram(seconds("http_request_seconds", "Time to answer a request.")),
+            api_requests: counter("api_requests_total", "Requests under /v1."),
+            api_failed: counter(
+                "api_failed_total",
+                "Requests under /v1 that were answered with a status of 500 or more.",
+            ),
             published: counters("published_total", "Broadcasts accepted.", "priority"),
             refused: counters("publish_refused_total", "Broadcasts refused.", "code"),
             publish_seconds: histogram(seconds("publish_seconds", "Publish received to answered.")),

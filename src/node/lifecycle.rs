@@ -143,6 +143,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     parts.spawn(scaler.run(stopping.clone()));
     parts.spawn(balancer.run(stopping.clone()));
     parts.spawn(api::audit::run(context.clone(), stopping.clone()));
+    parts.spawn(api::dashboard::sample(context.clone(), stopping.clone()));
     parts.spawn(degraded(handle.clone(), gateway.clone(), stopping.clone()));
     let mut once = JoinSet::new();
     let started = NodeStarted {
@@ -257,6 +258,7 @@ fn context(
     let decide = api::Settings {
         config: Arc::new(config.api.clone()),
         rules: config.rules().map_err(anyhow::Error::msg)?,
+        dashboard: config.dashboard.clone(),
         shown: serde_json::to_value(config).unwrap_or_default(),
     };
     let gate = (gate.clone(), config.auth.clone());

@@ -143,6 +143,11 @@ impl Broadcasts {
             .map(|(_, scheduled)| &scheduled.hot)
     }
 
+    /// How many wait for their time.
+    pub fn scheduled(&self) -> usize {
+        self.scheduled.len()
+    }
+
     pub fn is_cancelled(&self, number: Number) -> bool {
         self.cancelled.contains_key(&number)
     }

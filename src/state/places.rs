@@ -1,6 +1,7 @@
 //! What rights ask of the directory: who belongs where, what is held where, and where an event is on.
 
 use super::directory::Directory;
+use crate::model::directory::Wedding;
 use crate::model::{Millis, Place};
 use roaring::RoaringBitmap;
 
@@ -44,6 +45,19 @@ impl Directory {
     /// The weddings of a venue.
     pub fn held_at(&self, venue: &str) -> impl Iterator<Item = &str> {
         self.held_at.get(venue).into_iter().flatten().map(String::as_str)
+    }
+
+    pub fn weddings(&self) -> impl Iterator<Item = &Wedding> {
+        self.weddings.values().map(|(wedding, _)| wedding)
+    }
+
+    /// Everybody who belongs to a place.
+    pub fn members_at(&self, place: &Place) -> RoaringBitmap {
+        let members = self
+            .members_of(place)
+            .into_iter()
+            .flat_map(|members| members.roles.values());
+        members.fold(RoaringBitmap::new(), |all, users| all | users)
     }
 
     /// The weddings whose event window is open, each with its venue.

@@ -1,11 +1,13 @@
 //! The API as a client sees it: one real node, through the router and through sockets.
 
 mod cache;
+mod dashboard;
 mod drill;
 mod dry_run;
 mod ladder;
 mod overload;
 mod page;
+mod page_files;
 mod refusals;
 mod requests;
 mod rights;
@@ -236,6 +238,10 @@ impl Node {
         let settings = Settings {
             config: Arc::new(config),
             rules: rules(),
+            dashboard: crate::api::dashboard::Config {
+                sample_every: Span::millis(20),
+                streams_max: 2,
+            },
             shown: json!({"api": {}}),
         };
         let gate = (Arc::new(Gate::new(&auth).unwrap()), auth);

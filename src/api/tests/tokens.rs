@@ -10,13 +10,13 @@ use std::time::Duration;
 const PAGE: &str = "https://app.example";
 
 /// A furnished node that asks for tokens, and its administrator's.
-struct Guarded {
-    node: Node,
-    admin: String,
+pub(super) struct Guarded {
+    pub(super) node: Node,
+    pub(super) admin: String,
 }
 
 impl Guarded {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (secret, key) = (folder.path().join("admin"), folder.path().join("issuer.pem"));
         let admin = token::make().unwrap();
@@ -55,7 +55,14 @@ impl Guarded {
     }
 
     /// `token` empty: none is shown.
-    async fn call(&self, token: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(super) async fn call(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let bearer = format!("Bearer {token}");
         let mut all = headers.to_vec();
         if !token.is_empty() {
@@ -64,7 +71,7 @@ impl Guarded {
         self.node.call(method, path, &all, body.to_owned()).await
     }
 
-    async fn get(&self, token: &str, path: &str) -> Answer {
+    pub(super) async fn get(&self, token: &str, path: &str) -> Answer {
         self.call(token, "GET", path, &[], "").await
     }
 
@@ -73,7 +80,7 @@ impl Guarded {
     }
 
     /// A new token's id and secret.
-    async fn token(&self, wanted: &Value) -> (String, String) {
+    pub(super) async fn token(&self, wanted: &Value) -> (String, String) {
         let made = self.post(&self.admin, "/v1/tokens", wanted).await.expect(201).json();
         let text = |name: &str| made[name].as_str().unwrap().to_owned();
         (text("id"), text("token"))

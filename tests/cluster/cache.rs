@@ -4,7 +4,7 @@
 use super::checks;
 use super::harness::directory::{import, member, user, venue, wedding};
 use super::harness::upstream::Upstream;
-use super::harness::{Answer, Client, Cluster, cluster, until};
+use super::harness::{Answer, Client, cluster, until};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};

@@ -1,7 +1,7 @@
 //! The local tier: what was read lately, in memory, weighed in bytes.
 //!
 //! It must never serve what the state has replaced. Two things see to that. Whoever loads a value puts it here while the state
-//! stands still, and only if the state still has that very entry ([`Local::load`]). And whatever changes an entry drops it here
+//! stands still, and only if the state still has that very entry ([`Loading::keep`]). And whatever changes an entry drops it here
 //! before the change is answered ([`Local::note`]). So a loader that is late finds another entry, and keeps nothing.
 
 use super::settings::Config;

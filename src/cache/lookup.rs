@@ -1,6 +1,6 @@
-//! Reading and changing what is cached: the local tier, then the replicated one, then the upstream if there is one.
+//! Reading what is cached: the local tier, then the replicated one, then the upstream if there is one.
 
-use super::counts::{Counted, Counts, Tier};
+use super::counts::{Counts, Tier};
 use super::fetch::{Fetched, IN_FLIGHT_MAX, Rest, Wanted};
 use super::local::{Held, Kept, Loading, Local, Turn};
 use super::pressure::Decision;
@@ -9,8 +9,8 @@ use super::upstream::{self, SetUpError, Upstream};
 use crate::consensus::{Handle, ProposeError};
 use crate::model::{Millis, NodeId};
 use crate::net::{Outbound, Roots};
-use crate::state::cache::{CacheChange, CacheEffect, CacheKey, Digest, Entry, Lifetime, Put, Value, Warm, Why};
-use crate::state::{Command, RowKey, State};
+use crate::state::cache::{CacheKey, Entry, Value, Warm, Why};
+use crate::state::{RowKey, State};
 use crate::storage::StorageError;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -44,15 +44,6 @@ pub enum CacheError {
     Unreadable(String),
 }
 
-/// A namespace for people.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NamespaceStatus {
-    pub settings: Namespace,
-    pub entries: u64,
-    pub bytes: u64,
-    pub reads: Counted,
-}
-
 /// Both tiers on this node.
 pub struct Cache {
     pub(super) node: NodeId,
@@ -61,7 +52,7 @@ pub struct Cache {
     pub(super) spaces: BTreeMap<String, Arc<Space>>,
     pub(super) outbound: Outbound,
     pub(super) decision: Mutex<Option<Decision>>,
-    local: Local,
+    pub(super) local: Local,
 }
 
 /// One namespace on this node.
@@ -71,7 +62,7 @@ pub(super) struct Space {
     /// For questions to the upstream.
     pub turns: Arc<Semaphore>,
     pub rest: Mutex<Rest>,
-    counts: Counts,
+    pub(super) counts: Counts,
 }
 
 impl Space {
@@ -111,7 +102,7 @@ impl Cache {
         })
     }
 
-    fn space(&self, namespace: &str) -> Result<&Arc<Space>, CacheError> {
+    pub(super) fn space(&self, namespace: &str) -> Result<&Arc<Space>, CacheError> {
         let space = self.spaces.get(namespace);
         space.ok_or_else(|| CacheError::UnknownNamespace(namespace.to_owned()))
     }
@@ -269,89 +260,6 @@ impl Cache {
         let read = read.map_err(|gone| CacheError::Unreadable(gone.to_string()))?;
         let value = read.map_err(|error| CacheError::Unreadable(error.to_string()))?;
         Ok(value.map(Arc::new))
-    }
-
-    /// From the local tier, and nothing else.
-    pub fn held(&self, namespace: &str, key: &str) -> Option<Kept> {
-        self.local.get(namespace, key, self.handle.log_time())?.kept
-    }
-
-    /// Keeps a value; the log entry that did, and the value's digest.
-    pub async fn put(
-        &self,
-        at: CacheKey,
-        value: Value,
-        life: impl FnOnce(Lifetime) -> Lifetime,
-        deadline: Instant,
-    ) -> Result<(u64, Digest), CacheError> {
-        let settings = &self.space(&at.namespace)?.settings;
-        let digest = value.digest();
-        let put = Put {
-            at,
-            value,
-            digest,
-            life: life(settings.life()),
-            validator: None,
-            warm: Warm::WhereKnown,
-            limits: settings.limits(&self.config),
-            claim: None,
-        };
-        Ok((self.propose(CacheChange::Put(put), deadline).await?, digest))
-    }
-
-    pub async fn invalidate(&self, at: CacheKey, deadline: Instant) -> Result<u64, CacheError> {
-        self.space(&at.namespace)?;
-        self.propose(CacheChange::Invalidate(at), deadline).await
-    }
-
-    /// Invalidates all of a namespace.
-    pub async fn empty(&self, namespace: &str, deadline: Instant) -> Result<u64, CacheError> {
-        self.space(namespace)?;
-        self.propose(CacheChange::Empty(namespace.into()), deadline).await
-    }
-
-    async fn propose(&self, change: CacheChange, deadline: Instant) -> Result<u64, CacheError> {
-        let command = Command::Cache(Box::new(change));
-        Ok(self.handle.propose(command, deadline).await?.index)
-    }
-
-    /// An entry of the log has changed something; to be told in the log's order, before the entry is answered.
-    pub fn note(&self, effect: &CacheEffect) {
-        self.local.note(effect, self.handle.log_time());
-    }
-
-    /// Another state has taken the place of this one.
-    pub fn forget(&self) {
-        self.local.clear();
-    }
-
-    pub fn local(&self) -> &Local {
-        &self.local
-    }
-
-    /// How large the local tier may be, and why; `None` before the first look.
-    pub fn decision(&self) -> Option<Decision> {
-        self.decision.lock().clone()
-    }
-
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// All namespaces of the settings, by name.
-    pub fn namespaces(&self) -> Vec<NamespaceStatus> {
-        let sizes = self.handle.read(|state| {
-            let names = self.spaces.keys();
-            names.map(|name| state.cache().size_of(name)).collect::<Vec<_>>()
-        });
-        let each = self.spaces.values().zip(sizes);
-        each.map(|(space, (entries, bytes))| NamespaceStatus {
-            settings: space.settings.clone(),
-            entries,
-            bytes,
-            reads: space.counts.read(),
-        })
-        .collect()
     }
 }
 

@@ -7,6 +7,7 @@
 //! Never: what is kept and what has to go, which is the state's to decide; a status code.
 //! Start: [`Cache::get`], then [`local`] for why it never serves what was replaced.
 
+mod changes;
 mod counts;
 mod fetch;
 pub mod local;
@@ -17,9 +18,10 @@ pub mod pressure;
 pub mod settings;
 pub mod upstream;
 
+pub use changes::NamespaceStatus;
 pub use counts::{Counted, Tier};
 pub use local::{Held, Kept, Local};
-pub use lookup::{Cache, CacheError, Found, NamespaceStatus};
+pub use lookup::{Cache, CacheError, Found};
 pub use settings::{Config, Namespace, Preload};
 pub use upstream::SetUpError;
 

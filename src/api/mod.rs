@@ -35,6 +35,7 @@ mod person;
 mod pointer;
 mod problem;
 mod publish;
+mod recall;
 mod receipts;
 mod recipients;
 mod redeliver;

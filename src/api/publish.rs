@@ -1,9 +1,9 @@
 //! `POST /v1/broadcasts`: read, key, propose, answer. Answered once a quorum holds the broadcast on disk, before its fan-out.
 
 use super::access::{self, Asking};
-use super::cancel::cold;
 use super::context::Context;
 use super::problem::{Code, Problem, Published, code_of, overloaded};
+use super::recall::cold;
 use super::request::{self, Query};
 use super::rights::Written;
 use super::{Config, audit, draft, dry_run, json, pointer, rights, wire};

@@ -1,19 +1,18 @@
 //! `POST /v1/broadcasts/{id}/redeliver`: once more to who has not got it.
 
 use super::access::Asking;
-use super::cancel::cold;
 use super::context::Context;
 use super::fields::{Faults, Fields, Path as Pointer};
 use super::problem::{Code, Problem};
 use super::publish::{idempotency_key, key_of};
 use super::request::{self, Path, Query};
 use super::wire::{self, At, Text26};
-use super::{audit, json, rights};
+use super::{json, recall};
 use crate::model::UserNumber;
 use crate::state::broadcasts::Hot;
 use crate::state::command::{Key, Redeliver};
 use crate::state::redeliver::Revived;
-use crate::state::{Command, Outcome, Refused};
+use crate::state::{Command, Outcome};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
@@ -25,8 +24,6 @@ use std::time::Instant;
 /// Users that one request names.
 const USERS_MAX: usize = 10_000;
 const ID_MAX: usize = 128;
-/// A broadcast may leave memory between reading it and the log's turn; a second look finds it on disk.
-const LOOKS_MAX: u32 = 3;
 
 #[derive(Serialize)]
 struct Redelivered {
@@ -52,9 +49,7 @@ pub async fn redeliver(
     if !is_blank(&body) {
         request::media_type(&parts.headers, request::JSON)?;
     }
-    let hot = context.broadcast(&id, deadline).await?;
-    let allowed = rights::may_call_off(&context, asking.caller(), &hot, deadline).await;
-    allowed.inspect_err(|problem| audit::denied(&context, Some(asking.caller()), "redeliver".into(), problem))?;
+    let hot = recall::wanted(&context, &asking, &id, "redeliver", deadline).await?;
     let users = users(&context, &hot, &body)?;
     // one key for all addresses: the address belongs to what it stands for
     let said = [b"redeliver ", id.as_bytes(), b" ", &body].concat();
@@ -138,33 +133,22 @@ async fn propose(
     key: Key,
     deadline: Instant,
 ) -> Result<Done, Problem> {
-    for _ in 0..LOOKS_MAX {
-        let hot = context.broadcast(id, deadline).await?;
-        let redeliver = Redeliver {
-            number: hot.broadcast.number,
-            users: users.clone(),
+    let command = |number, cold| {
+        let users = users.clone();
+        Command::Redeliver(Box::new(Redeliver {
+            number,
+            users,
             key,
-            cold: cold(context, &hot, deadline).await,
-        };
-        let proposed = context
-            .handle
-            .propose(Command::Redeliver(Box::new(redeliver)), deadline)
-            .await?;
-        match proposed.outcome {
-            Outcome::Redelivered { revived, replayed } => {
-                return Ok(Done {
-                    revived,
-                    replayed,
-                    applied: proposed.index,
-                });
-            }
-            Outcome::Refused(Refused::LeftMemory) => {}
-            Outcome::Refused(refused) => return Err(Problem::from(&refused)),
-            other => return Err(Problem::new(Code::Internal, format!("a redelivery came to {other:?}"))),
-        }
+            cold,
+        }))
+    };
+    let proposed = recall::propose(context, id, deadline, command).await?;
+    match proposed.outcome {
+        Outcome::Redelivered { revived, replayed } => Ok(Done {
+            revived,
+            replayed,
+            applied: proposed.index,
+        }),
+        other => Err(Problem::new(Code::Internal, format!("a redelivery came to {other:?}"))),
     }
-    Err(Problem::new(
-        Code::Overloaded,
-        "the broadcast left memory again and again",
-    ))
 }

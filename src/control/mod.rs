@@ -8,6 +8,7 @@
 
 pub mod autoscaler;
 pub mod balancer;
+pub mod cores;
 pub mod meter;
 pub mod zones;
 

@@ -6,6 +6,7 @@
 //! Start: [`handle`].
 
 mod exchange;
+pub mod figures;
 pub mod handle;
 mod leadership;
 mod log_store;

@@ -10,7 +10,7 @@ mod health;
 pub mod series;
 mod stream;
 mod urgent;
-mod weddings;
+pub(super) mod weddings;
 
 use super::access::Asking;
 use super::context::Context;
@@ -81,6 +81,11 @@ impl Dashboard {
             config,
         }
     }
+}
+
+/// Critical broadcasts of late.
+pub(super) fn urgent(context: &Context, now: clock::Millis) -> urgent::Found {
+    context.dashboard.urgent.lock().find(&context.handle, now)
 }
 
 /// Takes a sample of the counters every `sample_every`, until the node stops.

@@ -6,6 +6,7 @@
 //! Start: [`registry`], then [`history`].
 
 pub mod history;
+pub mod lately;
 pub mod look;
 pub mod registry;
 

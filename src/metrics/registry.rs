@@ -1,6 +1,9 @@
 //! All metrics of the node. One struct, one page; `METRICS` is the process's.
 
-use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
 use std::sync::LazyLock;
 
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -62,6 +65,13 @@ pub struct Metrics {
     pub cache_reads: IntCounterVec,
     pub cache_local_bytes: IntGauge,
     pub cache_local_capacity: IntGauge,
+    /// Alerts by rule: 1 while it fires on any node that this one knows of.
+    pub alert_firing: IntGaugeVec,
+    /// Probes by what came of them.
+    pub probes: IntCounterVec,
+    pub probe_seconds: Histogram,
+    /// Share of the probes that were answered in time, by how far back.
+    pub uptime: GaugeVec,
 }
 
 /// The counters of one namespace of the cache: finding them by name each time would cost more than what they count.
@@ -150,6 +160,23 @@ impl Metrics {
             cache_local_bytes: gauge("cache_local_bytes", "What the local tier of the cache holds."),
             cache_local_capacity: gauge("cache_local_capacity_bytes", "What it may hold now."),
             cache_reads: counters_by("cache_reads_total", "Reads of the cache.", &["namespace", "tier"]),
+            alert_firing: {
+                let metric = IntGaugeVec::new(Opts::new("alert_firing", "1 while a rule fires somewhere."), &["rule"]);
+                let metric = metric.expect("a valid name");
+                registry.register(Box::new(metric.clone())).expect("a new name");
+                metric
+            },
+            probes: counters("probes_total", "Tries whether a publish would work.", "result"),
+            probe_seconds: histogram(seconds("probe_seconds", "One such try.")),
+            uptime: {
+                let metric = GaugeVec::new(
+                    Opts::new("uptime_ratio", "Share of probes answered in time."),
+                    &["within"],
+                );
+                let metric = metric.expect("a valid name");
+                registry.register(Box::new(metric.clone())).expect("a new name");
+                metric
+            },
             registry,
         }
     }

@@ -141,6 +141,11 @@ impl Context {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// What `/readyz` says without `?write=1`.
+    pub fn is_ready(&self) -> bool {
+        !self.is_draining() && self.named().is_ok()
+    }
+
     /// A new history gets its name from its first leader. Before that (and until the gateway knows it too) a cursor of this
     /// node would be worth nothing.
     pub fn named(&self) -> Result<(), Problem> {

@@ -29,6 +29,7 @@ mod import;
 mod inbox;
 mod json;
 mod lines;
+pub mod metrics;
 mod nouns;
 mod operate;
 mod outputs;

@@ -14,9 +14,11 @@ pub mod layers;
 mod pages;
 pub mod rules;
 pub mod scaling;
+pub mod service;
 
 pub use effective::{DEFAULT, Effective};
 pub use layers::{Faults, Settings, load};
+pub use service::Service;
 
 use crate::model::rules::RateRules;
 use serde::{Deserialize, Serialize};

@@ -7,6 +7,7 @@
 
 mod clocks;
 mod exchange;
+pub mod figures;
 pub mod handle;
 mod leadership;
 mod log_store;

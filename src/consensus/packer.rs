@@ -293,6 +293,7 @@ impl Packer {
         let completion = Completion::new(move |result: ClientWriteResult<Types>| {
             drop(permit);
             if let Ok(done) = result {
+                METRICS.commit_seconds.observe(now.elapsed().as_secs_f64());
                 answer(parcel, done.log_id.index, done.data, now);
             } else {
                 // Not appended, or overwritten by another leader: it never will be applied.

@@ -24,7 +24,7 @@ use openraft::impls::EmptyNode;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -186,6 +186,7 @@ pub(super) fn open_state(
         stored_position: stored_position.clone(),
         watcher: OnceLock::new(),
         log_time: Mutex::new((log_time, clock::now())),
+        installing: AtomicBool::new(false),
         snapshot: Mutex::new(newest),
         storage,
         layout,

@@ -10,6 +10,7 @@
 pub mod alerter;
 pub mod autoscaler;
 pub mod balancer;
+pub mod cores;
 pub mod measuring;
 pub mod meter;
 pub mod prober;

@@ -70,6 +70,22 @@ impl Gateway {
         self.pool.gauges().map(|(name, gauge)| gauge.status(name)).collect()
     }
 
+    /// Time that each thread has not slept since its first start, by its name.
+    pub fn busy(&self) -> Vec<(String, Duration)> {
+        self.pool.gauges().map(|(name, gauge)| (name, gauge.busy())).collect()
+    }
+
+    /// Rounds of each thread's loop, by its name: one that stands still makes none.
+    pub fn rounds(&self) -> Vec<(String, u64)> {
+        let each = self.pool.gauges();
+        each.map(|(name, gauge)| (name, gauge.rounds.load(Relaxed))).collect()
+    }
+
+    /// Every thread makes a round, also one that has nothing to do.
+    pub fn rouse(&self) {
+        self.pool.ring();
+    }
+
     /// Threads that cells may move to.
     pub fn threads(&self) -> usize {
         self.pool.len()

@@ -18,6 +18,8 @@ pub struct Pressure {
     pub oldest: PerPriority<Duration>,
     /// Time that each thread has not slept since the start.
     pub busy: Vec<Duration>,
+    /// The kernel's numbers of them.
+    pub numbers: Vec<i32>,
     pub threads: usize,
     pub sessions: usize,
 }
@@ -29,6 +31,7 @@ impl Gateway {
         let rounds = self.shared.collector.lowest_rounds(window.head());
         let mut pressure = Pressure {
             busy: self.pool.gauges().map(|(_, gauge)| gauge.busy()).collect(),
+            numbers: self.pool.gauges().filter_map(|(_, gauge)| gauge.thread()).collect(),
             threads: self.threads(),
             sessions: self.shared.sessions.load(Relaxed),
             ..Pressure::default()

@@ -3,11 +3,12 @@
 use super::calls::Calls;
 use super::duties::{Duties, announce};
 use super::history::History;
+use super::notify::{self, Notifier, Watched};
 use super::watcher::Watcher;
 use crate::api;
 use crate::base::clock;
 use crate::cache::Cache;
-use crate::config::{Config, Settings};
+use crate::config::{Config, Service, Settings};
 use crate::consensus::{self, Handle};
 use crate::control::alerter::{self, Alerter};
 use crate::control::autoscaler::{self, Autoscaler};
@@ -43,6 +44,8 @@ const KEYS_EVERY: Duration = Duration::from_secs(1);
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<()> {
     let config = settings.config.clone();
     check_address(&config)?;
+    let service = Service::of_environment();
+    let notifier = notifier(&service)?;
     let gate = Arc::new(Gate::new(&config.auth).context("the files of the section auth cannot be used")?);
     let outputs = Arc::new(Outputs::new(&config.outputs).context("the outputs cannot be used")?);
     let node = config.node.id;
@@ -162,6 +165,15 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     once.spawn(announce(handle.clone(), started, stopping.clone()));
     let (close, closing) = watch::channel(false);
     let mut serving = tokio::spawn(api::serve::run(context.clone(), listener, closing));
+    if let Some(notifier) = &notifier {
+        let watched = Watched {
+            handle: handle.clone(),
+            gateway: gateway.clone(),
+            write_behind_every: config.storage.write_behind_every.0,
+        };
+        let telling = notify::run(notifier.clone(), service, watched, context.clone(), stopping.clone());
+        parts.spawn(telling);
+    }
     tracing::info!(node, url, data = %config.node.data.display(), "campanile {} is up", env!("CARGO_PKG_VERSION"));
 
     let ended = tokio::select! {
@@ -172,6 +184,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     };
     tracing::info!("stopping: new work is refused, what is owed is delivered");
     context.drain();
+    if let Some(notifier) = &notifier {
+        notifier.say("STOPPING=1\nSTATUS=delivering what is owed").await;
+    }
     let draining = gateway.clone();
     let drained = tokio::task::spawn_blocking(move || draining.drain(config.node.drain.0)).await;
     close.send_replace(true);
@@ -199,6 +214,16 @@ fn check_address(config: &Config) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The way to systemd, where it started this process.
+fn notifier(service: &Service) -> Result<Option<Arc<Notifier>>> {
+    let Some(name) = &service.notify else {
+        return Ok(None);
+    };
+    let notifier = Notifier::connect(name);
+    let notifier = notifier.with_context(|| format!("NOTIFY_SOCKET {} cannot be used", name.display()))?;
+    Ok(Some(Arc::new(notifier)))
 }
 
 /// Reads the set of keys again when it changes. A file that cannot be read right now is told once, and changes nothing.

@@ -10,7 +10,7 @@ mod health;
 pub mod series;
 mod stream;
 mod urgent;
-mod weddings;
+pub(super) mod weddings;
 
 use super::access::Asking;
 use super::context::Context;
@@ -85,6 +85,11 @@ impl Dashboard {
             config,
         }
     }
+}
+
+/// Critical broadcasts of late.
+pub(super) fn urgent(context: &Context, now: clock::Millis) -> urgent::Found {
+    urgent::find(&mut context.dashboard.urgent.lock(), &context.handle, now)
 }
 
 /// Takes samples of the counters until the node stops: every `sample_every`, and closer together on the days of weddings.

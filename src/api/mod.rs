@@ -6,6 +6,7 @@
 //! Start: [`router`] has every route on one page, [`problem`] every way to say no, [`serve`] the way in.
 
 mod access;
+mod alerts;
 mod audience;
 pub mod audit;
 mod batch;

@@ -18,6 +18,12 @@ macro_rules! codes {
         pub enum Code { $($name),* }
 
         impl Code {
+    /// Those of refusals that are the node's fault, as text.
+    pub fn of_the_node() -> Vec<&'static str> {
+        let ours = Self::ALL.iter().filter(|code| code.status().is_server_error());
+        ours.map(|code| code.text()).collect()
+    }
+
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
             /// The word, the HTTP status, whether the same request may succeed later, and a title for people.

@@ -5,8 +5,8 @@ use super::context::Context;
 use super::directory::{self, Noun};
 use super::problem::{Code, Problem};
 use super::{
-    audit, batch, broadcasts, cache, cancel, dashboard, dead_letters, drill, import, inbox, metrics, operate, outputs,
-    publish, receipts, recipients, redeliver, scaling, subscribe, tokens,
+    alerts, audit, batch, broadcasts, cache, cancel, dashboard, dead_letters, drill, import, inbox, metrics, operate,
+    outputs, publish, receipts, recipients, redeliver, scaling, subscribe, tokens,
 };
 use crate::base::clock;
 use crate::metrics::METRICS;
@@ -188,6 +188,11 @@ pub fn routes() -> Vec<Route> {
             "/v1/scaling",
             &[("GET", "how many threads there are, why, and what the coming days need")],
             get(scaling::scaling),
+        ),
+        route(
+            "/v1/alerts",
+            &[("GET", "what is wrong, what was, and how each rule stands")],
+            get(alerts::list),
         ),
         route(
             "/v1/dashboard",

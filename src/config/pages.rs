@@ -76,6 +76,15 @@ fn about(section: &str) -> &'static str {
              key; Slack needs none, its secret is the URL. Files are read at the start, by every node: whichever leads makes the calls. \
              How calls look and how to verify them: [outputs](API.md#outputs)."
         }
+        "alerts" => {
+            "When somebody is told that something is wrong. The rules are TOML ([the file that is built in](../data/rules/alerts.toml)): each \
+             `[[rule]]` has a measure, a bound, how long it must be beyond it, a severity and a cooldown. How alerts look: \
+             [alerts](API.md#alerts)."
+        }
+        "probe" => {
+            "How uptime is measured: by a command that goes the way of a publish and is for nobody. It is the share of these that were \
+             answered in time."
+        }
         "cache" => {
             "What is cached for applications, and for how long. The replicated tier is on the disk of every node, the local tier in \
              the memory of each. A namespace is `{ name = \"teams\", ttl = \"15m\", stale_if_error = \"1d\", entries_max = 10000, \

@@ -118,6 +118,8 @@ fn priority_of(command: &Command) -> Option<Priority> {
     match command {
         Command::Publish(publish) => Some(publish.draft.priority),
         Command::Directory(_) | Command::Cache(_) => Some(Priority::Low),
+        // What turns away everything turns this away too; a burst of what is less urgent is no outage.
+        Command::Probe(_) => Some(Priority::Critical),
         Command::Found(_)
         | Command::Cancel(_)
         | Command::Redeliver(_)
@@ -133,6 +135,7 @@ fn priority_of(command: &Command) -> Option<Priority> {
         | Command::RevokeToken(_)
         | Command::Claim(_)
         | Command::Called(_)
+        | Command::Alert(_)
         | Command::Audit(_) => None,
     }
 }

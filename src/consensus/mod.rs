@@ -5,6 +5,7 @@
 //! Never: what a command means; names of openraft outside this folder.
 //! Start: [`handle`].
 
+mod clocks;
 mod exchange;
 pub mod figures;
 pub mod handle;
@@ -26,6 +27,7 @@ mod suite;
 mod types;
 mod upkeep;
 
+pub use clocks::ClockOffset;
 pub use handle::{Applied, Handle, Leadership, NodeStatus, ProposeError, Proposed, Role};
 pub use start::{ConsensusError, Running, start};
 

@@ -47,6 +47,8 @@ pub const PROPOSE: &str = "/propose";
 pub const READ_INDEX: &str = "/read-index";
 /// How the others are, if the node that is asked leads.
 pub const NODES: &str = "/nodes";
+/// What time it is there.
+pub const CLOCK: &str = "/clock";
 pub const HELLO: &str = "/hello";
 pub const FOUND: &str = "/found";
 

@@ -87,7 +87,7 @@ impl Figures {
             queue_recipients: by_priority("queue_recipients", "Recipients connected here and not yet written to."),
             queue_releases: by_priority(
                 "queue_releases",
-                "Releases not yet written to everybody here who keeps up; 4096 stands for more.",
+                "Releases not yet written to everybody here who keeps up; 8192 stands for more.",
             ),
             queue_oldest: make.levels(
                 "queue_oldest_seconds",

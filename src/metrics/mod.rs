@@ -8,6 +8,7 @@
 pub mod delivery;
 pub mod figures;
 pub mod history;
+pub mod lately;
 pub mod look;
 mod make;
 pub mod process;

@@ -5,7 +5,10 @@ use super::figures::Figures;
 use super::make::{Maker, seconds};
 use super::sheet::Family;
 use crate::base::clock;
-use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
+};
 use std::sync::LazyLock;
 
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -81,6 +84,13 @@ pub struct Metrics {
     pub cache_reads: IntCounterVec,
     pub cache_local_bytes: IntGauge,
     pub cache_local_capacity: IntGauge,
+    /// Alerts by rule: 1 while it fires on any node that this one knows of.
+    pub alert_firing: IntGaugeVec,
+    /// Probes by what came of them.
+    pub probes: IntCounterVec,
+    pub probe_seconds: Histogram,
+    /// Share of the probes that were answered in time, by how far back.
+    pub uptime: GaugeVec,
 }
 
 /// The counters of one namespace of the cache: finding them by name each time would cost more than what they count.
@@ -174,6 +184,18 @@ impl Metrics {
                 "What the local tier of the cache may hold now.",
             ),
             cache_reads: counters_by("cache_reads_total", "Reads of the cache.", &["namespace", "tier"]),
+            alert_firing: make.gauges(
+                "alert_firing",
+                "1 while a rule fires on any node that this one knows of.",
+                &["rule"],
+            ),
+            probes: counters("probes_total", "Tries whether a publish would work.", "result"),
+            probe_seconds: histogram(seconds("probe_seconds", "One such try.")),
+            uptime: make.levels(
+                "uptime_ratio",
+                "Share of this node's probes that were answered in time, within so long.",
+                &["within"],
+            ),
             // last: everything is in them by now
             registry: make.registry(),
             families: make.families(),

@@ -10,8 +10,12 @@ use crate::base::clock;
 use crate::cache::Cache;
 use crate::config::{Config, Service, Settings};
 use crate::consensus::{self, Handle};
+use crate::control::alerter::{self, Alerter};
 use crate::control::autoscaler::{self, Autoscaler};
 use crate::control::balancer::Balancer;
+use crate::control::measuring::Sources;
+use crate::control::prober::{self, Prober};
+use crate::control::today::Today;
 use crate::delivery;
 use crate::gateway::Gateway;
 use crate::model::NodeId;
@@ -79,6 +83,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         .context("the gateway's threads cannot be started")?;
     let cache = Arc::new(Cache::new(&config.cache, node, handle.clone()).context("the cache cannot be used")?);
     let scaler = Autoscaler::new(handle.clone(), gateway.clone(), scaling);
+    let alerter = alerter(&config, &handle, &gateway, &cache)?;
     watcher.watch(handle.clone(), gateway.clone(), cache.clone());
     watcher.refill();
     let urls = urls(&config.cluster.peers, node, &url);
@@ -98,8 +103,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         nodes: urls.clone(),
         moved_per_second: config.gateway.moved_per_second,
     };
-    let both = (gateway.clone(), scaler.clone());
-    let context = context(&settings, &gate, &outputs, &cache, &handle, both, &history, urls)?;
+    let control = (gateway.clone(), scaler.clone(), alerter.clone());
+    let context = context(&settings, &gate, &outputs, &cache, &handle, control, &history, urls)?;
     let mut parts = JoinSet::new();
     parts.spawn(delivery::receipts::report(
         config.delivery.clone(),
@@ -145,6 +150,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     parts.spawn(keys(gate, stopping.clone()));
     parts.spawn(scaler.run(stopping.clone()));
     parts.spawn(balancer.run(stopping.clone()));
+    parts.spawn(alerter.sources.prober.clone().run(stopping.clone()));
+    parts.spawn(alerter.run(stopping.clone()));
     parts.spawn(api::audit::run(context.clone(), stopping.clone()));
     parts.spawn(api::dashboard::sample(context.clone(), stopping.clone()));
     parts.spawn(degraded(handle.clone(), gateway.clone(), stopping.clone()));
@@ -254,6 +261,33 @@ fn scaling(config: &Config) -> Result<autoscaler::Settings> {
     })
 }
 
+/// What is watched, by which rules, and how uptime is measured.
+fn alerter(config: &Config, handle: &Handle, gateway: &Arc<Gateway>, cache: &Arc<Cache>) -> Result<Arc<Alerter>> {
+    let (node, today) = (config.node.id, Arc::new(Today::default()));
+    let probe = prober::Settings {
+        interval: config.probe.interval.0,
+        interval_enhanced: config.probe.interval_enhanced.0,
+        within: config.probe.within.0,
+    };
+    let cache = cache.clone();
+    let sources = Sources {
+        handle: handle.clone(),
+        gateway: gateway.clone(),
+        prober: Prober::new(node, handle.clone(), today.clone(), probe),
+        memory: Box::new(move || Some(cache.decision()?.memory.fullest()?.share())),
+        not_taken: api::Code::of_the_node(),
+        over: config.alerts.over.0,
+    };
+    let rules = config.alert_rules();
+    let settings = alerter::Settings {
+        rules: rules.map_err(|faults| anyhow::anyhow!(faults.join("\n")))?,
+        every: config.alerts.every.0,
+        every_enhanced: config.alerts.every_enhanced.0,
+        lost_after: config.alerts.lost_after.0,
+    };
+    Ok(Alerter::new(node, sources, today, settings))
+}
+
 fn urls(peers: &[consensus::Peer], node: NodeId, own: &str) -> Vec<(NodeId, String)> {
     if peers.is_empty() {
         return vec![(node, own.to_owned())];
@@ -268,7 +302,7 @@ fn context(
     outputs: &Arc<Outputs>,
     cache: &Arc<Cache>,
     handle: &Handle,
-    both: (Arc<Gateway>, Arc<Autoscaler>),
+    control: (Arc<Gateway>, Arc<Autoscaler>, Arc<Alerter>),
     history: &History,
     urls: Vec<(NodeId, String)>,
 ) -> Result<Arc<api::Context>> {
@@ -289,7 +323,7 @@ fn context(
     let gate = (gate.clone(), config.auth.clone());
     Ok(api::Context::new(
         handle.clone(),
-        both,
+        control,
         decide,
         gate,
         outputs.clone(),

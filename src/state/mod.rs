@@ -5,6 +5,7 @@
 //! Never: a clock, randomness, settings, iteration over hash maps, I/O.
 //! Start: [`command`], then [`apply`].
 
+pub mod alerts;
 pub mod apply;
 pub mod aside;
 pub mod audiences;
@@ -43,6 +44,7 @@ mod schedule;
 pub mod staffing;
 pub mod tokens;
 pub mod tries;
+pub mod urgent;
 pub mod zones;
 
 pub use apply::State;

@@ -65,6 +65,10 @@ pub enum RowKey {
     CacheValue(String, String),
     /// Who is fetching it.
     Fetch(String, String),
+    /// A rule that is broken somewhere, or was a short while ago, by its name.
+    Alert(String),
+    /// Alerts that are over: one row.
+    AlertsPast,
 }
 
 /// A changed row; no value removes it.
@@ -249,6 +253,8 @@ impl State {
             RowKey::Cache(namespace, key) => self.cache.entry_row(namespace, key),
             RowKey::CacheValue(namespace, key) => self.cache.value_row(namespace, key),
             RowKey::Fetch(namespace, key) => self.cache.claim_row(namespace, key),
+            RowKey::Alert(rule) => self.alerts.get(rule).map(encode),
+            RowKey::AlertsPast => Some(encode(self.alerts.recent())),
             // These are never changed in place; a mark means that they are gone.
             RowKey::Journal(..) | RowKey::LedgerLate(..) | RowKey::Keys(_) => None,
         }
@@ -323,6 +329,8 @@ impl State {
             RowKey::Cache(namespace, name) => self.cache.load_entry(namespace, name, decode(key, value)?),
             RowKey::CacheValue(..) => {} // read when it is asked for
             RowKey::Fetch(namespace, name) => self.cache.load_claim(namespace, name, decode(key, value)?),
+            RowKey::Alert(_) => self.alerts.load(decode(key, value)?),
+            RowKey::AlertsPast => self.alerts.load_recent(decode(key, value)?),
         }
         Ok(())
     }
@@ -407,6 +415,10 @@ impl State {
             (id, encode(call)).hash(&mut hasher);
         }
         self.cache.hash_into(&mut hasher);
+        for alert in self.alerts.all() {
+            encode(alert).hash(&mut hasher);
+        }
+        encode(self.alerts.recent()).hash(&mut hasher);
         hasher.finish()
     }
 

@@ -31,6 +31,8 @@
 //! | `19` | cached: what is known of it | namespace, key |
 //! | `1A` | cached: the value | namespace, key |
 //! | `1B` | cached: who is fetching it | namespace, key |
+//! | `1C` | alert | rule |
+//! | `1D` | alerts that are over | |
 //! | `FF` | there while a batch too large for one of sled's is being written | |
 //!
 //! Every text ends with `00 01`, and a `00` within it is written `00 FF`: so no key begins with another, whatever the ids, and
@@ -112,6 +114,8 @@ pub fn encode(key: &RowKey) -> Vec<u8> {
         RowKey::Cache(namespace, key) => Key::new(0x19).text(namespace).text(key),
         RowKey::CacheValue(namespace, key) => Key::new(0x1A).text(namespace).text(key),
         RowKey::Fetch(namespace, key) => Key::new(0x1B).text(namespace).text(key),
+        RowKey::Alert(rule) => Key::new(0x1C).text(rule),
+        RowKey::AlertsPast => Key::new(0x1D),
     };
     key.0
 }
@@ -192,6 +196,8 @@ pub fn decode(key: &[u8]) -> Option<RowKey> {
                 _ => RowKey::Fetch(namespace, key),
             }
         }
+        0x1C => RowKey::Alert(only_text(rest)?),
+        0x1D if rest.is_empty() => RowKey::AlertsPast,
         _ => return None,
     })
 }
@@ -264,6 +270,8 @@ mod tests {
             (id, id).prop_map(|(namespace, key)| RowKey::Cache(namespace, key)),
             (id, id).prop_map(|(namespace, key)| RowKey::CacheValue(namespace, key)),
             (id, id).prop_map(|(namespace, key)| RowKey::Fetch(namespace, key)),
+            id.prop_map(RowKey::Alert),
+            Just(RowKey::AlertsPast),
         ]
     }
 

@@ -10,6 +10,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod alerts;
 mod audiences;
 mod bad_input;
 mod batch;

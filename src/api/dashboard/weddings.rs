@@ -1,4 +1,4 @@
-//! The weddings whose event window is open, or opens within the week, the earliest first.
+//! The weddings of the day, whose event window is open, and then those whose window opens within the week; the earliest first.
 
 use crate::api::wire::At;
 use crate::base::clock::Millis;
@@ -65,7 +65,7 @@ fn is_near(wedding: &Wedding, now: Millis) -> bool {
 pub fn weddings(state: &State, now: Millis) -> Weddings {
     let all = state.directory().weddings();
     let mut near: Vec<&Wedding> = all.filter(|wedding| is_near(wedding, now)).collect();
-    near.sort_by_key(|wedding| (wedding.starts_at, &wedding.id));
+    near.sort_by_key(|wedding| (!wedding.window_is_open(now), wedding.starts_at, &wedding.id));
     Weddings {
         open_now: near.iter().filter(|wedding| wedding.window_is_open(now)).count(),
         within_7_days: near.len(),

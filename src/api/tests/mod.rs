@@ -1,5 +1,6 @@
 //! The API as a client sees it: one real node, through the router and through sockets.
 
+mod alerts;
 mod cache;
 mod dashboard;
 mod drill;
@@ -240,6 +241,7 @@ impl Node {
             rules: rules(),
             dashboard: crate::api::dashboard::Config {
                 sample_every: Span::millis(20),
+                sample_every_enhanced: Span::millis(10),
                 streams_max: 2,
             },
             shown: json!({"api": {}}),
@@ -250,8 +252,9 @@ impl Node {
         watcher.0.set(cache.clone()).ok().unwrap();
         let gateway = gateway.unwrap();
         let scaling = Autoscaler::new(handle.clone(), gateway.clone(), scaling());
-        let both = (gateway, scaling);
-        let context = Context::new(handle, both, settings, gate, outputs, cache, 1, urls, reader);
+        let alerts = alerts::alerter(&handle, &gateway);
+        let control = (gateway, scaling, alerts);
+        let context = Context::new(handle, control, settings, gate, outputs, cache, 1, urls, reader);
         Self {
             router: router(context.clone()),
             context,

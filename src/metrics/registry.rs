@@ -28,6 +28,8 @@ pub struct Metrics {
     pub sessions: IntGauge,
     /// Sessions told goodbye, by code.
     pub goodbyes: IntCounterVec,
+    /// Sessions asked to move to another node, by the reason.
+    pub moves_asked: IntCounterVec,
     pub receipts: IntCounterVec,
     pub worker_panics: IntCounter,
     /// Wake-ups that found a lane full.
@@ -121,6 +123,7 @@ impl Metrics {
             delivery_seconds: histogram(seconds("delivery_seconds", "Released to given to the socket.")),
             sessions: gauge("sessions", "Open subscriber sessions."),
             goodbyes: counters("goodbyes_total", "Sessions told goodbye.", "code"),
+            moves_asked: counters("moves_asked_total", "Sessions asked to move to another node.", "reason"),
             receipts: counters("receipts_total", "Receipts merged, by step.", "step"),
             worker_panics: counter("worker_panics_total", "Panics caught in delivery jobs."),
             lane_full: counter("lane_full_total", "Wake-ups that found a lane full."),

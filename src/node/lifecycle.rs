@@ -94,6 +94,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         gateway: gateway.clone(),
         nodes: urls.clone(),
         moved_per_second: config.gateway.moved_per_second,
+        asked: std::collections::BTreeMap::new(),
     };
     let both = (gateway.clone(), scaler.clone());
     let context = context(&settings, &gate, &outputs, &cache, &handle, both, &history, urls)?;

@@ -62,6 +62,8 @@ pub struct Metrics {
     pub output_call_seconds: Histogram,
     /// Reads of the cache, by namespace and the tier that answered.
     pub cache_reads: IntCounterVec,
+    /// Values that the directory should go by and cannot, by namespace.
+    pub cache_unfit: IntCounterVec,
     pub cache_local_bytes: IntGauge,
     pub cache_local_capacity: IntGauge,
 }
@@ -150,6 +152,11 @@ impl Metrics {
             limits_hit: counters("limits_hit_total", "Refusals by limit.", "limit"),
             output_calls: counters_by("output_calls_total", "Calls to outputs.", &["output", "result"]),
             output_call_seconds: histogram(seconds("output_call_seconds", "A call to an output until its answer.")),
+            cache_unfit: counters(
+                "cache_unfit_total",
+                "Values that the directory cannot go by.",
+                "namespace",
+            ),
             cache_local_bytes: gauge("cache_local_bytes", "What the local tier of the cache holds."),
             cache_local_capacity: gauge("cache_local_capacity_bytes", "What it may hold now."),
             cache_reads: counters_by("cache_reads_total", "Reads of the cache.", &["namespace", "tier"]),

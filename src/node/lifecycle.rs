@@ -74,7 +74,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     };
     let gateway = Gateway::start(&config.gateway, &workers, node, epoch, backlog, requests)
         .context("the gateway's threads cannot be started")?;
-    let cache = Arc::new(Cache::new(&config.cache, node, handle.clone()).context("the cache cannot be used")?);
+    let cache = Cache::new(&config.cache, node, handle.clone(), api::READERS).context("the cache cannot be used")?;
+    let cache = Arc::new(cache);
     let scaler = Autoscaler::new(handle.clone(), gateway.clone(), scaling);
     watcher.watch(handle.clone(), gateway.clone(), cache.clone());
     watcher.refill();

@@ -45,6 +45,8 @@ pub struct Metrics {
     pub set_aside: IntCounterVec,
     /// Sessions told goodbye, by code.
     pub goodbyes: IntCounterVec,
+    /// Sessions asked to move to another node, by the reason.
+    pub moves_asked: IntCounterVec,
     pub receipts: IntCounterVec,
     pub worker_panics: IntCounter,
     /// Wake-ups that found a lane full.
@@ -82,6 +84,8 @@ pub struct Metrics {
     pub output_call_seconds: Histogram,
     /// Reads of the cache, by namespace and the tier that answered.
     pub cache_reads: IntCounterVec,
+    /// Values that the directory should go by and cannot, by namespace.
+    pub cache_unfit: IntCounterVec,
     pub cache_local_bytes: IntGauge,
     pub cache_local_capacity: IntGauge,
     /// Alerts by rule: 1 while it fires on any node that this one knows of.
@@ -146,6 +150,7 @@ impl Metrics {
                 "reason",
             ),
             goodbyes: counters("goodbyes_total", "Sessions told goodbye.", "code"),
+            moves_asked: counters("moves_asked_total", "Sessions asked to move to another node.", "reason"),
             receipts: counters("receipts_total", "Receipts merged, by step.", "step"),
             worker_panics: counter("worker_panics_total", "Panics caught in delivery jobs."),
             lane_full: counter("lane_full_total", "Wake-ups that found a lane full."),
@@ -178,6 +183,11 @@ impl Metrics {
             limits_hit: counters("limits_hit_total", "Refusals by limit.", "limit"),
             output_calls: counters_by("output_calls_total", "Calls to outputs.", &["output", "result"]),
             output_call_seconds: histogram(seconds("output_call_seconds", "A call to an output until its answer.")),
+            cache_unfit: counters(
+                "cache_unfit_total",
+                "Values that the directory cannot go by.",
+                "namespace",
+            ),
             cache_local_bytes: gauge("cache_local_bytes", "What the local tier of the cache holds."),
             cache_local_capacity: gauge(
                 "cache_local_capacity_bytes",

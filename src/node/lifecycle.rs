@@ -81,7 +81,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     };
     let gateway = Gateway::start(&config.gateway, &workers, node, epoch, backlog, requests)
         .context("the gateway's threads cannot be started")?;
-    let cache = Arc::new(Cache::new(&config.cache, node, handle.clone()).context("the cache cannot be used")?);
+    let cache = Cache::new(&config.cache, node, handle.clone(), api::READERS).context("the cache cannot be used")?;
+    let cache = Arc::new(cache);
     let scaler = Autoscaler::new(handle.clone(), gateway.clone(), scaling);
     let alerter = alerter(&config, &handle, &gateway, &cache)?;
     watcher.watch(handle.clone(), gateway.clone(), cache.clone());
@@ -102,6 +103,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         gateway: gateway.clone(),
         nodes: urls.clone(),
         moved_per_second: config.gateway.moved_per_second,
+        asked: std::collections::BTreeMap::new(),
     };
     let control = (gateway.clone(), scaler.clone(), alerter.clone());
     let context = context(&settings, &gate, &outputs, &cache, &handle, control, &history, urls)?;

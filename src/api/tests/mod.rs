@@ -14,6 +14,7 @@ mod requests;
 mod rights;
 mod scaling;
 mod sockets;
+mod sources;
 mod tokens;
 
 use super::{Config, Context, Reader, Settings, router};
@@ -248,7 +249,7 @@ impl Node {
         };
         let gate = (Arc::new(Gate::new(&auth).unwrap()), auth);
         let outputs = Arc::new(crate::outputs::Outputs::new(&crate::outputs::Config::default()).unwrap());
-        let cache = Arc::new(Cache::new(&cache, 1, handle.clone()).unwrap());
+        let cache = Arc::new(Cache::new(&cache, 1, handle.clone(), super::READERS).unwrap());
         watcher.0.set(cache.clone()).ok().unwrap();
         let gateway = gateway.unwrap();
         let scaling = Autoscaler::new(handle.clone(), gateway.clone(), scaling());

@@ -6,13 +6,13 @@ use crate::model::{PerPriority, Priority};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// The most releases that are counted in each priority.
-const COUNT_MAX: usize = 4096;
+/// The most releases that are counted in each priority: more than any rule asks for.
+const COUNT_MAX: usize = 8192;
 
 /// As [`Gateway::pressure`] saw it.
 #[derive(Clone, Debug, Default)]
 pub struct Pressure {
-    /// Releases not yet written to everybody here who keeps up; 4,096 stands for more.
+    /// Releases not yet written to everybody here who keeps up; 8,192 stands for more.
     pub waiting: PerPriority<u64>,
     /// Age of the oldest of them.
     pub oldest: PerPriority<Duration>,

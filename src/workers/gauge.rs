@@ -12,6 +12,8 @@ pub struct Gauge {
     pub panics: AtomicU64,
     /// The kernel's number of its thread, by which the kernel tells what it did with it; 0: none runs.
     thread: AtomicI32,
+    /// Rounds of the thread's loop.
+    pub rounds: AtomicU64,
     busy_nanos: AtomicU64,
     all_nanos: AtomicU64,
     /// Since the start: whoever looks twice knows of the time between.
@@ -33,6 +35,7 @@ pub struct WorkerStatus {
 const SPAN_NANOS: u64 = 8_000_000_000;
 
 impl Gauge {
+    /// Also what scaling goes by: it is never left out.
     pub fn add_time(&self, asleep: Duration, busy: Duration) {
         let busy = busy.as_nanos() as u64;
         self.busy_total.fetch_add(busy, Relaxed);

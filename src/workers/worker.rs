@@ -50,6 +50,7 @@ pub(super) fn run<J: Job>(mut job: J, mut seat: Seat<J::Note>, gauge: &Gauge) ->
             return None;
         }
         bell.awake();
+        gauge.rounds.fetch_add(1, Relaxed);
         let now = clock::now();
         gauge.add_time(now - asleep_since, asleep_since - busy_since);
         busy_since = now;

@@ -10,10 +10,11 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "serve",
     "dev",
     "rehearse",
+    "season",
     "publish",
     "subscribe",
     "who",

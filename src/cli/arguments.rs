@@ -1,5 +1,6 @@
 //! What can be typed. The help texts are the first documentation that people meet; `docs/COMMANDS.md` is made of them.
 
+use super::season::Season;
 use super::who::options::Who;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -46,6 +47,7 @@ pub enum Command {
     Serve(Serve),
     Dev(Dev),
     Rehearse(Rehearse),
+    Season(Season),
     Publish(Box<Publish>),
     Cancel(Cancel),
     Subscribe(Subscribe),

@@ -19,6 +19,7 @@ pub mod nodes;
 pub mod output;
 mod outputs;
 pub mod publish;
+pub mod season;
 pub mod serve;
 pub mod settings;
 pub mod status;
@@ -72,6 +73,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Serve(options) => return serve::serve(&options, json),
         Command::Dev(options) => return serve::dev(options, json),
         Command::Rehearse(options) => return serve::rehearse(options, json),
+        Command::Season(options) => return season::run(options, json),
         Command::Publish(options) => wait(publish::run(&options, json)),
         Command::Cancel(options) => wait(cancel::run(&options, json)),
         Command::Subscribe(options) => {

@@ -35,10 +35,12 @@ pub mod publisher;
 pub mod rehearse;
 pub mod report;
 pub mod scenario;
+pub mod season;
 pub mod sender;
 pub mod sequel;
 pub mod sink;
 pub mod stream;
 mod tokens;
+pub mod uptime;
 
 pub use cluster::Cluster;

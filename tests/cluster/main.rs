@@ -31,6 +31,7 @@ mod resume;
 mod retention;
 mod retry;
 mod schedule;
+mod season;
 mod service;
 mod tokens;
 mod urgent;

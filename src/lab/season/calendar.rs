@@ -95,7 +95,10 @@ mod tests {
     fn a_year_has_its_days_its_months_and_a_busiest_day_as_published() {
         let season = open(Profile::Published).unwrap();
         let year = Calendar::new(&season, &[]);
-        assert_eq!((year.days(), year.date(0), year.date(364)), (365, "2027-01-01".into(), "2027-12-31".into()));
+        assert_eq!(
+            (year.days(), year.date(0), year.date(364)),
+            (365, "2027-01-01".into(), "2027-12-31".into())
+        );
         let june = year.day("2027-06-19").unwrap();
         assert_eq!((year.month(june), year.weekday(june)), (5, 5));
         let sum = |of: &dyn Fn(usize) -> bool| (0..365).filter(|day| of(*day)).map(|day| year.shares[day]).sum::<f64>();
@@ -104,7 +107,10 @@ mod tests {
         }
         for (weekday, share) in season.weekdays.iter().enumerate() {
             // a month with five Saturdays shares the same weddings among more of them
-            assert!((sum(&|day| year.weekday(day) == weekday) - share).abs() < 0.01, "{weekday}");
+            assert!(
+                (sum(&|day| year.weekday(day) == weekday) - share).abs() < 0.01,
+                "{weekday}"
+            );
         }
         let ratio = year.busiest_over_mean();
         assert!((ratio - season.busiest_over_mean).abs() < 0.15, "{ratio}");

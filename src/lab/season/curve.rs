@@ -158,6 +158,11 @@ mod tests {
             .sum();
         assert!(peak < all, "not all weddings are on one day");
         assert!(curve.busiest_hour().1.deliveries >= curve.busiest_look().1);
-        assert!(curve.looks.values().all(|work| work.critical_deliveries <= work.deliveries));
+        assert!(
+            curve
+                .looks
+                .values()
+                .all(|work| work.critical_deliveries <= work.deliveries)
+        );
     }
 }

@@ -79,7 +79,11 @@ mod tests {
     #[test]
     fn draws_come_to_their_means() {
         check(|dice| dice.normal(50.0, 15.0), 50.0, 0.5);
-        check(|dice| dice.lognormal(8.0, (2.0 * (11.0_f64 / 8.0).ln()).sqrt()), 11.0, 0.3);
+        check(
+            |dice| dice.lognormal(8.0, (2.0 * (11.0_f64 / 8.0).ln()).sqrt()),
+            11.0,
+            0.3,
+        );
         check(|dice| dice.triangular(0.2, 0.65, 0.8), 0.55, 0.005);
         check(|dice| dice.whole(1, 6) as f64, 3.5, 0.05);
         check(|dice| dice.pick([0.1, 0.0, 0.9]) as f64, 1.8, 0.02);

@@ -99,9 +99,9 @@ fn guests(guests: &Guests, dice: &mut Dice) -> u32 {
         Guests::Classes(classes) => {
             let all: f64 = classes.iter().map(|class| class.weight).sum();
             let class = dice.pick(classes.iter().map(|class| class.weight / all));
-            classes.get(class).map_or(0, |class| {
-                dice.whole(i64::from(class.min), i64::from(class.max)) as u32
-            })
+            classes
+                .get(class)
+                .map_or(0, |class| dice.whole(i64::from(class.min), i64::from(class.max)) as u32)
         }
     }
 }
@@ -162,10 +162,20 @@ mod tests {
                 all.iter().filter(|wedding| holds(wedding)).count() as f64 / MANY as f64
             };
             for (month, expected) in season.months.into_iter().enumerate() {
-                near(share(&|wedding| calendar.month(wedding.day) == month), expected, 0.01, "month");
+                near(
+                    share(&|wedding| calendar.month(wedding.day) == month),
+                    expected,
+                    0.01,
+                    "month",
+                );
             }
             for (weekday, expected) in season.weekdays.into_iter().enumerate() {
-                near(share(&|wedding| calendar.weekday(wedding.day) == weekday), expected, 0.015, "weekday");
+                near(
+                    share(&|wedding| calendar.weekday(wedding.day) == weekday),
+                    expected,
+                    0.015,
+                    "weekday",
+                );
             }
             for (zone, (_, expected)) in season.zones.iter().enumerate() {
                 near(share(&|wedding| wedding.zone == zone), *expected, 0.015, "zone");
@@ -191,7 +201,12 @@ mod tests {
         (0..5 * MANY).for_each(|_| by_day[dice.pick(calendar.shares.iter().copied())] += 1.0);
         let busiest = by_day.into_iter().fold(0.0, f64::max);
         let ratio = busiest / (5.0 * MANY as f64 / 365.0);
-        near(ratio, season.busiest_over_mean, season.busiest_over_mean / 10.0, "ratio");
+        near(
+            ratio,
+            season.busiest_over_mean,
+            season.busiest_over_mean / 10.0,
+            "ratio",
+        );
     }
 
     #[test]
@@ -211,7 +226,11 @@ mod tests {
             assert!((20..=500).contains(&wedding.guests));
             assert_eq!(wedding.staff_devices, wedding.team * 10);
             let kinds = wedding.incidents.iter().map(|one| one.incident);
-            assert!(kinds.into_iter().all(|kind| matches!(kind, Incident::Emergency | Incident::Delay)));
+            assert!(
+                kinds
+                    .into_iter()
+                    .all(|kind| matches!(kind, Incident::Emergency | Incident::Delay))
+            );
         }
     }
 }

@@ -46,12 +46,7 @@ pub struct Foresight {
 }
 
 impl<'a> Foreteller<'a> {
-    pub fn new(
-        weddings: &[Wedding],
-        rules: &'a ForecastRules,
-        capacity: Option<&'a Capacity>,
-        start: usize,
-    ) -> Self {
+    pub fn new(weddings: &[Wedding], rules: &'a ForecastRules, capacity: Option<&'a Capacity>, start: usize) -> Self {
         let mut weddings: Vec<Expected> = weddings.iter().map(expected).collect();
         weddings.sort_by_key(|wedding| (wedding.starts_at, wedding.team, wedding.guests));
         Self {
@@ -71,7 +66,9 @@ impl<'a> Foreteller<'a> {
             .flat_map(|wedding| [wedding.starts_at - ahead, wedding.ends_at + after])
             .collect();
         let mut outlooks: Vec<Outlook> = times.into_iter().map(|at| self.at(at)).collect();
-        outlooks.dedup_by(|next, last| next.connections.to_bits() == last.connections.to_bits() && next.threads == last.threads);
+        outlooks.dedup_by(|next, last| {
+            next.connections.to_bits() == last.connections.to_bits() && next.threads == last.threads
+        });
         outlooks
     }
 
@@ -208,10 +205,18 @@ mod tests {
         let teller = Foreteller::new(&weddings, &rules.forecast, None, 3);
         let outlooks = teller.outlooks();
         assert!(outlooks.is_sorted_by_key(|outlook| outlook.at));
-        assert!(outlooks.iter().all(|outlook| outlook.threads == if outlook.connections > 0.0 { 3 } else { 0 }));
+        assert!(
+            outlooks
+                .iter()
+                .all(|outlook| outlook.threads == if outlook.connections > 0.0 { 3 } else { 0 })
+        );
         assert_eq!(outlooks.last().map(|outlook| outlook.connections), Some(0.0));
         let first = weddings.iter().min_by_key(|wedding| wedding.starts_at).unwrap();
         assert_eq!(outlooks[0].at, first.starts_at - 2 * HOUR);
-        assert_eq!(teller.warnings((calendar.begins, calendar.at(364))), 0, "nothing was measured");
+        assert_eq!(
+            teller.warnings((calendar.begins, calendar.at(364))),
+            0,
+            "nothing was measured"
+        );
     }
 }

@@ -150,18 +150,27 @@ mod tests {
         let mut counts = [0_u32; 4];
         let mut routine = 0_u32;
         for wedding in &all {
-            let (first, last) = (wedding.at(season.phases.suppliers_in), wedding.at(season.phases.load_out));
+            let (first, last) = (
+                wedding.at(season.phases.suppliers_in),
+                wedding.at(season.phases.load_out),
+            );
             // the last words of an incident come up to 45 minutes after it
             let fits = |at: i64| (first..=last + 45 * MINUTE).contains(&at);
             assert!(wedding.said.is_sorted_by_key(|said| said.at) && wedding.said.iter().all(|said| fits(said.at)));
             for happened in &wedding.incidents {
                 let words = happened.incident.words(season.all_clear).len();
-                let about = wedding.said.iter().filter(|said| said.incident == Some(happened.incident));
+                let about = wedding
+                    .said
+                    .iter()
+                    .filter(|said| said.incident == Some(happened.incident));
                 assert_eq!(about.count(), words, "{:?}", happened.incident);
                 assert_eq!(happened.cut_off > 0, happened.incident == Incident::PowerCut);
             }
             assert_eq!(
-                wedding.incidents.iter().any(|happened| happened.incident == Incident::Delay),
+                wedding
+                    .incidents
+                    .iter()
+                    .any(|happened| happened.incident == Incident::Delay),
                 wedding.delay > 10 * MINUTE
             );
             for said in wedding.said.iter().filter(|said| said.incident.is_none()) {
@@ -171,7 +180,10 @@ mod tests {
         }
         for priority in Priority::ALL {
             let share = f64::from(counts[priority.index()]) / f64::from(routine);
-            assert!((share - season.mix[priority.index()]).abs() < 0.01, "{priority} {share}");
+            assert!(
+                (share - season.mix[priority.index()]).abs() < 0.01,
+                "{priority} {share}"
+            );
         }
     }
 }

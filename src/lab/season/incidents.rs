@@ -45,13 +45,7 @@ pub struct Word {
     pub title: &'static str,
 }
 
-const fn word(
-    after: i64,
-    priority: Priority,
-    audience: Audience,
-    kind: &'static str,
-    title: &'static str,
-) -> Word {
+const fn word(after: i64, priority: Priority, audience: Audience, kind: &'static str, title: &'static str) -> Word {
     Word {
         after,
         priority,
@@ -152,7 +146,13 @@ impl Incident {
                 word(1, High, Staff, "ops.power", "The power is out"),
                 word(10, Normal, Staff, "ops.power", "What works without power"),
             ],
-            Self::Handoff => vec![word(0, Critical, Few, "coordinator.handoff", "Somebody else coordinates now")],
+            Self::Handoff => vec![word(
+                0,
+                Critical,
+                Few,
+                "coordinator.handoff",
+                "Somebody else coordinates now",
+            )],
             Self::Evacuation => vec![
                 word(0, Critical, Everybody, "venue.evacuation", "Leave the building now"),
                 word(5, Critical, Staff, "safety.headcount", "Count your people"),
@@ -175,7 +175,10 @@ mod tests {
     fn each_kind_has_words_that_follow_one_another_and_a_name_of_its_own() {
         for incident in Incident::ALL {
             let words = incident.words(30);
-            assert!(!words.is_empty() && words.is_sorted_by_key(|word| word.after), "{incident:?}");
+            assert!(
+                !words.is_empty() && words.is_sorted_by_key(|word| word.after),
+                "{incident:?}"
+            );
             assert_eq!(Incident::named(incident.name()), Some(incident));
         }
         let hold: Vec<(i64, Priority)> = Incident::LightningHold
@@ -183,6 +186,9 @@ mod tests {
             .iter()
             .map(|word| (word.after, word.priority))
             .collect();
-        assert_eq!(hold, [(0, Priority::Critical), (15, Priority::High), (30, Priority::High)]);
+        assert_eq!(
+            hold,
+            [(0, Priority::Critical), (15, Priority::High), (30, Priority::High)]
+        );
     }
 }

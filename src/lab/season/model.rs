@@ -292,10 +292,7 @@ impl Raw {
             "opted_in must be shares of 1, with a mean that its limits allow",
         )?;
         let order = self.phases.all();
-        must(
-            order.is_sorted_by_key(|(_, at)| *at),
-            "phases must follow one another",
-        )?;
+        must(order.is_sorted_by_key(|(_, at)| *at), "phases must follow one another")?;
         must(
             self.delay.median > 0.0 && self.delay.mean > self.delay.median,
             "delay must have a mean above its median",
@@ -314,9 +311,7 @@ impl Raw {
             .ok_or_else(|| FigureError::Wrong(format!("{name}: ceremony must be a time like 16:00")))?;
         let named = |names: &[&str], given: &BTreeMap<String, f64>, what: &str| {
             shares(names, given).ok_or_else(|| {
-                FigureError::Wrong(format!(
-                    "{name}: {what} must have a share for each, and none below 0"
-                ))
+                FigureError::Wrong(format!("{name}: {what} must have a share for each, and none below 0"))
             })
         };
         let Mix {

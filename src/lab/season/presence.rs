@@ -88,9 +88,13 @@ impl Day {
                 (at(phases.first_dance), share(online.dancing)),
                 (at(phases.send_off), 0.0),
             ],
-            awake: calls.map(|said| (said.at, said.at + season.all_clear * MINUTE)).collect(),
+            awake: calls
+                .map(|said| (said.at, said.at + season.all_clear * MINUTE))
+                .collect(),
             awake_share: share(online.after_critical),
-            cut_off: cuts.map(|happened| (happened.at, happened.at + happened.cut_off)).collect(),
+            cut_off: cuts
+                .map(|happened| (happened.at, happened.at + happened.cut_off))
+                .collect(),
             begins: at(phases.suppliers_in),
             ends: at(phases.load_out),
         }

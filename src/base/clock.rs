@@ -19,6 +19,12 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// Nanoseconds on the monotonic clock. It is one clock for all processes of this machine, so they can compare what they noted.
+pub fn monotonic() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 /// An RFC 3339 text in UTC with milliseconds, as every answer of the API carries it.
 pub fn rfc3339(at: Millis) -> String {
     jiff::Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |stamp| format!("{stamp:.3}"))

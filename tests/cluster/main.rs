@@ -23,6 +23,7 @@ mod import;
 mod judges;
 mod keys;
 mod kills;
+mod load;
 mod local;
 mod rehearsal;
 mod resume;

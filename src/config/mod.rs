@@ -26,7 +26,7 @@ use std::path::PathBuf;
 /// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
 pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 /// The sections in the order people meet them.
-pub const SECTIONS: [&str; 18] = [
+pub const SECTIONS: [&str; 19] = [
     "node",
     "api",
     "auth",
@@ -44,6 +44,7 @@ pub const SECTIONS: [&str; 18] = [
     "outputs",
     "cache",
     "dashboard",
+    "otlp",
     "log",
 ];
 
@@ -68,6 +69,7 @@ pub struct Config {
     pub outputs: crate::outputs::Config,
     pub cache: crate::cache::Config,
     pub dashboard: crate::api::dashboard::Config,
+    pub otlp: crate::telemetry::Config,
     pub log: Log,
 }
 

@@ -16,9 +16,13 @@ const SECRET: [u8; 32] = *b"a secret of thirty-two letters..";
 /// One request.
 #[derive(Clone, Debug)]
 pub struct Taken {
+    pub path: String,
     pub id: String,
     pub body: String,
     pub is_signed: bool,
+    pub traceparent: String,
+    /// The header `X-Api-Key`.
+    pub key: String,
 }
 
 #[derive(Default)]
@@ -80,6 +84,18 @@ impl Sink {
         ]
     }
 
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// A file beside the secret's.
+    pub fn file(&self, name: &str, text: &str) -> std::path::PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
     pub fn answer_next(&self, statuses: &[u16]) {
         self.shared.answers.lock().unwrap().extend(statuses);
     }
@@ -123,7 +139,15 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let body = String::from_utf8_lossy(&body).into_owned();
     let (id, at) = (header("webhook-id"), header("webhook-timestamp"));
     let is_signed = header("webhook-signature") == signature(&id, &at, &body);
-    shared.taken.lock().unwrap().push(Taken { id, body, is_signed });
+    let path = lines[0].split(' ').nth(1).unwrap_or_default().to_owned();
+    shared.taken.lock().unwrap().push(Taken {
+        path,
+        id,
+        body,
+        is_signed,
+        traceparent: header("traceparent"),
+        key: header("x-api-key"),
+    });
     let status = shared.answers.lock().unwrap().pop_front().unwrap_or(204);
     let answer = format!(
         "HTTP/1.1 {status} as told\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"

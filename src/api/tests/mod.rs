@@ -242,6 +242,7 @@ impl Node {
                 sample_every: Span::millis(20),
                 streams_max: 2,
             },
+            tracer: crate::telemetry::Tracer::off(),
             shown: json!({"api": {}}),
         };
         let gate = (Arc::new(Gate::new(&auth).unwrap()), auth);

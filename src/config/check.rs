@@ -220,7 +220,7 @@ impl Found {
             &format!("be shorter than gateway.silent_max ({})", gateway.silent_max),
         );
         self.must(
-            cache.upstream_timeout < api.deadline,
+            cache.upstream_timeout < api.deadline || cache.namespaces.iter().all(|one| one.upstream.is_none()),
             "cache.upstream_timeout",
             &cache.upstream_timeout,
             &format!(

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "serve",
     "dev",
     "rehearse",
@@ -20,6 +20,7 @@ const COMMANDS: [&str; 14] = [
     "subscribe",
     "who",
     "status",
+    "alerts",
     "import",
     "token",
     "outputs",

@@ -10,6 +10,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod alerts;
 mod audiences;
 mod bad_input;
 mod batch;
@@ -25,12 +26,15 @@ mod keys;
 mod kills;
 mod load;
 mod local;
+mod metrics;
 mod rehearsal;
 mod resume;
 mod retention;
 mod retry;
 mod schedule;
+mod service;
 mod tokens;
+mod traces;
 mod urgent;
 mod who;
 

@@ -10,10 +10,12 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 16] = [
     "serve",
     "dev",
     "rehearse",
+    "load",
+    "report",
     "season",
     "publish",
     "subscribe",

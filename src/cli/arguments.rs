@@ -1,5 +1,6 @@
 //! What can be typed. The help texts are the first documentation that people meet; `docs/COMMANDS.md` is made of them.
 
+use super::load::{Load, Report};
 use super::season::Season;
 use super::who::options::Who;
 use clap::builder::styling::{AnsiColor, Styles};
@@ -47,6 +48,11 @@ pub enum Command {
     Serve(Serve),
     Dev(Dev),
     Rehearse(Rehearse),
+    Load(Load),
+    Report(Report),
+    /// Hold subscribers for `load`
+    #[command(hide = true)]
+    LoadCrowd,
     Season(Season),
     Publish(Box<Publish>),
     Cancel(Cancel),

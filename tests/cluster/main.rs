@@ -24,6 +24,7 @@ mod import;
 mod judges;
 mod keys;
 mod kills;
+mod load;
 mod local;
 mod metrics;
 mod rehearsal;
@@ -34,6 +35,7 @@ mod schedule;
 mod season;
 mod service;
 mod tokens;
+mod traces;
 mod urgent;
 mod who;
 

@@ -151,6 +151,7 @@ mod tests {
             "step",
             "tier",
             "version",
+            "within",
         ];
         for family in METRICS.families() {
             for label in &family.labels {

@@ -47,6 +47,7 @@ mod roles;
 mod router;
 mod scaling;
 pub mod serve;
+mod sources;
 mod subscribe;
 mod tokens;
 mod wire;
@@ -57,6 +58,7 @@ mod tests;
 pub use context::{Context, Reader, Settings};
 pub use problem::{Code, Fault, Problem};
 pub use router::router;
+pub use sources::READERS;
 
 use crate::base::size::{Size, Span};
 use serde::{Deserialize, Serialize};

@@ -60,6 +60,7 @@ codes! {
     LeftMemory "LEFT_MEMORY" 409 true "The broadcast has just left memory";
     NotReleased "NOT_RELEASED" 409 false "The broadcast is not released yet";
     Cancelled "CANCELLED" 409 false "The broadcast was called off";
+    Superseded "SUPERSEDED" 409 false "Another broadcast has taken its place";
     RedeliveredTooOften "REDELIVERED_TOO_OFTEN" 409 false "The broadcast was delivered again many times";
     Expired "EXPIRED" 410 false "The broadcast has expired";
     TooLarge "TOO_LARGE" 413 false "The body is too large";
@@ -369,6 +370,7 @@ pub fn code_of(refused: &Refused) -> Code {
         Refused::TokensFull(_) => Code::TokensFull,
         Refused::FetchesFull(_) => Code::Overloaded,
         Refused::RateLimited { .. } => Code::RateLimited,
+        Refused::Superseded => Code::Superseded,
         Refused::NoSuchRole { .. } => Code::NoSuchRoleInEvent,
     }
 }

@@ -26,6 +26,7 @@ pub fn faults(config: &Config) -> Vec<String> {
     found.0.extend(super::rules::faults(&config.rates));
     found.0.extend(config.outputs.faults());
     found.0.extend(config.cache.faults());
+    found.0.extend(config.otlp.faults());
     let level = &config.log.level;
     found.must(
         level.split(',').all(is_filter),

@@ -90,11 +90,17 @@ fn about(section: &str) -> &'static str {
              the memory of each. A namespace is `{ name = \"teams\", ttl = \"15m\", stale_if_error = \"1d\", entries_max = 10000, \
              bytes_max = \"16 MiB\", upstream = \"https://app.example/teams/{key}\", \
              preload = \"weddings\" }`; only the name must be given. `preload` says what the keys are (`weddings`: their ids, `segments`: \
-             their names, `members`: ids of the weddings' users), so that they are fetched before a wedding. When one is full, what ends soonest goes first. The limits of \
+             their names, `members`: ids of the weddings' users), so that they are fetched before a wedding; `keys = [\"vip\"]` adds some. \
+             `source_of = \"segments\"` or `\"preferences\"` makes the cluster itself go by what is in a namespace: [sources](API.md#cache). When one is full, what ends soonest goes first. The limits of \
              the node that takes a value count."
         }
         "dashboard" => {
             "The page at `/` and what it shows. A series has 48 points, so `sample_every` also says how far back it goes: 4 minutes."
+        }
+        "otlp" => {
+            "Pushing to a collector over OTLP (HTTP, JSON), for who does not scrape `/metrics` ([what there is](METRICS.md)). Off \
+             without `url`. A publish with a sampled `traceparent` is recorded as spans (`publish`, `propose`, `applied` on each node, \
+             `call output`) where `traces` is on. A collector on this machine or in the house needs its network in `allow`."
         }
         "log" => "What the node says on stderr.",
         _ => "",

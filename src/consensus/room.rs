@@ -108,7 +108,7 @@ fn count_refused() {
 /// Whether a command makes the node's files grow for good. Erasing does too, a little: it goes with the rest of the directory.
 pub fn grows(command: &Command) -> bool {
     match command {
-        Command::Cache(change) => matches!(**change, CacheChange::Put(_)),
+        Command::Cache(change) => matches!(**change, CacheChange::Put(_) | CacheChange::PutSource(_)),
         Command::Publish(_) | Command::Directory(_) | Command::CreateToken(_) | Command::Audit(_) => true,
         // It leaves nothing behind, and has to be refused where a publish would be.
         Command::Probe(_) => true,

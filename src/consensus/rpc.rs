@@ -79,6 +79,8 @@ pub enum Fate {
     TooLate,
     /// The leader's disk is nearly full: it was not proposed.
     NoRoom,
+    /// Too much waits there for one like it: it was not proposed.
+    Full,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -9,6 +9,8 @@ use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::scaling::spread;
 use crate::workers::{Pool, THREADS_MAX, Unsent, WorkerStatus};
+use roaring::RoaringBitmap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::{Duration, Instant};
@@ -138,6 +140,18 @@ impl Gateway {
             }
         }
         count - left
+    }
+
+    /// Asks the sessions of these users to move to another node, unless something urgent goes out; who is busy stays.
+    pub fn send_users_away(&self, users: &RoaringBitmap) {
+        let mut by_cell: BTreeMap<usize, RoaringBitmap> = BTreeMap::new();
+        for user in users {
+            by_cell.entry(self.shared.cell_of(user)).or_default().insert(user);
+        }
+        for (cell, users) in by_cell {
+            // a worker with too much to read has no time for this either
+            let _ = self.post(Note::SendUsersAway(cell, users));
+        }
     }
 
     /// Once for balance; again and again for what has to leave the threads from `threads` on.

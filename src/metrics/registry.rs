@@ -45,6 +45,8 @@ pub struct Metrics {
     pub set_aside: IntCounterVec,
     /// Sessions told goodbye, by code.
     pub goodbyes: IntCounterVec,
+    /// Sessions asked to move to another node, by the reason.
+    pub moves_asked: IntCounterVec,
     pub receipts: IntCounterVec,
     pub worker_panics: IntCounter,
     /// Wake-ups that found a lane full.
@@ -80,8 +82,14 @@ pub struct Metrics {
     pub output_calls: IntCounterVec,
     /// Name to the answer's head, for calls that were made.
     pub output_call_seconds: Histogram,
+    /// Pushes to a collector, by what was pushed and how they ended.
+    pub pushes: IntCounterVec,
+    /// Spans that did not fit the queue, or were not taken.
+    pub spans_dropped: IntCounter,
     /// Reads of the cache, by namespace and the tier that answered.
     pub cache_reads: IntCounterVec,
+    /// Values that the directory should go by and cannot, by namespace.
+    pub cache_unfit: IntCounterVec,
     pub cache_local_bytes: IntGauge,
     pub cache_local_capacity: IntGauge,
     /// Alerts by rule: 1 while it fires on any node that this one knows of.
@@ -146,6 +154,7 @@ impl Metrics {
                 "reason",
             ),
             goodbyes: counters("goodbyes_total", "Sessions told goodbye.", "code"),
+            moves_asked: counters("moves_asked_total", "Sessions asked to move to another node.", "reason"),
             receipts: counters("receipts_total", "Receipts merged, by step.", "step"),
             worker_panics: counter("worker_panics_total", "Panics caught in delivery jobs."),
             lane_full: counter("lane_full_total", "Wake-ups that found a lane full."),
@@ -178,6 +187,16 @@ impl Metrics {
             limits_hit: counters("limits_hit_total", "Refusals by limit.", "limit"),
             output_calls: counters_by("output_calls_total", "Calls to outputs.", &["output", "result"]),
             output_call_seconds: histogram(seconds("output_call_seconds", "A call to an output until its answer.")),
+            cache_unfit: counters(
+                "cache_unfit_total",
+                "Values that the directory cannot go by.",
+                "namespace",
+            ),
+            pushes: counters_by("otlp_pushes_total", "Pushes to the collector.", &["signal", "result"]),
+            spans_dropped: counter(
+                "otlp_spans_dropped_total",
+                "Spans that did not fit the queue, or that the collector did not take.",
+            ),
             cache_local_bytes: gauge("cache_local_bytes", "What the local tier of the cache holds."),
             cache_local_capacity: gauge(
                 "cache_local_capacity_bytes",

@@ -147,6 +147,7 @@ mod tests {
             "reason",
             "result",
             "rule",
+            "signal",
             "status",
             "step",
             "tier",

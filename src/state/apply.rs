@@ -149,6 +149,9 @@ impl State {
                 if touched.zones {
                     self.look_earlier();
                 }
+                for at in touched.cached {
+                    self.cache_drop(&at, effects);
+                }
                 for user in touched.erased {
                     self.presence.forget(user, &mut self.changed);
                     effects.push(Effect::Erased(user));

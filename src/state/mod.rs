@@ -41,6 +41,7 @@ mod retention;
 pub mod rights;
 pub mod rows;
 mod schedule;
+pub mod sources;
 pub mod staffing;
 pub mod tokens;
 pub mod tries;

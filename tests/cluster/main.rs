@@ -33,6 +33,7 @@ mod retry;
 mod schedule;
 mod service;
 mod tokens;
+mod traces;
 mod urgent;
 mod who;
 

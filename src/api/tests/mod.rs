@@ -14,6 +14,7 @@ mod requests;
 mod rights;
 mod scaling;
 mod sockets;
+mod sources;
 mod tokens;
 
 use super::{Config, Context, Reader, Settings, router};
@@ -244,11 +245,12 @@ impl Node {
                 sample_every_enhanced: Span::millis(10),
                 streams_max: 2,
             },
+            tracer: crate::telemetry::Tracer::off(),
             shown: json!({"api": {}}),
         };
         let gate = (Arc::new(Gate::new(&auth).unwrap()), auth);
         let outputs = Arc::new(crate::outputs::Outputs::new(&crate::outputs::Config::default()).unwrap());
-        let cache = Arc::new(Cache::new(&cache, 1, handle.clone()).unwrap());
+        let cache = Arc::new(Cache::new(&cache, 1, handle.clone(), super::READERS).unwrap());
         watcher.0.set(cache.clone()).ok().unwrap();
         let gateway = gateway.unwrap();
         let scaling = Autoscaler::new(handle.clone(), gateway.clone(), scaling());

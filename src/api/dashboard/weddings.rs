@@ -1,5 +1,6 @@
 //! The weddings whose event window is open, or opens within the week, the earliest first.
 
+use super::room::Seasonal;
 use crate::api::wire::At;
 use crate::base::clock::Millis;
 use crate::model::directory::{WINDOW_AFTER, WINDOW_BEFORE, Wedding, WeddingStatus};
@@ -19,6 +20,7 @@ pub struct Weddings {
     /// Those, and whose window opens within 7 days.
     within_7_days: usize,
     items: Vec<View>,
+    seasonal: Seasonal,
 }
 
 #[derive(Serialize)]
@@ -40,7 +42,7 @@ struct View {
     connected: u64,
 }
 
-pub fn weddings(state: &State, now: Millis) -> Weddings {
+pub fn weddings(state: &State, now: Millis, seasonal: Seasonal) -> Weddings {
     let is_near = |wedding: &&Wedding| {
         wedding.status != WeddingStatus::Cancelled
             && wedding.starts_at - WINDOW_BEFORE <= now + AHEAD
@@ -56,6 +58,7 @@ pub fn weddings(state: &State, now: Millis) -> Weddings {
             .take(SHOWN_MAX)
             .map(|wedding| View::of(state, wedding, now))
             .collect(),
+        seasonal,
     }
 }
 

@@ -8,10 +8,10 @@
 //! | 8 | [`node`], [`lab`] |
 //! | 7 | [`config`] |
 //! | 6 | [`api`] |
-//! | 5 | [`delivery`], [`cache`], [`control`], [`outputs`] |
+//! | 5 | [`delivery`], [`cache`], [`control`], [`outputs`], [`telemetry`] |
 //! | 4 | [`consensus`], [`gateway`] |
 //! | 3 | [`storage`], [`net`], [`security`], [`workers`] |
-//! | 2 | [`state`], [`queue`], [`scaling`] |
+//! | 2 | [`state`], [`queue`], [`scaling`], [`alerting`] |
 //! | 1 | [`model`], [`metrics`] |
 //! | 0 | [`base`] |
 //!
@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod alerting;
 pub mod api;
 pub mod base;
 pub mod cache;
@@ -39,4 +40,5 @@ pub mod scaling;
 pub mod security;
 pub mod state;
 pub mod storage;
+pub mod telemetry;
 pub mod workers;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "serve",
     "dev",
     "rehearse",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 12] = [
     "subscribe",
     "who",
     "status",
+    "alerts",
     "import",
     "token",
     "outputs",

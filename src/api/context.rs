@@ -7,6 +7,7 @@ use super::request::Query;
 use crate::base::clock;
 use crate::cache::Cache;
 use crate::consensus::Handle;
+use crate::control::alerter::Alerter;
 use crate::control::autoscaler::Autoscaler;
 use crate::gateway::Gateway;
 use crate::gateway::gateway::QueueStatus;
@@ -15,6 +16,7 @@ use crate::outputs::Outputs;
 use crate::security::{self, Gate};
 use crate::state::State;
 use crate::state::broadcasts::{Behind, Hot};
+use crate::telemetry::Tracer;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -43,6 +45,7 @@ pub struct Settings {
     /// Who may send what.
     pub rules: Rules,
     pub dashboard: dashboard::Config,
+    pub tracer: Tracer,
     /// All that are in effect, for `GET /v1/config`; secrets are masked already.
     pub shown: serde_json::Value,
 }
@@ -52,6 +55,7 @@ pub struct Context {
     pub handle: Handle,
     pub gateway: Arc<Gateway>,
     pub scaling: Arc<Autoscaler>,
+    pub alerts: Arc<Alerter>,
     pub config: Arc<Config>,
     pub rules: Rules,
     pub node: NodeId,
@@ -65,6 +69,7 @@ pub struct Context {
     pub auth: security::Config,
     pub outputs: Arc<Outputs>,
     pub cache: Arc<Cache>,
+    pub tracer: Tracer,
     /// Turns for asking the leader about unknown tokens.
     pub asking: Semaphore,
     pub node_header: HeaderValue,
@@ -82,7 +87,7 @@ impl Context {
     #[allow(clippy::too_many_arguments)] // each part of the node, once
     pub fn new(
         handle: Handle,
-        (gateway, scaling): (Arc<Gateway>, Arc<Autoscaler>),
+        (gateway, scaling, alerts): (Arc<Gateway>, Arc<Autoscaler>, Arc<Alerter>),
         settings: Settings,
         (gate, auth): (Arc<Gate>, security::Config),
         outputs: Arc<Outputs>,
@@ -95,6 +100,7 @@ impl Context {
             config,
             rules,
             dashboard,
+            tracer,
             shown,
         } = settings;
         let (own, others): (Vec<_>, Vec<_>) = nodes.iter().partition(|(id, _)| *id == node);
@@ -108,6 +114,7 @@ impl Context {
             handle,
             gateway,
             scaling,
+            alerts,
             config,
             rules,
             node,
@@ -119,6 +126,7 @@ impl Context {
             auth,
             outputs,
             cache,
+            tracer,
             asking: Semaphore::new(super::access::ASKING_MAX),
             node_header: HeaderValue::from(node),
             running: Running::default(),
@@ -136,6 +144,11 @@ impl Context {
 
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// What `/readyz` says without `?write=1`.
+    pub fn is_ready(&self) -> bool {
+        !self.is_draining() && self.named().is_ok()
     }
 
     /// A new history gets its name from its first leader. Before that (and until the gateway knows it too) a cursor of this

@@ -19,6 +19,19 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// The wall clock in nanoseconds since 1970, for those who ask for it so.
+#[allow(clippy::disallowed_methods)] // the one home of clock reads
+pub fn wall_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// CPU time that this process has had.
+pub fn cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// An RFC 3339 text in UTC with milliseconds, as every answer of the API carries it.
 pub fn rfc3339(at: Millis) -> String {
     jiff::Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |stamp| format!("{stamp:.3}"))

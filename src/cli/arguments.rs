@@ -51,6 +51,7 @@ pub enum Command {
     Subscribe(Subscribe),
     Who(Who),
     Status(Status),
+    Alerts(Alerts),
     Import(Import),
     Token(Token),
     Outputs(Outputs),
@@ -346,6 +347,20 @@ Examples:
   campanile status
   campanile status --url http://10.0.0.2:8205 --json")]
 pub struct Status {
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Show what is wrong, what was, and how each rule stands
+#[derive(Debug, Args)]
+#[command(after_help = "\
+An alert is a rule of rules.alerts that is broken for long enough on one or more nodes. The table at
+the end is of the node that answers.
+
+Examples:
+  campanile alerts
+  campanile alerts --json | jq '.items[] | select(.severity == \"critical\")'")]
+pub struct Alerts {
     #[command(flatten)]
     pub target: Target,
 }

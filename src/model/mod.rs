@@ -5,6 +5,7 @@
 //! Never: a clock, I/O, or a status code.
 //! Start: [`broadcast`], then [`audience`].
 
+pub mod alert;
 pub mod audience;
 pub mod broadcast;
 pub mod caller;
@@ -17,6 +18,7 @@ pub mod priority;
 pub mod receipt;
 pub mod retry;
 pub mod rules;
+pub mod trace;
 
 pub use audience::{Audience, Clause};
 pub use broadcast::{Acknowledge, Action, Broadcast, Draft, Text};
@@ -30,6 +32,7 @@ pub use priority::{PerPriority, Priority};
 pub use receipt::{Reason, Step};
 pub use retry::Retry;
 pub use rules::{Rate, Rules};
+pub use trace::Trace;
 
 /// A user's dense number: given once, never used again.
 pub type UserNumber = u32;

@@ -9,7 +9,10 @@ mod calls;
 mod cold;
 pub mod duties;
 pub mod history;
+mod notify;
+mod pulse;
 pub mod settle;
+mod telemetry;
 mod watcher;
 
 pub mod lifecycle;

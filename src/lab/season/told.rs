@@ -155,7 +155,7 @@ fn distributions(replayed: Option<&Replayed>) -> Vec<Distribution> {
     let latency = replayed.map(Replayed::latency).unwrap_or_default();
     let of = |(priority, buckets): (crate::model::Priority, _)| Distribution {
         key: format!("replay.{}", priority.name()),
-        name: format!("{}, accepted to read", priority.name()),
+        name: priority.name().to_owned(),
         buckets,
     };
     latency.into_iter().map(of).collect()

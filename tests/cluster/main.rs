@@ -29,6 +29,7 @@ mod resume;
 mod retention;
 mod retry;
 mod schedule;
+mod terminal;
 mod tokens;
 mod urgent;
 mod who;

@@ -11,7 +11,7 @@
 //! | 5 | [`delivery`], [`cache`], [`control`], [`outputs`] |
 //! | 4 | [`consensus`], [`gateway`] |
 //! | 3 | [`storage`], [`net`], [`security`], [`workers`] |
-//! | 2 | [`state`], [`queue`], [`scaling`] |
+//! | 2 | [`state`], [`queue`], [`scaling`], [`alerting`] |
 //! | 1 | [`model`], [`metrics`] |
 //! | 0 | [`base`] |
 //!
@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod alerting;
 pub mod api;
 pub mod base;
 pub mod cache;

@@ -13,7 +13,7 @@ use std::time::Duration;
 #[path = "binary/doctor.rs"]
 mod doctor;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "serve",
     "dev",
     "rehearse",
@@ -22,6 +22,7 @@ const COMMANDS: [&str; 14] = [
     "who",
     "status",
     "top",
+    "alerts",
     "import",
     "token",
     "outputs",

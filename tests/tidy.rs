@@ -68,7 +68,7 @@ const HOMES: [(&str, &[&str]); 32] = [
     ("tracing_subscriber", &["node", "cli"]),
 ];
 /// Deciders are told the time and the dice; they open nothing.
-const PURE: [&str; 4] = ["model", "state", "queue", "scaling"];
+const PURE: [&str; 5] = ["model", "state", "queue", "scaling", "alerting"];
 const IMPURE_WORDS: [&str; 13] = [
     "Instant::now",
     "SystemTime",

@@ -29,7 +29,7 @@ fn key_of(namespace: &str, key: &str) -> Result<CacheKey, Problem> {
     Ok(CacheKey::new(namespace, key))
 }
 
-fn refusal(error: CacheError) -> Problem {
+pub fn refusal(error: CacheError) -> Problem {
     match error {
         CacheError::UnknownNamespace(name) => {
             let detail = format!("the settings name no namespace {:?}", shorten(&name));
@@ -44,6 +44,7 @@ fn refusal(error: CacheError) -> Problem {
             };
             Problem::new(code, format!("the upstream of this namespace gave nothing: {why}")).with_retry_after(rest)
         }
+        CacheError::Unfit(detail) => Problem::fault("", Code::InvalidValue, detail),
         CacheError::TimedOut => Problem::new(Code::TimedOut, error.to_string()),
         CacheError::Unreadable(detail) => {
             tracing::error!(detail, "a cached value cannot be read");

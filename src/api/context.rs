@@ -7,6 +7,7 @@ use super::request::Query;
 use crate::base::clock;
 use crate::cache::Cache;
 use crate::consensus::Handle;
+use crate::control::alerter::Alerter;
 use crate::control::autoscaler::Autoscaler;
 use crate::gateway::Gateway;
 use crate::gateway::gateway::QueueStatus;
@@ -52,6 +53,7 @@ pub struct Context {
     pub handle: Handle,
     pub gateway: Arc<Gateway>,
     pub scaling: Arc<Autoscaler>,
+    pub alerts: Arc<Alerter>,
     pub config: Arc<Config>,
     pub rules: Rules,
     pub node: NodeId,
@@ -82,7 +84,7 @@ impl Context {
     #[allow(clippy::too_many_arguments)] // each part of the node, once
     pub fn new(
         handle: Handle,
-        (gateway, scaling): (Arc<Gateway>, Arc<Autoscaler>),
+        (gateway, scaling, alerts): (Arc<Gateway>, Arc<Autoscaler>, Arc<Alerter>),
         settings: Settings,
         (gate, auth): (Arc<Gate>, security::Config),
         outputs: Arc<Outputs>,
@@ -108,6 +110,7 @@ impl Context {
             handle,
             gateway,
             scaling,
+            alerts,
             config,
             rules,
             node,
@@ -136,6 +139,11 @@ impl Context {
 
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// What `/readyz` says without `?write=1`.
+    pub fn is_ready(&self) -> bool {
+        !self.is_draining() && self.named().is_ok()
     }
 
     /// A new history gets its name from its first leader. Before that (and until the gateway knows it too) a cursor of this

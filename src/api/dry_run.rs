@@ -6,7 +6,7 @@
 use super::context::Context;
 use super::person::Known;
 use super::problem::Problem;
-use super::publish::{pointed, spans, superseded};
+use super::publish::{notice, pointed, spans, superseded};
 use super::rights::{self, Written};
 use super::roles::Roles;
 use super::wire::{self, At};
@@ -92,6 +92,7 @@ pub async fn answer(
 ) -> Result<Response, Problem> {
     let now = context.handle.log_time();
     let draft: Draft = draft::read(json::parse(body, "data")?, &context.config, now)?;
+    let noticed = notice(context, &draft, deadline).await?;
     let written = Written { draft: &draft, body };
     let grant = rights::grant(context, caller, written, None, deadline).await?;
     superseded(context, caller, &draft, deadline).await?;
@@ -101,6 +102,8 @@ pub async fn answer(
     let outlook = outlook.map_err(|refused| pointed(&refused, body))?;
     let told = tell(context, caller, &outlook).await;
     let targeted = outlook.all.recipients.len();
+    let mut warnings = wire::warnings(targeted as u32, &draft, |output| context.outputs.has(output));
+    warnings.extend(noticed);
     let mut response = wire::json(
         StatusCode::OK,
         &Would {
@@ -113,7 +116,7 @@ pub async fn answer(
             held: told.reasons.quiet_hours,
             skipped: told.reasons.muted_category + told.reasons.critical_only,
             unknown: outlook.all.unknown,
-            warnings: wire::warnings(targeted as u32, &draft, |output| context.outputs.has(output)),
+            warnings,
             not_reached_more: outlook.missed.len().saturating_sub(told.named.len() as u64),
             not_reached: told.named,
             reasons: told.reasons,

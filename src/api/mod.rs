@@ -6,6 +6,7 @@
 //! Start: [`router`] has every route on one page, [`problem`] every way to say no, [`serve`] the way in.
 
 mod access;
+mod alerts;
 mod audience;
 pub mod audit;
 mod batch;
@@ -28,6 +29,7 @@ mod import;
 mod inbox;
 mod json;
 mod lines;
+pub mod metrics;
 mod nouns;
 mod operate;
 mod outputs;
@@ -45,6 +47,7 @@ mod roles;
 mod router;
 mod scaling;
 pub mod serve;
+mod sources;
 mod subscribe;
 mod tokens;
 mod wire;
@@ -55,6 +58,7 @@ mod tests;
 pub use context::{Context, Reader, Settings};
 pub use problem::{Code, Fault, Problem};
 pub use router::router;
+pub use sources::READERS;
 
 use crate::base::size::{Size, Span};
 use serde::{Deserialize, Serialize};

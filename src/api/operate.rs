@@ -22,7 +22,7 @@ use std::time::Duration;
 /// Rates are taken over at least this long.
 const RATE_OVER: Duration = Duration::from_millis(500);
 
-fn text(content_type: &'static str, body: impl Into<Body>) -> Response {
+pub fn text(content_type: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     response
         .headers_mut()
@@ -46,11 +46,6 @@ pub async fn readyz(State(context): State<Arc<Context>>, uri: Uri) -> Result<Res
         return Err(Problem::new(Code::NoLeader, "this node has no leader"));
     }
     Ok(text("text/plain; charset=utf-8", "ok\n"))
-}
-
-pub async fn metrics(State(context): State<Arc<Context>>) -> Response {
-    METRICS.sessions.set(context.gateway.sessions() as i64);
-    text("text/plain; version=0.0.4; charset=utf-8", METRICS.text())
 }
 
 #[derive(Serialize)]

@@ -42,7 +42,9 @@ struct CallView {
     next_at: Option<At>,
     error: Option<String>,
     broadcast: Option<Text26>,
-    step: u32,
+    step: Option<u32>,
+    /// The rule, where it is a notice of an alert.
+    alert: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -89,8 +91,12 @@ impl OutputView {
 
 impl CallView {
     fn of(state: &Applied, call: CallId, known: &Call) -> Self {
-        let Cause::Escalation { number, step } = known.cause;
-        let id: Option<BroadcastId> = state.broadcast(number).map(|broadcast| broadcast.id);
+        let (escalated, step) = match &known.cause {
+            Cause::Escalation { number, step } => (Some(*number), Some(*step)),
+            Cause::Alert(_) => (None, None),
+        };
+        let broadcast = escalated.and_then(|number| state.broadcast(number));
+        let id: Option<BroadcastId> = broadcast.map(|broadcast| broadcast.id);
         Self {
             call,
             output: known.output.clone(),
@@ -101,6 +107,7 @@ impl CallView {
             error: known.error.clone(),
             broadcast: id.map(Text26),
             step,
+            alert: known.rule().map(str::to_owned),
         }
     }
 }

@@ -31,7 +31,8 @@ pub fn to_unknown(refused: &Refused, body: &[u8]) -> Option<String> {
         | Refused::FetchesFull(_)
         | Refused::RateLimited { .. }
         | Refused::NoSuchRole { .. }
-        | Refused::VenueInUse(_) => return None,
+        | Refused::VenueInUse(_)
+        | Refused::Superseded => return None,
     };
     let body = json::parse(body, "data").ok()?;
     let wanted = Wanted { id, keys };

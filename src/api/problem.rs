@@ -18,6 +18,12 @@ macro_rules! codes {
         pub enum Code { $($name),* }
 
         impl Code {
+    /// Those of refusals that are the node's fault, as text.
+    pub fn of_the_node() -> Vec<&'static str> {
+        let ours = Self::ALL.iter().filter(|code| code.status().is_server_error());
+        ours.map(|code| code.text()).collect()
+    }
+
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
             /// The word, the HTTP status, whether the same request may succeed later, and a title for people.
@@ -54,6 +60,7 @@ codes! {
     LeftMemory "LEFT_MEMORY" 409 true "The broadcast has just left memory";
     NotReleased "NOT_RELEASED" 409 false "The broadcast is not released yet";
     Cancelled "CANCELLED" 409 false "The broadcast was called off";
+    Superseded "SUPERSEDED" 409 false "Another broadcast has taken its place";
     RedeliveredTooOften "REDELIVERED_TOO_OFTEN" 409 false "The broadcast was delivered again many times";
     Expired "EXPIRED" 410 false "The broadcast has expired";
     TooLarge "TOO_LARGE" 413 false "The body is too large";
@@ -363,6 +370,7 @@ pub fn code_of(refused: &Refused) -> Code {
         Refused::TokensFull(_) => Code::TokensFull,
         Refused::FetchesFull(_) => Code::Overloaded,
         Refused::RateLimited { .. } => Code::RateLimited,
+        Refused::Superseded => Code::Superseded,
         Refused::NoSuchRole { .. } => Code::NoSuchRoleInEvent,
     }
 }

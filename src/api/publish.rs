@@ -6,7 +6,7 @@ use super::problem::{Code, Problem, Published, code_of, overloaded};
 use super::recall::cold;
 use super::request::{self, Query};
 use super::rights::Written;
-use super::{Config, audit, draft, dry_run, json, pointer, rights, wire};
+use super::{Config, audit, draft, dry_run, json, pointer, rights, sources, wire};
 use crate::base::clock::{self, Millis};
 use crate::metrics::METRICS;
 use crate::model::{Caller, Draft, Priority, Rate};
@@ -117,14 +117,21 @@ async fn propose(
             )
         })?),
     };
+    let is_repeated = || {
+        let known = context.handle.read(|state| state.keys().look(&key));
+        !matches!(known, Known::No)
+    };
+    // Of what is only repeated the first answer stands, whatever there is to say by now.
+    let noticed = if is_repeated() {
+        Vec::new()
+    } else {
+        notice(context, &draft, deadline).await?
+    };
     let written = Written { draft: &draft, body };
     let grant = rights::grant(context, caller, written, Some(&key), deadline).await?;
     let rate = grant.rate.clone();
-    let is_repeated = context
-        .handle
-        .read(|state| !matches!(state.keys().look(&key), Known::No));
-    let superseded = if is_repeated {
-        None // its first answer stands
+    let superseded = if is_repeated() {
+        None
     } else {
         superseded(context, caller, &draft, deadline).await?
     };
@@ -146,11 +153,22 @@ async fn propose(
     match proposed.outcome {
         Outcome::Published { number, replayed } => {
             let rate = rate.map(|rate| rights::rate_headers(context, &rate, at));
-            answer(context, number, replayed, rate, proposed.index).await
+            let noticed = if replayed { Vec::new() } else { noticed };
+            answer(context, number, replayed, noticed, rate, proposed.index).await
         }
         Outcome::Refused(refused) => Err(refusal(context, &refused, body, rate.as_ref(), at)),
         other => Err(Problem::new(Code::Internal, format!("a publish came to {other:?}"))),
     }
+}
+
+/// What a sender should know of the moment at which it is sent; a replay does not say it again. Asks for segments that may have
+/// changed.
+pub async fn notice(context: &Arc<Context>, draft: &Draft, deadline: Instant) -> Result<Vec<wire::Warning>, Problem> {
+    let mut warnings = sources::fresh(context, draft, deadline).await?;
+    if !context.handle.read(|state| state.can_be_met(draft)) {
+        warnings.push(wire::Warning::NeedCannotBeMet);
+    }
+    Ok(warnings)
 }
 
 /// What the settings say about times.
@@ -197,6 +215,7 @@ async fn answer(
     context: &Arc<Context>,
     number: u64,
     replayed: bool,
+    noticed: Vec<wire::Warning>,
     rate: Option<[(HeaderName, HeaderValue); 2]>,
     applied: u64,
 ) -> Result<Done, Problem> {
@@ -212,11 +231,9 @@ async fn answer(
         METRICS.published.with_label_values(&[hot.draft.priority.name()]).inc();
     }
     let mut writer = BytesMut::with_capacity(384).writer();
-    serde_json::to_writer(
-        &mut writer,
-        &wire::Accepted::new(&hot, |output| context.outputs.has(output)),
-    )
-    .map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+    let mut accepted = wire::Accepted::new(&hot, |output| context.outputs.has(output));
+    accepted.warnings.extend(noticed);
+    serde_json::to_writer(&mut writer, &accepted).map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
     Ok(Done {
         answer: writer.into_inner().freeze(),
         location: format!("/v1/broadcasts/{}", hot.id),

@@ -5,8 +5,8 @@ use super::context::Context;
 use super::directory::{self, Noun};
 use super::problem::{Code, Problem};
 use super::{
-    audit, batch, broadcasts, cache, cancel, dashboard, dead_letters, drill, import, inbox, operate, outputs, publish,
-    receipts, recipients, redeliver, scaling, subscribe, tokens,
+    alerts, audit, batch, broadcasts, cache, cancel, dashboard, dead_letters, drill, import, inbox, metrics, operate,
+    outputs, publish, receipts, recipients, redeliver, scaling, subscribe, tokens,
 };
 use crate::base::clock;
 use crate::metrics::METRICS;
@@ -190,6 +190,11 @@ pub fn routes() -> Vec<Route> {
             get(scaling::scaling),
         ),
         route(
+            "/v1/alerts",
+            &[("GET", "what is wrong, what was, and how each rule stands")],
+            get(alerts::list),
+        ),
+        route(
             "/v1/dashboard",
             &[("GET", "all that the dashboard shows, once or as a stream")],
             get(dashboard::board),
@@ -222,7 +227,7 @@ pub fn routes() -> Vec<Route> {
         route("/livez", &[("GET", "the process answers")], get(operate::livez)),
         route("/healthz", &[("GET", "the same as /livez")], get(operate::livez)),
         route("/readyz", &[("GET", "the node takes requests")], get(operate::readyz)),
-        route("/metrics", &[("GET", "counters for Prometheus")], get(operate::metrics)),
+        route("/metrics", &[("GET", "counters for Prometheus")], get(metrics::metrics)),
         route(
             "/problems/{code}",
             &[("GET", "what an error code means")],

@@ -110,6 +110,12 @@ pub enum Warning {
     /// A step calls an output that this node's settings do not know.
     #[serde(rename = "UNKNOWN_OUTPUT")]
     UnknownOutput,
+    /// A segment may have changed meanwhile: who owns it cannot be asked.
+    #[serde(rename = "STALE_SEGMENT")]
+    StaleSegment,
+    /// Fewer people of a role are reached than have to confirm.
+    #[serde(rename = "NEED_CANNOT_BE_MET")]
+    NeedCannotBeMet,
 }
 
 pub fn warnings(targeted: u32, draft: &Draft, is_output: impl Fn(&str) -> bool) -> Vec<Warning> {

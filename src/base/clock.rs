@@ -19,6 +19,12 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// CPU time that this process has had.
+pub fn cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// An RFC 3339 text in UTC with milliseconds, as every answer of the API carries it.
 pub fn rfc3339(at: Millis) -> String {
     jiff::Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |stamp| format!("{stamp:.3}"))

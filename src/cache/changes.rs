@@ -6,6 +6,7 @@ use super::local::{Kept, Local};
 use super::lookup::Cache;
 use super::pressure::Decision;
 use super::settings::{Config, Namespace};
+use super::source::{self, SourceOf};
 use crate::state::Command;
 use crate::state::cache::{CacheChange, CacheEffect, CacheKey, Digest, Lifetime, Put, Value, Warm};
 use std::time::Instant;
@@ -33,7 +34,8 @@ impl Cache {
         life: impl FnOnce(Lifetime) -> Lifetime,
         deadline: Instant,
     ) -> Result<(u64, Digest), CacheError> {
-        let settings = &self.space(&at.namespace)?.settings;
+        let space = self.space(&at.namespace)?;
+        let settings = &space.settings;
         let digest = value.digest();
         let put = Put {
             at,
@@ -45,7 +47,8 @@ impl Cache {
             limits: settings.limits(&self.config),
             claim: None,
         };
-        Ok((self.propose(CacheChange::Put(put), deadline).await?, digest))
+        let change = source::change(space, &self.readers, put, self.handle.log_time())?;
+        Ok((self.propose(change, deadline).await?, digest))
     }
 
     pub async fn invalidate(&self, at: CacheKey, deadline: Instant) -> Result<u64, CacheError> {
@@ -53,10 +56,15 @@ impl Cache {
         self.propose(CacheChange::Invalidate(at), deadline).await
     }
 
-    /// Invalidates all of a namespace.
+    /// Invalidates all of a namespace. Nobody reads what was there once the first entry is applied; when this returns, no row of
+    /// it is left, and nothing that the directory had from it.
     pub async fn empty(&self, namespace: &str, deadline: Instant) -> Result<u64, CacheError> {
         self.space(namespace)?;
-        self.propose(CacheChange::Empty(namespace.into()), deadline).await
+        let mut index = self.propose(CacheChange::Empty(namespace.into()), deadline).await?;
+        while self.handle.read(|state| state.cache().leaving(namespace)) > 0 {
+            index = self.propose(CacheChange::Sweep(namespace.into()), deadline).await?;
+        }
+        Ok(index)
     }
 
     async fn propose(&self, change: CacheChange, deadline: Instant) -> Result<u64, CacheError> {
@@ -85,6 +93,11 @@ impl Cache {
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The namespace that the directory has something from.
+    pub fn source_of(&self, of: SourceOf) -> Option<&str> {
+        source::namespace_of(&self.config.namespaces, of)
     }
 
     /// All namespaces of the settings, by name.

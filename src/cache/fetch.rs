@@ -5,6 +5,7 @@ use super::CacheError;
 use super::local::Kept;
 use super::lookup::{Cache, Space};
 use super::settings::millis;
+use super::source;
 use super::upstream::{Said, Upstream};
 use crate::base::clock;
 use crate::consensus::ProposeError;
@@ -56,7 +57,9 @@ impl Space {
     fn note(&self, said: &Said) {
         let failed = match said {
             Said::Nothing(why @ (Why::Unreachable | Why::TooSlow)) => Some((clock::now(), *why)),
-            Said::Nothing(Why::Absent | Why::Status(_) | Why::TooLarge) | Said::Here { .. } | Said::Same => None,
+            Said::Nothing(Why::Absent | Why::Status(_) | Why::TooLarge | Why::Unfit)
+            | Said::Here { .. }
+            | Said::Same => None,
         };
         *self.rest.lock() = failed;
     }
@@ -141,7 +144,7 @@ impl Cache {
         claim: u64,
         _turn: OwnedSemaphorePermit,
     ) -> Fetched {
-        let known = wanted.known.clone();
+        let known = self.revalidated(&space, &wanted);
         let validator = known.as_ref().and_then(|entry| entry.validator.as_deref());
         let said = upstream.ask(&self.outbound, &wanted.at.key, validator).await;
         space.note(&said);
@@ -151,6 +154,14 @@ impl Cache {
             (Said::Same, None) => self.miss(wanted, Why::Status(304), claim).await,
             (Said::Nothing(why), _) => self.miss(wanted, why, claim).await,
         }
+    }
+
+    /// What the upstream may say to be still the same. What the directory should go by and does not, since it is from before the
+    /// settings said so, has to come once more.
+    fn revalidated(&self, space: &Space, wanted: &Wanted) -> Option<Arc<Entry>> {
+        let is_gone_by = || self.handle.read(|state| state.directory().has_source(&wanted.at));
+        let known = wanted.known.clone();
+        known.filter(|_| space.settings.source_of.is_none() || is_gone_by())
     }
 
     async fn take_in(
@@ -172,8 +183,11 @@ impl Cache {
             limits: space.settings.limits(&self.config),
             claim: Some(claim),
         };
+        let Ok(change) = source::change(space, &self.readers, put, self.handle.log_time()) else {
+            return self.miss(wanted, Why::Unfit, claim).await;
+        };
         let value = Arc::new(value);
-        match self.outcome(CacheChange::Put(put), clock::now() + WITHIN).await {
+        match self.outcome(change, clock::now() + WITHIN).await {
             Ok(Outcome::Done) => {}
             // It was changed since the claim: what was brought may be from before.
             Ok(_) => return Fetched::Look,

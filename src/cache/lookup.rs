@@ -5,6 +5,7 @@ use super::fetch::{Fetched, IN_FLIGHT_MAX, Rest, Wanted};
 use super::local::{Held, Kept, Loading, Local, Turn};
 use super::pressure::Decision;
 use super::settings::{Config, Namespace};
+use super::source::Readers;
 use super::upstream::{self, SetUpError, Upstream};
 use crate::consensus::{Handle, ProposeError};
 use crate::model::{Millis, NodeId};
@@ -38,6 +39,9 @@ pub enum CacheError {
     /// Nothing is kept that could stand in for it, and nobody asks again before `rest` is over.
     #[error("the upstream gave nothing: {why}")]
     Upstream { why: Why, rest: Duration },
+    /// The directory goes by the values of this namespace, and could not go by this one.
+    #[error("the value cannot be gone by: {0}")]
+    Unfit(String),
     #[error("the value was not there in time")]
     TimedOut,
     #[error("the value cannot be read: {0}")]
@@ -51,6 +55,7 @@ pub struct Cache {
     pub(super) config: Config,
     pub(super) spaces: BTreeMap<String, Arc<Space>>,
     pub(super) outbound: Outbound,
+    pub(super) readers: Readers,
     pub(super) decision: Mutex<Option<Decision>>,
     pub(super) local: Local,
 }
@@ -83,7 +88,7 @@ impl Space {
 }
 
 impl Cache {
-    pub fn new(config: &Config, node: NodeId, handle: Handle) -> Result<Self, SetUpError> {
+    pub fn new(config: &Config, node: NodeId, handle: Handle, readers: Readers) -> Result<Self, SetUpError> {
         let mut spaces = BTreeMap::new();
         for settings in &config.namespaces {
             spaces.insert(settings.name.clone(), Arc::new(Space::new(settings)?));
@@ -94,6 +99,7 @@ impl Cache {
         Ok(Self {
             node,
             outbound: upstream::outbound(config, encrypted, Roots::of_machine)?,
+            readers,
             decision: Mutex::default(),
             handle,
             spaces,

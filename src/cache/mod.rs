@@ -16,6 +16,7 @@ pub mod memory;
 pub mod preload;
 pub mod pressure;
 pub mod settings;
+mod source;
 pub mod upstream;
 
 pub use changes::NamespaceStatus;
@@ -23,6 +24,7 @@ pub use counts::{Counted, Tier};
 pub use local::{Held, Kept, Local};
 pub use lookup::{Cache, CacheError, Found};
 pub use settings::{Config, Namespace, Preload};
+pub use source::{Readers, SourceOf};
 pub use upstream::SetUpError;
 
 /// A value's body.

@@ -6,7 +6,7 @@ use super::lookup::Cache;
 use super::settings::{Namespace, Preload, millis};
 use crate::base::clock;
 use crate::model::directory::{Wedding, WeddingStatus};
-use crate::model::{Millis, Place, PlaceKind};
+use crate::model::{Millis, Number, Place, PlaceKind};
 use crate::state::State;
 use crate::state::cache::{CacheKey, Warm};
 use futures_util::StreamExt;
@@ -52,11 +52,10 @@ pub fn plan(state: &State, namespaces: &[Namespace], now: Millis, ahead_ms: u64,
     }
     let mut due = Vec::new();
     for namespace in namespaces.iter().filter(|namespace| namespace.upstream.is_some()) {
-        let keys = namespace.preload.map(|preload| keys(state, &near, preload));
-        let keys = keys
-            .into_iter()
-            .flatten()
-            .map(|key| CacheKey::new(&namespace.name, &key));
+        let known = namespace.preload.map(|preload| keys(state, &near, preload));
+        let mut keys: BTreeSet<String> = namespace.keys.iter().cloned().collect();
+        keys.extend(known.into_iter().flatten());
+        let keys = keys.iter().map(|key| CacheKey::new(&namespace.name, key));
         due.extend(keys.filter(|at| is_due(state, at, now, ahead(namespace))));
     }
     due.truncate(max);
@@ -68,8 +67,13 @@ fn keys(state: &State, near: &[&Wedding], preload: Preload) -> BTreeSet<String> 
     match preload {
         Preload::Weddings => near.iter().map(|wedding| wedding.id.clone()).collect(),
         Preload::Segments => {
-            let all = directory.segments_after(None, KEYS_MAX);
-            all.into_iter().map(|segment| segment.name).collect()
+            let rules = directory.segments_after(None, KEYS_MAX).into_iter();
+            let listed = directory.sources().segments().map(str::to_owned);
+            let scheduled = state.broadcasts().scheduled_below(Number::MAX);
+            let audiences = scheduled.map(|hot| &hot.broadcast.draft.audience);
+            let clauses = audiences.flat_map(|audience| audience.clauses.iter().chain(&audience.exclude));
+            let named = clauses.flat_map(|clause| &clause.segments).cloned();
+            rules.map(|rule| rule.name).chain(listed).chain(named).collect()
         }
         Preload::Members => {
             let members = near.iter().filter_map(|wedding| {

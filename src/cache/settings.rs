@@ -1,5 +1,6 @@
 //! The section `cache`: namespaces and how much of each is kept, and the size of the local tier.
 
+use super::source::SourceOf;
 use super::upstream::Upstream;
 use crate::base::size::{Size, Span};
 use crate::net::Networks;
@@ -13,10 +14,14 @@ use std::path::PathBuf;
 const NAMESPACES_MAX: usize = 64;
 /// Letters of a namespace's name.
 const NAME_LETTERS_MAX: usize = 64;
-/// A namespace's entries: emptying it is one step that every node waits for, some 2 µs each.
+/// A namespace's entries: each has its name in the memory of every node.
 const ENTRIES_MAX: u64 = 100_000;
 const BYTES_MIN: Size = Size::kib(128);
 const BYTES_MAX: Size = Size::mib(64 << 10);
+/// Keys of a namespace that the settings name.
+const KEYS_MAX: usize = 256;
+/// What the directory goes by must outlast an uplink that comes and goes: when it ends, quiet hours would be forgotten.
+const SOURCE_STALE_MIN: Span = Span::seconds(3600);
 const TTL_MAX: Span = Span::seconds(30 * 24 * 3600);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,6 +101,12 @@ pub struct Namespace {
     /// What its keys are, where they are known beforehand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preload: Option<Preload>,
+    /// More keys that are fetched beforehand: those that only the upstream knows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// What the directory has from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_of: Option<SourceOf>,
 }
 
 /// Keys of a namespace that the directory knows.
@@ -127,6 +138,8 @@ impl Default for Namespace {
             bytes_max: Size::mib(16),
             upstream: None,
             preload: None,
+            keys: Vec::new(),
+            source_of: None,
         }
     }
 }
@@ -188,6 +201,17 @@ impl Namespace {
             "preload",
             "come with upstream: there is nobody to fetch from".into(),
         );
+        must(
+            self.keys.is_empty() || self.upstream.is_some(),
+            "keys",
+            "come with upstream: there is nobody to fetch from".into(),
+        );
+        must(self.keys.len() <= KEYS_MAX, "keys", format!("be at most {KEYS_MAX}"));
+        must(
+            self.source_of.is_none() || self.stale_if_error >= SOURCE_STALE_MIN,
+            "stale_if_error",
+            format!("be at least {SOURCE_STALE_MIN} where source_of is given: what has ended is not gone by any more"),
+        );
         let wrong = self.upstream.as_deref().map(Upstream::parse).and_then(Result::err);
         wrong
             .iter()
@@ -217,6 +241,18 @@ impl Config {
             ));
         }
         faults.extend(self.namespaces.iter().flat_map(Namespace::faults));
+        for of in SourceOf::ALL {
+            let names = self
+                .namespaces
+                .iter()
+                .filter(|namespace| namespace.source_of == Some(of));
+            if names.count() > 1 {
+                let name = of.name();
+                faults.push(format!(
+                    "cache.namespaces has source_of = {name:?} more than once; it must have one source of them"
+                ));
+            }
+        }
         if self.local_bytes_min > self.local_bytes {
             faults.push(format!(
                 "cache.local_bytes_min is {}; it must be at most cache.local_bytes ({})",
@@ -238,7 +274,7 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, Namespace, Size, Span};
+    use super::{Config, Namespace, Size, SourceOf, Span};
 
     #[test]
     fn every_fault_of_a_list_is_named() {
@@ -254,19 +290,32 @@ mod tests {
             upstream: Some("http://secret/".into()),
             ..named("wild")
         };
+        let source = |name: &str| Namespace {
+            source_of: Some(SourceOf::Segments),
+            stale_if_error: Span::seconds(3600),
+            ..named(name)
+        };
+        let brief = Namespace {
+            stale_if_error: Span::millis(1),
+            keys: vec!["vip".into()],
+            ..source("brief")
+        };
         let config = Config {
-            namespaces: vec![named("a"), named("a"), named("B!"), wild],
+            namespaces: vec![named("a"), named("a"), named("B!"), wild, source("c"), brief],
             local_bytes: Size::mib(4),
             ..Config::default()
         };
         let expected = [
-            "cache.namespaces is a list of 4; it must use each name once",
+            "cache.namespaces is a list of 6; it must use each name once",
             "cache.namespaces has the name \"B!\"; a name must be 1 to 64 of a-z, 0-9, _ and -",
             "cache.namespaces, wild: ttl must be between 1s and 30d",
             "cache.namespaces, wild: stale_if_error must be at most 30d",
             "cache.namespaces, wild: entries_max must be between 1 and 100000",
             "cache.namespaces, wild: bytes_max must be between 128 KiB and 64 GiB",
             "cache.namespaces, wild: upstream must have {key} once, in its path or query",
+            "cache.namespaces, brief: keys must come with upstream: there is nobody to fetch from",
+            "cache.namespaces, brief: stale_if_error must be at least 1h where source_of is given: what has ended is not gone by any more",
+            "cache.namespaces has source_of = \"segments\" more than once; it must have one source of them",
             "cache.local_bytes_min is 8 MiB; it must be at most cache.local_bytes (4 MiB)",
         ];
         assert_eq!(config.faults(), expected);

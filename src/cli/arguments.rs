@@ -54,6 +54,7 @@ pub enum Command {
     Who(Who),
     Status(Status),
     Top(Top),
+    Alerts(Alerts),
     Import(Import),
     Token(Token),
     Outputs(Outputs),
@@ -365,6 +366,20 @@ pub struct Status {
     /// Show it as it changes
     #[arg(long)]
     pub watch: bool,
+}
+
+/// Show what is wrong, what was, and how each rule stands
+#[derive(Debug, Args)]
+#[command(after_help = "\
+An alert is a rule of rules.alerts that is broken for long enough on one or more nodes. The table at
+the end is of the node that answers.
+
+Examples:
+  campanile alerts
+  campanile alerts --json | jq '.items[] | select(.severity == \"critical\")'")]
+pub struct Alerts {
+    #[command(flatten)]
+    pub target: Target,
 }
 
 /// Load users, venues, weddings, members, segments and preferences

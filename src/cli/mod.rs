@@ -5,6 +5,7 @@
 //! Never: a rule of the domain; a way to a node that is not its public API.
 //! Start: [`run`], then [`arguments`].
 
+mod alerts;
 pub mod arguments;
 pub mod audience;
 pub mod broadcast;
@@ -85,6 +86,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Who(options) => return wait(who::run(&options, json)),
         Command::Status(options) => wait(status::run(&options, json)),
         Command::Top(options) => wait(top::run(&options, json)),
+        Command::Alerts(options) => wait(alerts::run(&options, json)),
         Command::Import(options) => wait(import::run(&options, json)),
         Command::Token(options) => wait(token::run(&options.verb, json)),
         Command::Outputs(options) => wait(outputs::run(&options.verb, json)),

@@ -6,7 +6,7 @@ use super::output::{self, GOOD, plain};
 use super::settings;
 use crate::base::clock;
 use crate::model::Priority;
-use crate::outputs::{Config, Message, OutputStatus, Outputs};
+use crate::outputs::{Config, Message, OutputStatus, Outputs, Turn};
 use serde_json::json;
 use std::time::Duration;
 
@@ -66,6 +66,7 @@ fn message(name: &str) -> Message {
         summary: format!("This is a test of the output {name}. Nothing has happened."),
         priority: Priority::Low,
         drill: true,
+        turn: Turn::Begins,
         data: json!({}),
     }
 }

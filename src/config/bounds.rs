@@ -100,6 +100,13 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("outputs.retry_first", Time(Span::millis(10), Span::seconds(3600))),
     ("outputs.retry_most", Time(Span::millis(10), Span::seconds(DAY))),
     ("outputs.give_up_after", Time(Span::seconds(1), Span::seconds(30 * DAY))),
+    ("alerts.every", Time(Span::millis(50), Span::seconds(600))),
+    ("alerts.every_enhanced", Time(Span::millis(50), Span::seconds(600))),
+    ("alerts.over", Time(Span::millis(500), Span::seconds(3600))),
+    ("alerts.lost_after", Time(Span::millis(500), Span::seconds(3600))),
+    ("probe.interval", Time(Span::millis(0), Span::seconds(3600))),
+    ("probe.interval_enhanced", Time(Span::millis(0), Span::seconds(3600))),
+    ("probe.within", Time(Span::millis(50), Span::seconds(60))),
     ("cache.entries_max", Count(1, 1_000_000)),
     ("cache.bytes_max", Bytes(Size::mib(1), Size::mib(64 * GIB))),
     ("cache.local_bytes", Bytes(Size::mib(1), Size::mib(64 * GIB))),
@@ -111,6 +118,10 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("cache.memory_max", Bytes(Size(0), Size::mib(1024 * GIB))),
     ("cache.upstream_rest", Time(Span::millis(100), Span::seconds(3600))),
     ("dashboard.sample_every", Time(Span::millis(100), Span::seconds(3600))),
+    (
+        "dashboard.sample_every_enhanced",
+        Time(Span::millis(100), Span::seconds(3600)),
+    ),
     ("dashboard.streams_max", Count(1, 10_000)),
 ];
 

@@ -22,6 +22,7 @@ pub fn faults(config: &Config) -> Vec<String> {
     found.0.extend(config.rules().err());
     found.0.extend(config.scaling_profile().err());
     found.0.extend(config.capacity().err());
+    found.0.extend(config.alert_rules().err().into_iter().flatten());
     found.0.extend(super::rules::faults(&config.rates));
     found.0.extend(config.outputs.faults());
     found.0.extend(config.cache.faults());

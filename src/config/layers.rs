@@ -20,7 +20,13 @@ const NOT_SETTINGS: [&str; 6] = [
     "CAMPANILE_CONFIG",
 ];
 /// Keys that have no default value, and so do not show among the defaults.
-const OPTIONAL: [&str; 4] = ["api.url", "rules.senders", "rules.scaling", "scaling.capacity"];
+const OPTIONAL: [&str; 5] = [
+    "api.url",
+    "rules.senders",
+    "rules.scaling",
+    "rules.alerts",
+    "scaling.capacity",
+];
 /// How alike two words must be for one to be suggested.
 const NEAR: f64 = 0.6;
 

@@ -5,6 +5,7 @@
 //! Never: a default of its own for another part's setting.
 //! Start: [`Config`], then [`layers`].
 
+pub mod alerts;
 pub mod bounds;
 pub mod check;
 pub mod effective;
@@ -13,9 +14,11 @@ pub mod layers;
 mod pages;
 pub mod rules;
 pub mod scaling;
+pub mod service;
 
 pub use effective::{DEFAULT, Effective};
 pub use layers::{Faults, Settings, load};
+pub use service::Service;
 
 use crate::model::rules::RateRules;
 use serde::{Deserialize, Serialize};
@@ -24,7 +27,7 @@ use std::path::PathBuf;
 /// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
 pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 /// The sections in the order people meet them.
-pub const SECTIONS: [&str; 18] = [
+pub const SECTIONS: [&str; 20] = [
     "node",
     "api",
     "auth",
@@ -40,6 +43,8 @@ pub const SECTIONS: [&str; 18] = [
     "rules",
     "rates",
     "outputs",
+    "alerts",
+    "probe",
     "cache",
     "dashboard",
     "log",
@@ -64,6 +69,8 @@ pub struct Config {
     pub rules: rules::Settings,
     pub rates: RateRules,
     pub outputs: crate::outputs::Config,
+    pub alerts: alerts::AlertSettings,
+    pub probe: alerts::ProbeSettings,
     pub cache: crate::cache::Config,
     pub dashboard: crate::api::dashboard::Config,
     pub log: Log,

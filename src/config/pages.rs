@@ -76,12 +76,22 @@ fn about(section: &str) -> &'static str {
              key; Slack needs none, its secret is the URL. Files are read at the start, by every node: whichever leads makes the calls. \
              How calls look and how to verify them: [outputs](API.md#outputs)."
         }
+        "alerts" => {
+            "When somebody is told that something is wrong. The rules are TOML ([the file that is built in](../data/rules/alerts.toml)): each \
+             `[[rule]]` has a measure, a bound, how long it must be beyond it, a severity and a cooldown. How alerts look: \
+             [alerts](API.md#alerts)."
+        }
+        "probe" => {
+            "How uptime is measured: by a command that goes the way of a publish and is for nobody. It is the share of these that were \
+             answered in time."
+        }
         "cache" => {
             "What is cached for applications, and for how long. The replicated tier is on the disk of every node, the local tier in \
              the memory of each. A namespace is `{ name = \"teams\", ttl = \"15m\", stale_if_error = \"1d\", entries_max = 10000, \
              bytes_max = \"16 MiB\", upstream = \"https://app.example/teams/{key}\", \
              preload = \"weddings\" }`; only the name must be given. `preload` says what the keys are (`weddings`: their ids, `segments`: \
-             their names, `members`: ids of the weddings' users), so that they are fetched before a wedding. When one is full, what ends soonest goes first. The limits of \
+             their names, `members`: ids of the weddings' users), so that they are fetched before a wedding; `keys = [\"vip\"]` adds some. \
+             `source_of = \"segments\"` or `\"preferences\"` makes the cluster itself go by what is in a namespace: [sources](API.md#cache). When one is full, what ends soonest goes first. The limits of \
              the node that takes a value count."
         }
         "dashboard" => {

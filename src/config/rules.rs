@@ -18,6 +18,8 @@ pub struct Settings {
     pub senders: Option<PathBuf>,
     /// A file in place of the rules of self-scaling that are built in.
     pub scaling: Option<PathBuf>,
+    /// A file in place of the rules of alerts that are built in.
+    pub alerts: Option<PathBuf>,
     /// Types that may be critical.
     pub critical_types: Vec<Kinds>,
 }
@@ -38,6 +40,7 @@ impl Default for Settings {
         Self {
             senders: None,
             scaling: None,
+            alerts: None,
             critical_types: critical.into_iter().filter_map(Kinds::parse).collect(),
         }
     }

@@ -27,7 +27,7 @@ impl Default for ScalingSettings {
     fn default() -> Self {
         Self {
             profile: "default".into(),
-            every: Span::seconds(1),
+            every: Span::millis(250),
             capacity: None,
         }
     }
@@ -135,7 +135,7 @@ mod tests {
             change(&mut load);
             load
         };
-        let cases: [(&str, bool, Change, &str); 20] = [
+        let cases: [(&str, bool, Change, &str); 26] = [
             ("origin", true, |load| load.connections = 5_000, "steady=8"),
             ("origin", true, |load| load.connections = 5_001, "season connections=16"),
             ("origin", true, |load| load.backlog = 1_000, "steady=8"),
@@ -172,13 +172,49 @@ mod tests {
                 |load| (load.busy, load.latency_ms) = (0.51, 501.0),
                 "late=16",
             ),
-            ("default", true, |load| load.busy = 0.29, "idle in season=4"),
-            ("default", false, |load| load.busy = 0.29, "idle=4"),
-            ("default", false, |load| load.busy = 0.3, "steady=8"),
+            ("default", true, |load| load.busy = 0.049, "idle in season=4"),
+            ("default", false, |load| load.busy = 0.049, "idle=4"),
+            ("default", false, |load| load.busy = 0.05, "steady=8"),
             (
                 "default",
                 false,
-                |load| (load.busy, load.backlog) = (0.1, 100),
+                |load| (load.busy, load.backlog) = (0.01, 100),
+                "steady=8",
+            ),
+            (
+                "default",
+                true,
+                |load| (load.busy, load.free) = (0.16, Some(0.41)),
+                "room=16",
+            ),
+            (
+                "default",
+                true,
+                |load| (load.busy, load.free) = (0.15, Some(0.41)),
+                "steady=8",
+            ),
+            (
+                "default",
+                true,
+                |load| (load.busy, load.free) = (0.16, Some(0.4)),
+                "steady=8",
+            ),
+            (
+                "default",
+                true,
+                |load| (load.busy, load.crowded, load.free) = (0.51, Some(0.31), Some(0.09)),
+                "crowd=4",
+            ),
+            (
+                "default",
+                true,
+                |load| (load.busy, load.crowded, load.free) = (0.5, Some(0.31), Some(0.09)),
+                "steady=8",
+            ),
+            (
+                "default",
+                true,
+                |load| (load.busy, load.crowded, load.free) = (0.51, Some(0.31), Some(0.1)),
                 "steady=8",
             ),
         ];
@@ -199,7 +235,7 @@ mod tests {
         let ours = profile("default");
         assert_eq!(
             [1, 2, 4, 16].map(|cores| ours.bounds(cores)),
-            [(1, 1), (1, 1), (1, 2), (1, 8)]
+            [(1, 1), (1, 2), (1, 4), (1, 16)]
         );
         assert!(ours.season.months.contains(&7) && !origin.season.months.contains(&7));
     }

@@ -1,7 +1,8 @@
 //! The one door to the replicated state: propose a command, read what is applied, ask who leads.
 
+use super::admission::{RETRY_AFTER, Standing, fullness};
+use super::line::{Item, Line, NotTaken, Progress, Waiting};
 use super::network::Peers;
-use super::packer::{Item, Progress, Waiting};
 use super::room::{Room, grows};
 use super::rpc;
 use super::server::LEFT_OUT;
@@ -10,7 +11,7 @@ use super::types::Raft;
 use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::model::{Millis, NodeId, Position, Priority};
-use crate::queue::admission::{Fullness, admits, share};
+use crate::queue::admission::Fullness;
 use crate::state::{Command, Effect, Outcome, State};
 use crate::storage::Store;
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 /// What a command came to, and the log entry that holds it. This node has applied that entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,16 @@ pub enum ProposeError {
     TimedOut { proposed: bool },
     #[error("this node is stopping")]
     Stopping,
+}
+
+impl ProposeError {
+    /// Above critical there is nothing that the room could be kept for.
+    pub(super) const fn of_shed(priority: Priority, retry_after: Duration) -> Self {
+        match priority {
+            Priority::Critical => Self::Overloaded { retry_after },
+            Priority::High | Priority::Normal | Priority::Low => Self::Shed { priority, retry_after },
+        }
+    }
 }
 
 /// Told of every applied entry; implemented by `node`. Must be quick and must not block.
@@ -105,56 +116,13 @@ pub struct NodeStatus {
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
 /// The leader says within this how the others are.
 const ASKED_WITHIN: Duration = Duration::from_secs(1);
-/// What a refused caller may wait before trying again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// Rows that may wait for the disk before the leader refuses what would make more: the other half is for what it has accepted.
-pub(super) const fn rows_max(storage: &crate::storage::Config) -> usize {
-    storage.write_behind_rows_max / 2
-}
-
-/// How urgent a command is that has to wait its turn when too much waits; `None`: what keeps the cluster going is not turned away.
-fn priority_of(command: &Command) -> Option<Priority> {
-    match command {
-        Command::Publish(publish) => Some(publish.draft.priority),
-        Command::Directory(_) | Command::Cache(_) => Some(Priority::Low),
-        Command::Found(_)
-        | Command::Cancel(_)
-        | Command::Redeliver(_)
-        | Command::Settle(_)
-        | Command::Acknowledge(_)
-        | Command::Receipts(_)
-        | Command::Presence(_)
-        | Command::NodeStarted(_)
-        | Command::NodeLost { .. }
-        | Command::Tick(_)
-        | Command::Zones(_)
-        | Command::CreateToken(_)
-        | Command::RevokeToken(_)
-        | Command::Claim(_)
-        | Command::Called(_)
-        | Command::Audit(_) => None,
-    }
-}
-
-fn shed(command: &Command, priority: Priority) -> ProposeError {
-    let retry_after = RETRY_AFTER;
-    METRICS.limits_hit.with_label_values(&["queue.admission"]).inc();
-    // Above critical there is nothing that the room could be kept for, and the directory has no priority to name.
-    if !matches!(command, Command::Publish(_)) || priority == Priority::Critical {
-        return ProposeError::Overloaded { retry_after };
-    }
-    METRICS.shed.with_label_values(&[priority.name()]).inc();
-    ProposeError::Shed { priority, retry_after }
-}
-
 #[derive(Clone)]
 pub struct Handle {
     pub(super) node: NodeId,
     pub(super) shared: Arc<Shared>,
     pub(super) raft: Raft,
     pub(super) peers: Arc<Peers>,
-    pub(super) waiting: mpsc::Sender<Item>,
+    pub(super) line: Line,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) room: Arc<Room>,
 }
@@ -163,10 +131,9 @@ impl Handle {
     /// Proposes on the leader, wherever it is, retrying over changes of leader until the deadline, and returns when this
     /// node has applied the entry. Safe to repeat: publishes carry a key, all other commands are idempotent.
     pub async fn propose(&self, command: Command, deadline: Instant) -> Result<Proposed, ProposeError> {
-        if let Some(priority) = priority_of(&command)
-            && !admits(priority, self.fullness())
-        {
-            return Err(shed(&command, priority));
+        let standing = Standing::of(&command);
+        if !standing.fits(self.fullness()) {
+            return Err(standing.turned_away());
         }
         let grows = grows(&command);
         if grows && !self.is_founded(deadline).await {
@@ -183,17 +150,18 @@ impl Handle {
         let waiting = Waiting {
             command,
             deadline,
+            standing,
             progress: progress.clone(),
             reply,
         };
-        self.waiting.try_send(Item::One(waiting)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
+        self.line.try_push(Item::One(waiting)).map_err(|error| match error {
+            NotTaken::Full => {
                 METRICS.limits_hit.with_label_values(&["cluster.waiting_max"]).inc();
                 ProposeError::Overloaded {
                     retry_after: RETRY_AFTER,
                 }
             }
-            mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
+            NotTaken::Closed => ProposeError::Stopping,
         })?;
         match tokio::time::timeout_at(deadline.into(), answer).await {
             Ok(Ok(result)) => result,
@@ -203,13 +171,7 @@ impl Handle {
 
     /// How full the way into the log is, on this node.
     pub fn fullness(&self) -> Fullness {
-        let most = self.waiting.max_capacity();
-        let rows_max = rows_max(&self.shared.storage);
-        Fullness {
-            waiting: share(most - self.waiting.capacity(), most),
-            rows: share(self.shared.dirty(), rows_max),
-            late: 0.0,
-        }
+        fullness(&self.line, &self.shared, &self.raft)
     }
 
     /// Why this node takes no part in its cluster although it runs.

@@ -5,9 +5,13 @@
 //! Never: what a command means; names of openraft outside this folder.
 //! Start: [`handle`].
 
+mod admission;
+mod clocks;
 mod exchange;
+pub mod figures;
 pub mod handle;
 mod leadership;
+mod line;
 mod log_store;
 mod log_sync;
 mod network;
@@ -25,6 +29,7 @@ mod suite;
 mod types;
 mod upkeep;
 
+pub use clocks::ClockOffset;
 pub use handle::{Applied, Handle, Leadership, NodeStatus, ProposeError, Proposed, Role};
 pub use start::{ConsensusError, Running, start};
 
@@ -53,7 +58,7 @@ pub struct Config {
     pub pack_bytes_max: Size,
     /// Entries proposed and not yet committed; on a follower, requests to the leader not yet answered.
     pub packs_in_flight_max: usize,
-    /// Commands that may wait to be packed; beyond, 503.
+    /// Commands that may wait to be packed; each priority has a share of it, and all of it is critical's.
     pub waiting_max: usize,
 }
 

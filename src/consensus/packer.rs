@@ -4,7 +4,9 @@
 //! No timer: an idle packer sends at once; what comes while entries are in flight shares the next one.
 
 use super::Config;
-use super::handle::{Leadership, ProposeError, Proposed, rows_max};
+use super::admission::{Standing, fullness, rows_share};
+use super::handle::{Leadership, ProposeError, Proposed};
+use super::line::{Admission, Group, Item, Line, Waiting};
 use super::network::Peers;
 use super::road::Road;
 use super::room::Room;
@@ -13,12 +15,12 @@ use super::state_machine::{PACK_VERSION, Shared};
 use super::types::{Answer, Completion, Packed, Raft, Types};
 use crate::base::clock;
 use crate::metrics::METRICS;
-use crate::model::Millis;
+use crate::model::{Millis, Priority};
+use crate::queue::admission::{Fullness, admits};
 use bytes::Bytes;
 use openraft::raft::ClientWriteResult;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
@@ -28,112 +30,6 @@ const RETRY_EVERY: Duration = Duration::from_millis(20);
 const ENTRY_BYTES: usize = 4 << 10;
 /// A command whose outcome is unknown is proposed again after this: publishes carry keys, the rest repeats harmlessly.
 const UNKNOWN_AFTER: Duration = Duration::from_millis(50);
-
-const WAITING: u8 = 0;
-const PROPOSED: u8 = 1;
-const ABANDONED: u8 = 2;
-/// It was proposed, and nobody knows what became of it: whatever happens to it later does not take that back.
-const LOST: u8 = 3;
-
-/// Where a command is, shared with whoever waits for it.
-#[derive(Debug, Default)]
-pub struct Progress(AtomicU8);
-
-impl Progress {
-    /// From now on the outcome may be unknown. `false`: its caller has left.
-    fn propose(&self) -> bool {
-        let moved = self
-            .0
-            .compare_exchange(WAITING, PROPOSED, Ordering::AcqRel, Ordering::Acquire);
-        moved.is_ok() || matches!(moved, Err(PROPOSED | LOST))
-    }
-
-    /// This attempt was not proposed after all.
-    fn withdraw(&self) {
-        let _ = self
-            .0
-            .compare_exchange(PROPOSED, WAITING, Ordering::AcqRel, Ordering::Acquire);
-    }
-
-    /// What became of this attempt is not known.
-    fn lose(&self) {
-        let _ = self
-            .0
-            .compare_exchange(PROPOSED, LOST, Ordering::AcqRel, Ordering::Acquire);
-    }
-
-    /// The caller leaves; `true` when it was never proposed and never will be.
-    pub fn abandon(&self) -> bool {
-        self.0
-            .compare_exchange(WAITING, ABANDONED, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
-    }
-}
-
-/// One command, encoded, and who waits for it.
-pub struct Waiting {
-    pub command: Bytes,
-    pub deadline: Instant,
-    pub progress: Arc<Progress>,
-    pub reply: oneshot::Sender<Result<Proposed, ProposeError>>,
-}
-
-impl Waiting {
-    fn is_due(&self, now: Instant) -> bool {
-        self.deadline > now && !self.reply.is_closed()
-    }
-
-    /// This attempt was not proposed, for this reason; unless an earlier one may have been.
-    fn sent_back(&self, why: ProposeError) -> ProposeError {
-        self.progress.withdraw();
-        if self.progress.abandon() {
-            why
-        } else {
-            ProposeError::TimedOut { proposed: true }
-        }
-    }
-}
-
-/// Commands that a follower has passed on, in its order; they stay together.
-pub struct Group {
-    commands: Vec<(Bytes, Admission)>,
-    reply: oneshot::Sender<Forwarded>,
-}
-
-/// Whether a command of a follower may be proposed.
-#[derive(Clone, Copy)]
-enum Admission {
-    Until(Instant),
-    NoRoom,
-}
-
-impl Admission {
-    fn is_due(self, now: Instant) -> bool {
-        matches!(self, Self::Until(deadline) if deadline > now)
-    }
-}
-
-/// What stands in the queue.
-pub enum Item {
-    One(Waiting),
-    Group(Group),
-}
-
-impl Item {
-    fn commands(&self) -> usize {
-        match self {
-            Self::One(_) => 1,
-            Self::Group(group) => group.commands.len(),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::One(waiting) => waiting.command.len(),
-            Self::Group(group) => group.commands.iter().map(|(command, _)| command.len()).sum(),
-        }
-    }
-}
 
 /// What shares one entry or one request: this node's own commands, then those of others.
 #[derive(Default)]
@@ -147,6 +43,22 @@ impl Parcel {
         match item {
             Item::One(waiting) => self.own.push(waiting),
             Item::Group(group) => self.groups.push(group),
+        }
+    }
+
+    /// Sends back what is not urgent enough for what is left of the room.
+    fn turn_away(&mut self, fullness: Fullness) {
+        if admits(Priority::Low, fullness) {
+            return;
+        }
+        let own = std::mem::take(&mut self.own).into_iter();
+        let (fits, back) = own.partition(|waiting| waiting.standing.fits(fullness));
+        self.own = fits;
+        refuse(back);
+        for (command, admission) in self.groups.iter_mut().flat_map(|group| &mut group.commands) {
+            if matches!(admission, Admission::Until(_)) && !Standing::of_encoded(command).fits(fullness) {
+                *admission = Admission::Full;
+            }
         }
     }
 }
@@ -167,7 +79,7 @@ pub struct Packer {
     pub config: Config,
     pub leadership: watch::Receiver<Leadership>,
     /// What has to be tried again comes back through here.
-    pub again: mpsc::Sender<Item>,
+    pub again: Line,
     time: Mutex<LogTime>,
 }
 
@@ -179,7 +91,7 @@ impl Packer {
         room: Arc<Room>,
         config: Config,
         leadership: watch::Receiver<Leadership>,
-        again: mpsc::Sender<Item>,
+        again: Line,
     ) -> Arc<Self> {
         let time = Mutex::new(LogTime {
             term: 0,
@@ -207,7 +119,10 @@ impl Packer {
             let first = match held.take() {
                 Some(first) => first,
                 None => match waiting.recv().await {
-                    Some(first) => first,
+                    Some(first) => {
+                        self.again.taken(first.commands());
+                        first
+                    }
                     None => return,
                 },
             };
@@ -236,6 +151,7 @@ impl Packer {
         while commands < self.config.pack_commands_max
             && let Ok(next) = waiting.try_recv()
         {
+            self.again.taken(next.commands());
             commands += next.commands();
             bytes += next.bytes();
             if commands > self.config.pack_commands_max || bytes > self.config.pack_bytes_max.bytes() {
@@ -254,14 +170,14 @@ impl Packer {
         Arc::new(Semaphore::new(self.config.packs_in_flight_max))
     }
 
-    async fn send(self: &Arc<Self>, parcel: Parcel, permit: OwnedSemaphorePermit) {
+    async fn send(self: &Arc<Self>, mut parcel: Parcel, permit: OwnedSemaphorePermit) {
         let leadership = self.leadership.borrow().clone();
         if leadership.is_leader && leadership.leader.is_some() {
-            if self.shared.dirty() > rows_max(&self.shared.storage) {
-                refuse(parcel.own);
-                answer_groups(parcel.groups, || Forwarded::Overloaded);
-                return;
-            }
+            let rows = rows_share(&self.shared);
+            parcel.turn_away(Fullness {
+                rows,
+                ..Fullness::default()
+            });
             return self.propose(parcel, leadership.term, permit).await;
         }
         // Whoever passed these on finds the new leader by itself.
@@ -293,6 +209,7 @@ impl Packer {
         let completion = Completion::new(move |result: ClientWriteResult<Types>| {
             drop(permit);
             if let Ok(done) = result {
+                METRICS.commit_seconds.observe(now.elapsed().as_secs_f64());
                 answer(parcel, done.log_id.index, done.data, now);
             } else {
                 // Not appended, or overwritten by another leader: it never will be applied.
@@ -305,8 +222,8 @@ impl Packer {
         let _ = self.raft.client_write_ff(entry, Some(completion)).await;
     }
 
-    /// Puts commands that a follower passed on into the queue, at once; the answer comes with their entry. A leader whose disk is
-    /// nearly full sends back what would fill it.
+    /// Puts commands that a follower passed on into the queue, at once; the answer comes with their entry. Each is let in by itself:
+    /// a leader whose disk is nearly full sends back what would fill it, and one that is past its capacity what is less urgent.
     pub fn take_forwarded(&self, forward: Forward) -> impl Future<Output = Forwarded> + use<> {
         let (reply, answer) = oneshot::channel();
         let refused = if self.leadership.borrow().is_leader {
@@ -315,7 +232,7 @@ impl Packer {
                 reply,
             };
             self.again
-                .try_send(Item::Group(group))
+                .try_push(Item::Group(group))
                 .err()
                 .map(|_| Forwarded::Overloaded)
         } else {
@@ -331,13 +248,21 @@ impl Packer {
 
     fn admit(&self, forward: Forward) -> Vec<(Bytes, Admission)> {
         let now = clock::now();
-        let refused = self.room.refused(&forward);
+        let no_room = self.room.refused(&forward);
+        let (full, mut admitted) = (fullness(&self.again, &self.shared, &self.raft), 0);
+        let with = |full: Fullness, more: usize| Fullness {
+            waiting: self.again.share_with(more),
+            ..full
+        };
         let each = forward.commands.into_iter().enumerate();
         each.map(|(at, (command, left))| {
-            let admission = if refused.contains(&at) {
+            let admission = if no_room.contains(&at) {
                 Admission::NoRoom
-            } else {
+            } else if Standing::fits_encoded(&command, with(full, admitted)) {
+                admitted += 1;
                 Admission::Until(now + Duration::from_millis(left.into()))
+            } else {
+                Admission::Full
             };
             (command, admission)
         })
@@ -407,6 +332,7 @@ impl Packer {
                 Fate::Applied(index, outcome) => Ok(Proposed { index, outcome }),
                 Fate::TooLate => Err(waiting.sent_back(ProposeError::TimedOut { proposed: false })),
                 Fate::NoRoom => Err(waiting.sent_back(ProposeError::DiskFull)),
+                Fate::Full => Err(waiting.sent_back(waiting.standing.turned_away())),
             };
             let _ = waiting.reply.send(result);
         }
@@ -424,7 +350,7 @@ impl Packer {
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             for waiting in pack {
-                if waiting.is_due(clock::now()) && again.send(Item::One(waiting)).await.is_err() {
+                if waiting.is_due(clock::now()) && !again.push(Item::One(waiting)).await {
                     return;
                 }
             }
@@ -480,6 +406,7 @@ fn answer(parcel: Parcel, index: u64, answer: Answer, packed_at: Instant) {
         for (_, admission) in &group.commands {
             fates.push(match admission {
                 Admission::NoRoom => Fate::NoRoom,
+                Admission::Full => Fate::Full,
                 due if due.is_due(packed_at) => match outcomes.next() {
                     Some(outcome) => Fate::Applied(index, outcome),
                     None => return, // an entry with fewer outcomes than commands: nobody knows whose is missing
@@ -498,38 +425,114 @@ fn answer_groups(groups: Vec<Group>, with: impl Fn() -> Forwarded) {
     }
 }
 
+/// Too much waits for commands like these.
 fn refuse(pack: Vec<Waiting>) {
-    METRICS
-        .limits_hit
-        .with_label_values(&["storage.write_behind_rows_max"])
-        .inc();
     for waiting in pack {
-        let _ = waiting.reply.send(Err(ProposeError::Overloaded {
-            retry_after: Duration::from_secs(1),
-        }));
+        let why = waiting.sent_back(waiting.standing.turned_away());
+        // Whoever waited may have left.
+        let _ = waiting.reply.send(Err(why));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{PACK_VERSION, Progress};
-    use crate::state::Command;
-    use crate::state::command::{Found, Pack, Tick};
+    use super::{Admission, Fate, Group, PACK_VERSION, Parcel, ProposeError, Waiting, answer};
+    use crate::base::clock;
+    use crate::consensus::admission::{RETRY_AFTER, Standing};
+    use crate::consensus::rpc::Forwarded;
+    use crate::consensus::types::Answer;
+    use crate::model::{Draft, Priority};
+    use crate::queue::admission::Fullness;
+    use crate::state::command::{Found, Key, Pack, Publish, Spans, Tick};
+    use crate::state::rights::Grant;
+    use crate::state::{Command, Outcome};
+    use bytes::Bytes;
+    use std::time::Duration;
+    use tokio::sync::oneshot;
 
+    fn publish(priority: Priority) -> Command {
+        let key = Key {
+            fingerprint: [priority as u8; 16],
+            body: 0,
+            kept_ms: 1,
+            table_bytes_max: 0,
+        };
+        Command::Publish(Box::new(Publish {
+            draft: Draft {
+                priority,
+                ..Draft::bare("venue.notice", "T", "B")
+            },
+            sender: "s".into(),
+            key,
+            spans: Spans {
+                expires_after_ms: 1,
+                schedule_max_ms: 1,
+            },
+            superseded: None,
+            grant: Grant::default(),
+        }))
+    }
+
+    fn encoded(command: &Command) -> Bytes {
+        bincode::serialize(command).unwrap().into()
+    }
+
+    /// Of what travels together only the less urgent stays behind, and each is told for itself.
     #[test]
-    fn what_may_have_been_proposed_stays_so_whatever_a_later_attempt_comes_to() {
-        let progress = Progress::default();
-        assert!(progress.propose());
-        progress.withdraw();
-        assert!(progress.propose());
-        progress.lose();
-        assert!(progress.propose());
-        progress.withdraw();
-        assert!(!progress.abandon(), "the lost attempt may still be applied");
-        let never = Progress::default();
-        assert!(never.propose());
-        never.withdraw();
-        assert!(never.abandon() && !never.propose());
+    fn a_critical_goes_on_from_among_what_is_turned_away() {
+        let deadline = clock::now() + Duration::from_secs(60);
+        let mut parcel = Parcel::default();
+        let mut told = Vec::new();
+        for priority in [Priority::Low, Priority::Critical] {
+            let command = publish(priority);
+            let (reply, answer) = oneshot::channel();
+            parcel.own.push(Waiting {
+                command: encoded(&command),
+                deadline,
+                standing: Standing::of(&command),
+                progress: std::sync::Arc::default(),
+                reply,
+            });
+            told.push(answer);
+        }
+        let found = Command::Found(Found { epoch: 1, salt: 2 });
+        let passed_on = [
+            publish(Priority::Low),
+            publish(Priority::Critical),
+            publish(Priority::Normal),
+            found,
+        ];
+        let commands = passed_on
+            .iter()
+            .map(|command| (encoded(command), Admission::Until(deadline)));
+        let (reply, mut answered) = oneshot::channel();
+        parcel.groups.push(Group {
+            commands: commands.collect(),
+            reply,
+        });
+        let none = Fullness::default();
+        parcel.turn_away(Fullness { rows: 0.4, ..none });
+        assert_eq!(parcel.own.len(), 2, "there is room for all");
+        parcel.turn_away(Fullness { rows: 0.8, ..none });
+        let shed = ProposeError::Shed {
+            priority: Priority::Low,
+            retry_after: RETRY_AFTER,
+        };
+        assert_eq!(told[0].try_recv().unwrap(), Err(shed));
+        assert_eq!(parcel.own.len(), 1);
+        // outcomes of what went into the entry: the own critical, then the two of the group
+        let outcomes = [true, false, true].map(|replayed| Outcome::Published { number: 1, replayed });
+        answer(parcel, 9, Answer(outcomes.into()), clock::now());
+        assert_eq!(told[1].try_recv().unwrap().unwrap().index, 9);
+        let Forwarded::Done(fates) = answered.try_recv().unwrap() else {
+            panic!("each has a fate of its own")
+        };
+        let applied = |fate: &Fate| matches!(fate, Fate::Applied(9, _));
+        assert_eq!(
+            fates.iter().map(applied).collect::<Vec<_>>(),
+            [false, true, false, true]
+        );
+        assert!(matches!((&fates[0], &fates[2]), (Fate::Full, Fate::Full)));
     }
 
     #[test]

@@ -87,6 +87,12 @@ impl Room {
         self.free.load(Ordering::Relaxed) >= file_bytes
     }
 
+    /// What could be taken at the last look; `None` where the disk cannot be asked.
+    pub fn left(&self) -> Option<u64> {
+        let left = self.left.load(Ordering::Relaxed);
+        (left != u64::MAX).then_some(left)
+    }
+
     /// Takes in what a look found; `true` when the limit was reached or left since the look before.
     fn note(&self, free: u64, left: u64, admitted_before: u64) -> bool {
         self.free.store(free, Ordering::Relaxed);
@@ -102,8 +108,10 @@ fn count_refused() {
 /// Whether a command makes the node's files grow for good. Erasing does too, a little: it goes with the rest of the directory.
 pub fn grows(command: &Command) -> bool {
     match command {
-        Command::Cache(change) => matches!(**change, CacheChange::Put(_)),
+        Command::Cache(change) => matches!(**change, CacheChange::Put(_) | CacheChange::PutSource(_)),
         Command::Publish(_) | Command::Directory(_) | Command::CreateToken(_) | Command::Audit(_) => true,
+        // It leaves nothing behind, and has to be refused where a publish would be.
+        Command::Probe(_) => true,
         Command::Found(_)
         | Command::Cancel(_)
         | Command::Redeliver(_)
@@ -117,6 +125,7 @@ pub fn grows(command: &Command) -> bool {
         | Command::NodeLost { .. }
         | Command::Tick(_)
         | Command::Zones(_)
+        | Command::Alert(_)
         | Command::RevokeToken(_) => false,
     }
 }

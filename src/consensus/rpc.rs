@@ -47,6 +47,8 @@ pub const PROPOSE: &str = "/propose";
 pub const READ_INDEX: &str = "/read-index";
 /// How the others are, if the node that is asked leads.
 pub const NODES: &str = "/nodes";
+/// What time it is there.
+pub const CLOCK: &str = "/clock";
 pub const HELLO: &str = "/hello";
 pub const FOUND: &str = "/found";
 
@@ -77,6 +79,8 @@ pub enum Fate {
     TooLate,
     /// The leader's disk is nearly full: it was not proposed.
     NoRoom,
+    /// Too much waits there for one like it: it was not proposed.
+    Full,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

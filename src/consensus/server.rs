@@ -293,6 +293,7 @@ impl Server {
                 };
                 rpc::encode(&index)
             }
+            rpc::CLOCK => rpc::encode(&clock::wall()),
             rpc::NODES => {
                 let leads = self.handle.leadership().is_leader;
                 rpc::encode(&leads.then(|| self.handle.nodes()))

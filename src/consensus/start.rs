@@ -2,9 +2,10 @@
 
 use super::handle::{Applied, Handle, Leadership};
 use super::leadership::{Heard, Watch};
+use super::line::Line;
 use super::log_store::LogStore;
 use super::network::{Network, Peers};
-use super::packer::{Item, Packer};
+use super::packer::Packer;
 use super::room::{Look, Room};
 use super::rpc::{self, Connection, Hello};
 use super::server::{LEFT_OUT, Server};
@@ -24,11 +25,11 @@ use openraft::impls::EmptyNode;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +101,7 @@ pub async fn start(
     let room = Arc::new(Room::default());
     let mut look = Look::new(shared.clone(), room.clone());
     look.look();
-    let (sender, waiting) = mpsc::channel::<Item>(config.waiting_max);
+    let (line, waiting) = Line::new(config.waiting_max);
     let packer = Packer::new(
         raft.clone(),
         shared.clone(),
@@ -108,14 +109,14 @@ pub async fn start(
         room.clone(),
         config.clone(),
         leadership.clone(),
-        sender.clone(),
+        line.clone(),
     );
     let handle = Handle {
         node,
         shared: shared.clone(),
         raft: raft.clone(),
         peers,
-        waiting: sender,
+        line,
         leadership,
         room: room.clone(),
     };
@@ -186,6 +187,7 @@ pub(super) fn open_state(
         stored_position: stored_position.clone(),
         watcher: OnceLock::new(),
         log_time: Mutex::new((log_time, clock::now())),
+        installing: AtomicBool::new(false),
         snapshot: Mutex::new(newest),
         storage,
         layout,

@@ -21,7 +21,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, Membership, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::{Mutex, RwLock};
 use std::io;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -54,6 +54,8 @@ pub struct Shared {
     pub watcher: OnceLock<Arc<dyn Applied>>,
     /// The last applied log time, and when this node applied it.
     pub log_time: Mutex<(Millis, Instant)>,
+    /// A snapshot is taking the state's place: apply waits for it.
+    pub installing: AtomicBool,
     /// The newest durable snapshot.
     pub snapshot: Mutex<Option<SnapshotFile>>,
 }
@@ -238,7 +240,9 @@ impl RaftStateMachine<Types> for Machine {
                     .inc();
                 tokio::time::sleep(PAUSE).await;
             }
+            let began = clock::now();
             let (outcomes, effects) = shared.apply(entry.log_id, Content::read(entry.payload)?);
+            METRICS.apply_seconds.observe(began.elapsed().as_secs_f64());
             if let Some(watcher) = shared.watcher.get() {
                 watcher.applied(index, effects);
             }
@@ -257,9 +261,10 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, file: SnapshotFile) -> io::Result<()> {
         let (shared, meta) = (self.0.clone(), meta.clone());
-        tokio::task::spawn_blocking(move || snapshot::install(&shared, &meta, &file))
-            .await
-            .map_err(io::Error::other)?
+        self.0.installing.store(true, Ordering::Relaxed);
+        let installed = tokio::task::spawn_blocking(move || snapshot::install(&shared, &meta, &file)).await;
+        self.0.installing.store(false, Ordering::Relaxed);
+        installed.map_err(io::Error::other)?
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, SnapshotFile>>> {

@@ -1,5 +1,6 @@
 //! The load of this node between two looks.
 
+use super::cores::Cores;
 use crate::base::clock;
 use crate::gateway::Gateway;
 use crate::gateway::pressure::Pressure;
@@ -17,6 +18,7 @@ const QUANTILE: f64 = 0.95;
 #[derive(Default)]
 pub struct Meter {
     seen: Option<(Instant, Pressure, Look)>,
+    cores: Cores,
 }
 
 impl Meter {
@@ -24,6 +26,7 @@ impl Meter {
     pub fn read(&mut self, gateway: &Gateway) -> Load {
         let (at, pressure, look) = (clock::now(), gateway.pressure(), Look::now());
         let mut load = waiting(&pressure);
+        (load.free, load.crowded) = self.cores.read(&pressure.numbers);
         if let Some((since, before, look_before)) = &self.seen {
             load.busy = busy(&pressure, before, at - *since);
             let latency = look.delivery_quantile(look_before, QUANTILE);

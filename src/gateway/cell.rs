@@ -353,6 +353,12 @@ impl Cell {
         context.shared.sessions.fetch_sub(1, Relaxed);
     }
 
+    /// The socket refused a write: the session ends, and resumes on another.
+    pub fn refused(&mut self, slot: u32, context: &mut Context) {
+        METRICS.write_errors.inc();
+        self.remove(slot, context);
+    }
+
     /// Says why, gives the peer a moment to read it, and ends.
     pub fn dismiss(&mut self, slot: u32, goodbye: Goodbye, context: &mut Context) {
         let others = context.shared.others();

@@ -9,6 +9,7 @@ use super::shared::{Bulletin, Context, Shared};
 use crate::base::clock;
 use crate::queue::slice;
 use crate::workers::{Job, Pool, Ready, Unsent};
+use roaring::RoaringBitmap;
 use std::sync::Weak;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ pub enum Note {
     Give(usize, usize),
     /// Ask so many sessions of this cell to move to another node.
     SendAway(usize, usize),
+    /// Ask the sessions that these users have in this cell to move to another node.
+    SendUsersAway(usize, RoaringBitmap),
     Take(Box<Cell>),
 }
 
@@ -36,7 +39,7 @@ impl Note {
         match self {
             Self::Session(subscriber) => Some(shared.cell_of(subscriber.user)),
             Self::Answer(session, _) | Self::Found(session, _) => Some(session.cell()),
-            Self::Give(cell, _) | Self::SendAway(cell, _) => Some(*cell),
+            Self::Give(cell, _) | Self::SendAway(cell, _) | Self::SendUsersAway(cell, _) => Some(*cell),
             Self::Take(_) => None,
         }
     }
@@ -136,6 +139,11 @@ impl Cells {
             Note::SendAway(cell, count) => {
                 if let Some(cell) = &mut self.homes[cell] {
                     cell.send_away(count, &mut self.context);
+                }
+            }
+            Note::SendUsersAway(cell, users) => {
+                if let Some(cell) = &mut self.homes[cell] {
+                    cell.send_users_away(&users, &mut self.context);
                 }
             }
             Note::Take(cell) => self.take(cell),
@@ -330,6 +338,7 @@ impl Job for Cells {
 
     fn tick(&mut self, now: Instant) {
         self.context.now = now;
+        self.context.measured.hand_over(); // a thread that never rests has to be seen too
         for index in &self.mine {
             if let Some(cell) = &mut self.homes[*index] {
                 cell.tick(&mut self.context);

@@ -9,6 +9,8 @@ use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::scaling::spread;
 use crate::workers::{Pool, THREADS_MAX, Unsent, WorkerStatus};
+use roaring::RoaringBitmap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::{Duration, Instant};
@@ -70,6 +72,22 @@ impl Gateway {
         self.pool.gauges().map(|(name, gauge)| gauge.status(name)).collect()
     }
 
+    /// Time that each thread has not slept since its first start, by its name.
+    pub fn busy(&self) -> Vec<(String, Duration)> {
+        self.pool.gauges().map(|(name, gauge)| (name, gauge.busy())).collect()
+    }
+
+    /// Rounds of each thread's loop, by its name: one that stands still makes none.
+    pub fn rounds(&self) -> Vec<(String, u64)> {
+        let each = self.pool.gauges();
+        each.map(|(name, gauge)| (name, gauge.rounds.load(Relaxed))).collect()
+    }
+
+    /// Every thread makes a round, also one that has nothing to do.
+    pub fn rouse(&self) {
+        self.pool.ring();
+    }
+
     /// Threads that cells may move to.
     pub fn threads(&self) -> usize {
         self.pool.len()
@@ -122,6 +140,18 @@ impl Gateway {
             }
         }
         count - left
+    }
+
+    /// Asks the sessions of these users to move to another node, unless something urgent goes out; who is busy stays.
+    pub fn send_users_away(&self, users: &RoaringBitmap) {
+        let mut by_cell: BTreeMap<usize, RoaringBitmap> = BTreeMap::new();
+        for user in users {
+            by_cell.entry(self.shared.cell_of(user)).or_default().insert(user);
+        }
+        for (cell, users) in by_cell {
+            // a worker with too much to read has no time for this either
+            let _ = self.post(Note::SendUsersAway(cell, users));
+        }
     }
 
     /// Once for balance; again and again for what has to leave the threads from `threads` on.

@@ -13,7 +13,7 @@ use super::reader;
 use super::shared::{Bulletin, Context, NO_SALT, Shared};
 use super::window::Window;
 use crate::base::clock;
-use crate::metrics::METRICS;
+use crate::metrics::{METRICS, delivery};
 use crate::model::{BroadcastId, Cursor, Millis, NodeId, Number, PerPriority, Position, Priority, Step, UserNumber};
 use crate::state::{Release, ReleaseKind};
 use crate::workers::Pool;
@@ -190,9 +190,8 @@ impl Gateway {
     /// A release was applied: never blocks, never fails.
     pub fn release(&self, release: Arc<Release>) {
         let (priority, position) = (release.priority, release.position);
-        if release.kind == ReleaseKind::Retry {
-            let retries = METRICS.retries.with_label_values(&[priority.name()]);
-            retries.inc_by(release.recipients.len());
+        if delivery::is_on() {
+            count(&release);
         }
         self.shared.salt.store(u32::from(release.broadcast.id.salt()), Relaxed);
         self.shared.window.push(release);
@@ -374,7 +373,7 @@ impl Gateway {
             let index = priority.index();
             let lowest = marks.iter().map(|marks| marks[index]).min().unwrap_or(0);
             let mut status = QueueStatus {
-                written: METRICS.written.with_label_values(&[priority.name()]).get(),
+                written: METRICS.of_priority[index].written.get(),
                 ..QueueStatus::default()
             };
             shared.window.each_after(priority, lowest, STATUS_MAX, |entry| {
@@ -404,6 +403,28 @@ impl Gateway {
         if let Some(reader) = self.reader.lock().take() {
             let _ = reader.join();
         }
+    }
+}
+
+/// Every node counts every release of the cluster.
+fn count(release: &Release) {
+    let series = &METRICS.of_priority[release.priority.index()];
+    series.released.inc();
+    match release.kind {
+        ReleaseKind::Broadcast => {
+            let broadcast = &release.broadcast;
+            series.targeted.inc_by(broadcast.targeted.into());
+            for (reason, count) in [("held", broadcast.held), ("skipped", broadcast.skipped)] {
+                if count > 0 {
+                    METRICS.set_aside.with_label_values(&[reason]).inc_by(count.into());
+                }
+            }
+        }
+        ReleaseKind::Retry => {
+            let retries = METRICS.retries.with_label_values(&[release.priority.name()]);
+            retries.inc_by(release.recipients.len());
+        }
+        ReleaseKind::Again | ReleaseKind::Retracted => {}
     }
 }
 

@@ -36,6 +36,11 @@ pub const MOVE: Goodbye = goodbye(
     "this node is much fuller than the others: come back to another one",
     1_000,
 );
+pub const SPREAD: Goodbye = goodbye(
+    1012,
+    "all of this event's staff are on this node: come back to another one",
+    1_000,
+);
 pub const AHEAD: Goodbye = goodbye(1013, "this node has not caught up with the cursor", 1_000);
 pub const TRY_LATER: Goodbye = goodbye(1013, "this node cannot read what was missed right now", 2_000);
 pub const TOKEN_OVER: Goodbye = for_good(4001, "the token has expired or was revoked; come back with another one");

@@ -6,18 +6,20 @@ use crate::model::{PerPriority, Priority};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// The most releases that are counted in each priority.
-const COUNT_MAX: usize = 4096;
+/// The most releases that are counted in each priority: more than any rule asks for.
+const COUNT_MAX: usize = 8192;
 
 /// As [`Gateway::pressure`] saw it.
 #[derive(Clone, Debug, Default)]
 pub struct Pressure {
-    /// Releases not yet written to everybody here who keeps up; 4,096 stands for more.
+    /// Releases not yet written to everybody here who keeps up; 8,192 stands for more.
     pub waiting: PerPriority<u64>,
     /// Age of the oldest of them.
     pub oldest: PerPriority<Duration>,
     /// Time that each thread has not slept since the start.
     pub busy: Vec<Duration>,
+    /// The kernel's numbers of them.
+    pub numbers: Vec<i32>,
     pub threads: usize,
     pub sessions: usize,
 }
@@ -29,6 +31,7 @@ impl Gateway {
         let rounds = self.shared.collector.lowest_rounds(window.head());
         let mut pressure = Pressure {
             busy: self.pool.gauges().map(|(_, gauge)| gauge.busy()).collect(),
+            numbers: self.pool.gauges().filter_map(|(_, gauge)| gauge.thread()).collect(),
             threads: self.threads(),
             sessions: self.shared.sessions.load(Relaxed),
             ..Pressure::default()

@@ -50,7 +50,7 @@ impl Cell {
             self.note_given(slot, user, number);
         }
         match flushed {
-            Err(_) => return self.remove(slot, context),
+            Err(_) => return self.refused(slot, context),
             Ok(false) => return,
             Ok(true) => {}
         }
@@ -93,7 +93,7 @@ impl Cell {
         if supply.pieces.is_empty() {
             behind.positions = supply.end;
         } else if self.hand(slot, &supply, context).is_err() {
-            return self.remove(slot, context);
+            return self.refused(slot, context);
         }
         self.next_step(slot, &supply, target, context);
     }

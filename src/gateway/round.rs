@@ -6,7 +6,7 @@ use super::members::Members;
 use super::session::{Behind, NONE, Stage};
 use super::shared::Context;
 use crate::base::clock;
-use crate::metrics::METRICS;
+use crate::metrics::{METRICS, delivery};
 use crate::model::{Number, PerPriority, Position, Step};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -202,7 +202,7 @@ impl Cell {
                 first_bits(mask, whole)
             }
             Err(_) => {
-                self.remove(slot, context);
+                self.refused(slot, context);
                 0
             }
         }
@@ -228,11 +228,7 @@ impl Cell {
                 reached.for_each(|touched| self.note_given(touched.slot, touched.user, number));
             }
         }
-        if let Some(last) = round.batch.entries.last() {
-            METRICS
-                .delivery_seconds
-                .observe((clock::now() - last.since).as_secs_f64());
-        }
+        measure(&round.batch, context);
         self.turns = round.batch.turns;
         self.move_to(round.batch.end(self.positions), context);
     }
@@ -298,9 +294,24 @@ impl Cell {
                     behind.blocked = true;
                 }
             }
-            Err(_) => self.remove(slot, context),
+            Err(_) => self.refused(slot, context),
         }
     }
+}
+
+/// How long the releases of a round have waited for it.
+fn measure(batch: &Batch, context: &Context) {
+    let Some(last) = batch.entries.last().filter(|_| delivery::is_on()) else {
+        return;
+    };
+    let now = clock::now();
+    for entry in &batch.entries {
+        let waited = now.saturating_duration_since(entry.since);
+        context.measured.waited(entry.priority().index(), waited.as_secs_f64());
+    }
+    context
+        .measured
+        .delivered(now.saturating_duration_since(last.since).as_secs_f64());
 }
 
 /// Answers and news that wait for a full socket; what is more is left out, and counted.

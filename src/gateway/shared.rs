@@ -10,8 +10,8 @@ use super::reader::Asks;
 use super::window::Window;
 use super::{Config, Request};
 use crate::base::clock;
-use crate::metrics::METRICS;
-use crate::model::{Cursor, Millis, NodeId, Number, PerPriority, Position, Priority, Step, UserNumber};
+use crate::metrics::{self, METRICS};
+use crate::model::{Cursor, Millis, NodeId, Number, PerPriority, Position, Step, UserNumber};
 use crate::workers::Gauge;
 use crate::workers::pool::TICK;
 use parking_lot::Mutex;
@@ -110,6 +110,8 @@ pub struct Context {
     pub gauge: Arc<Gauge>,
     pub now: Instant,
     pub tally: Tally,
+    /// What was measured and is not shared yet.
+    pub measured: metrics::Tally,
     pub joiner: Joiner,
     /// The last batch of each kind: cells that stand where it starts share it.
     pub batches: [Option<Arc<Batch>>; 2],
@@ -134,6 +136,7 @@ impl Context {
             gauge,
             now: clock::now(),
             tally: Tally::default(),
+            measured: metrics::Tally::default(),
             joiner: Joiner::default(),
             batches: [None, None],
             read_buffer: vec![0; READ_BUFFER],
@@ -149,9 +152,11 @@ impl Context {
 
     /// Frames that were given to sockets.
     pub fn count(&self, counts: PerPriority<u64>) {
-        for (count, priority) in counts.into_iter().zip(Priority::ALL) {
-            if count > 0 {
-                METRICS.written.with_label_values(&[priority.name()]).inc_by(count);
+        if metrics::delivery::is_on() {
+            for (count, series) in counts.into_iter().zip(&METRICS.of_priority) {
+                if count > 0 {
+                    series.written.inc_by(count);
+                }
             }
         }
         self.gauge.written.fetch_add(counts.iter().sum(), Relaxed);
@@ -168,6 +173,7 @@ impl Context {
     /// Hands over what was gathered, and lets go of what stands in memory only for speed.
     pub fn rest(&mut self) {
         self.shared.collector.hand_over(&mut self.tally);
+        self.measured.hand_over();
         self.joiner.clear();
         self.batches = [None, None];
         if self.scratch.capacity() > SCRATCH_KEPT {

@@ -9,6 +9,7 @@ use super::shared::{Bulletin, Context};
 use super::{From, Transport};
 use crate::model::Cursor;
 use crate::workers::pool::TICK;
+use roaring::RoaringBitmap;
 
 /// Silence and stalls are looked for every so many ticks.
 const LOOK_EVERY: u32 = 4;
@@ -134,23 +135,38 @@ impl Cell {
     /// Asks up to `count` sessions to move to another node; how many. Those that nothing was written to of late come first; who is
     /// behind or being written to stays, and everybody while something urgent goes out.
     pub fn send_away(&mut self, count: usize, context: &mut Context) -> usize {
-        let urgent = Kind::Urgent;
-        if self.rounds[urgent.index()].is_some() || self.has_news(urgent, &context.shared.window) {
-            return 0;
-        }
-        let at_rest = |slot: &u32| {
-            let session = self.slots.get(*slot as usize).and_then(Option::as_ref);
-            session.filter(|session| session.behind.is_none() && !session.leaving && session.pending == [0; 2])
-        };
-        let mut movable: Vec<(bool, u32)> = (0..self.slots.len() as u32)
-            .filter_map(|slot| at_rest(&slot).map(|session| (session.wrote, slot)))
-            .collect();
+        let mut movable = self.movable(context);
         movable.sort_unstable();
         movable.truncate(count);
         for (_, slot) in &movable {
             self.dismiss(*slot, goodbye::MOVE.spread(rand::random()), context);
         }
         movable.len()
+    }
+
+    /// Asks the sessions of these users to move to another node, under the same conditions.
+    pub fn send_users_away(&mut self, users: &RoaringBitmap, context: &mut Context) {
+        for (_, slot) in self.movable(context) {
+            let is_meant = self.get(slot).is_some_and(|session| users.contains(session.user));
+            if is_meant {
+                self.dismiss(slot, goodbye::SPREAD.spread(rand::random()), context);
+            }
+        }
+    }
+
+    /// Sessions that may be asked to move now, and whether something was written to them of late.
+    fn movable(&mut self, context: &Context) -> Vec<(bool, u32)> {
+        let urgent = Kind::Urgent;
+        if self.rounds[urgent.index()].is_some() || self.has_news(urgent, &context.shared.window) {
+            return Vec::new();
+        }
+        let at_rest = |slot: &u32| {
+            let session = self.slots.get(*slot as usize).and_then(Option::as_ref);
+            session.filter(|session| session.behind.is_none() && !session.leaving && session.pending == [0; 2])
+        };
+        (0..self.slots.len() as u32)
+            .filter_map(|slot| at_rest(&slot).map(|session| (session.wrote, slot)))
+            .collect()
     }
 
     /// A session that has not been greeted yet is told with its hello.

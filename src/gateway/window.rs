@@ -6,7 +6,7 @@
 use super::Transport;
 use super::frame;
 use crate::base::clock;
-use crate::metrics::METRICS;
+use crate::metrics::{METRICS, delivery};
 use crate::model::{Millis, Number, PerPriority, Position, Priority, UserNumber};
 use crate::state::{Release, ReleaseKind};
 use bytes::Bytes;
@@ -211,7 +211,9 @@ impl Window {
     /// Only while writing.
     fn forget(&self) {
         while self.bytes.load(Relaxed) > self.bytes_max && self.forget_oldest() {}
-        METRICS.window_bytes.set(self.bytes.load(Relaxed) as i64);
+        if delivery::is_on() {
+            METRICS.window_bytes.set(self.bytes.load(Relaxed) as i64);
+        }
     }
 
     fn forget_oldest(&self) -> bool {

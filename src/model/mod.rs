@@ -5,6 +5,7 @@
 //! Never: a clock, I/O, or a status code.
 //! Start: [`broadcast`], then [`audience`].
 
+pub mod alert;
 pub mod audience;
 pub mod broadcast;
 pub mod caller;

@@ -174,14 +174,17 @@ impl Calls {
 
     /// What the output is told; the same at every attempt.
     async fn message(&self, id: CallId, call: &Call) -> Result<crate::outputs::Message, String> {
-        let Cause::Escalation { number, step } = call.cause;
+        let epoch = self.handle.read(crate::state::State::epoch);
+        let (number, step) = match &call.cause {
+            Cause::Escalation { number, step } => (*number, *step),
+            Cause::Alert(notice) => return Ok(message::alert(epoch, id, notice)),
+        };
         let history = self.history.clone();
         let found = tokio::task::spawn_blocking(move || history.broadcast(number)).await;
         let hot = found.ok().flatten().ok_or("the broadcast is not kept any more")?;
         if hot.is_over(self.handle.log_time()) {
             return Err("the broadcast has expired, or was called off".into());
         }
-        let epoch = self.handle.read(crate::state::State::epoch);
         message::escalated(epoch, id, &hot, step).ok_or_else(|| "the step was not taken".into())
     }
 }

@@ -3,14 +3,19 @@
 use super::calls::Calls;
 use super::duties::{Duties, announce};
 use super::history::History;
+use super::notify::{self, Notifier, Watched};
 use super::watcher::Watcher;
 use crate::api;
 use crate::base::clock;
 use crate::cache::Cache;
-use crate::config::{Config, Settings};
+use crate::config::{Config, Service, Settings};
 use crate::consensus::{self, Handle};
+use crate::control::alerter::{self, Alerter};
 use crate::control::autoscaler::{self, Autoscaler};
 use crate::control::balancer::Balancer;
+use crate::control::measuring::Sources;
+use crate::control::prober::{self, Prober};
+use crate::control::today::Today;
 use crate::delivery;
 use crate::gateway::Gateway;
 use crate::model::NodeId;
@@ -39,6 +44,8 @@ const KEYS_EVERY: Duration = Duration::from_secs(1);
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<()> {
     let config = settings.config.clone();
     check_address(&config)?;
+    let service = Service::of_environment();
+    let notifier = notifier(&service)?;
     let gate = Arc::new(Gate::new(&config.auth).context("the files of the section auth cannot be used")?);
     let outputs = Arc::new(Outputs::new(&config.outputs).context("the outputs cannot be used")?);
     let node = config.node.id;
@@ -74,8 +81,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     };
     let gateway = Gateway::start(&config.gateway, &workers, node, epoch, backlog, requests)
         .context("the gateway's threads cannot be started")?;
-    let cache = Arc::new(Cache::new(&config.cache, node, handle.clone()).context("the cache cannot be used")?);
+    let cache = Cache::new(&config.cache, node, handle.clone(), api::READERS).context("the cache cannot be used")?;
+    let cache = Arc::new(cache);
     let scaler = Autoscaler::new(handle.clone(), gateway.clone(), scaling);
+    let alerter = alerter(&config, &handle, &gateway, &cache)?;
     watcher.watch(handle.clone(), gateway.clone(), cache.clone());
     watcher.refill();
     let urls = urls(&config.cluster.peers, node, &url);
@@ -94,9 +103,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         gateway: gateway.clone(),
         nodes: urls.clone(),
         moved_per_second: config.gateway.moved_per_second,
+        asked: std::collections::BTreeMap::new(),
     };
-    let both = (gateway.clone(), scaler.clone());
-    let context = context(&settings, &gate, &outputs, &cache, &handle, both, &history, urls)?;
+    let control = (gateway.clone(), scaler.clone(), alerter.clone());
+    let context = context(&settings, &gate, &outputs, &cache, &handle, control, &history, urls)?;
     let mut parts = JoinSet::new();
     parts.spawn(delivery::receipts::report(
         config.delivery.clone(),
@@ -142,6 +152,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     parts.spawn(keys(gate, stopping.clone()));
     parts.spawn(scaler.run(stopping.clone()));
     parts.spawn(balancer.run(stopping.clone()));
+    parts.spawn(alerter.sources.prober.clone().run(stopping.clone()));
+    parts.spawn(alerter.run(stopping.clone()));
     parts.spawn(api::audit::run(context.clone(), stopping.clone()));
     parts.spawn(api::dashboard::sample(context.clone(), stopping.clone()));
     parts.spawn(degraded(handle.clone(), gateway.clone(), stopping.clone()));
@@ -155,6 +167,15 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     once.spawn(announce(handle.clone(), started, stopping.clone()));
     let (close, closing) = watch::channel(false);
     let mut serving = tokio::spawn(api::serve::run(context.clone(), listener, closing));
+    if let Some(notifier) = &notifier {
+        let watched = Watched {
+            handle: handle.clone(),
+            gateway: gateway.clone(),
+            write_behind_every: config.storage.write_behind_every.0,
+        };
+        let telling = notify::run(notifier.clone(), service, watched, context.clone(), stopping.clone());
+        parts.spawn(telling);
+    }
     tracing::info!(node, url, data = %config.node.data.display(), "campanile {} is up", env!("CARGO_PKG_VERSION"));
 
     let ended = tokio::select! {
@@ -165,6 +186,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     };
     tracing::info!("stopping: new work is refused, what is owed is delivered");
     context.drain();
+    if let Some(notifier) = &notifier {
+        notifier.say("STOPPING=1\nSTATUS=delivering what is owed").await;
+    }
     let draining = gateway.clone();
     let drained = tokio::task::spawn_blocking(move || draining.drain(config.node.drain.0)).await;
     close.send_replace(true);
@@ -192,6 +216,16 @@ fn check_address(config: &Config) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The way to systemd, where it started this process.
+fn notifier(service: &Service) -> Result<Option<Arc<Notifier>>> {
+    let Some(name) = &service.notify else {
+        return Ok(None);
+    };
+    let notifier = Notifier::connect(name);
+    let notifier = notifier.with_context(|| format!("NOTIFY_SOCKET {} cannot be used", name.display()))?;
+    Ok(Some(Arc::new(notifier)))
 }
 
 /// Reads the set of keys again when it changes. A file that cannot be read right now is told once, and changes nothing.
@@ -229,6 +263,33 @@ fn scaling(config: &Config) -> Result<autoscaler::Settings> {
     })
 }
 
+/// What is watched, by which rules, and how uptime is measured.
+fn alerter(config: &Config, handle: &Handle, gateway: &Arc<Gateway>, cache: &Arc<Cache>) -> Result<Arc<Alerter>> {
+    let (node, today) = (config.node.id, Arc::new(Today::default()));
+    let probe = prober::Settings {
+        interval: config.probe.interval.0,
+        interval_enhanced: config.probe.interval_enhanced.0,
+        within: config.probe.within.0,
+    };
+    let cache = cache.clone();
+    let sources = Sources {
+        handle: handle.clone(),
+        gateway: gateway.clone(),
+        prober: Prober::new(node, handle.clone(), today.clone(), probe),
+        memory: Box::new(move || Some(cache.decision()?.memory.fullest()?.share())),
+        not_taken: api::Code::of_the_node(),
+        over: config.alerts.over.0,
+    };
+    let rules = config.alert_rules();
+    let settings = alerter::Settings {
+        rules: rules.map_err(|faults| anyhow::anyhow!(faults.join("\n")))?,
+        every: config.alerts.every.0,
+        every_enhanced: config.alerts.every_enhanced.0,
+        lost_after: config.alerts.lost_after.0,
+    };
+    Ok(Alerter::new(node, sources, today, settings))
+}
+
 fn urls(peers: &[consensus::Peer], node: NodeId, own: &str) -> Vec<(NodeId, String)> {
     if peers.is_empty() {
         return vec![(node, own.to_owned())];
@@ -243,7 +304,7 @@ fn context(
     outputs: &Arc<Outputs>,
     cache: &Arc<Cache>,
     handle: &Handle,
-    both: (Arc<Gateway>, Arc<Autoscaler>),
+    control: (Arc<Gateway>, Arc<Autoscaler>, Arc<Alerter>),
     history: &History,
     urls: Vec<(NodeId, String)>,
 ) -> Result<Arc<api::Context>> {
@@ -264,7 +325,7 @@ fn context(
     let gate = (gate.clone(), config.auth.clone());
     Ok(api::Context::new(
         handle.clone(),
-        both,
+        control,
         decide,
         gate,
         outputs.clone(),

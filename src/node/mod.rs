@@ -9,6 +9,8 @@ mod calls;
 mod cold;
 pub mod duties;
 pub mod history;
+mod notify;
+mod pulse;
 pub mod settle;
 mod watcher;
 

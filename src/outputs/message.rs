@@ -18,10 +18,18 @@ pub struct Message {
     pub priority: Priority,
     /// An exercise.
     pub drill: bool,
-    /// What belongs together: the broadcast's id.
+    /// What belongs together: the broadcast's id, or the alert's name.
     pub group: String,
+    pub turn: Turn,
     /// Details for programs.
     pub data: Value,
+}
+
+/// Whether what belongs together begins or goes on with this, or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Begins,
+    Ends,
 }
 
 impl Message {
@@ -47,7 +55,7 @@ pub(super) fn cut(text: &str, letters_max: usize) -> Cow<'_, str> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{Message, cut};
+    use super::{Message, Turn, cut};
     use crate::model::Priority;
     use serde_json::json;
 
@@ -61,6 +69,7 @@ pub(super) mod tests {
             priority: Priority::Critical,
             drill: false,
             group: "01J8ZB".into(),
+            turn: Turn::Begins,
             data: json!({"step": 1, "missing": ["u-1", "u-2", "u-3"]}),
         }
     }

@@ -25,6 +25,6 @@ mod calls;
 pub use breaker::State as BreakerState;
 pub use calls::{OutputStatus, Outputs};
 pub use load::OutputsError;
-pub use message::Message;
+pub use message::{Message, Turn};
 pub use settings::{Config, Shape, Target};
 pub use verdict::Failure;

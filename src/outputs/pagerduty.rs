@@ -1,6 +1,6 @@
-//! The body of a trigger of `PagerDuty`'s Events API, version 2.
+//! The body of a trigger, or of what resolves it, of `PagerDuty`'s Events API, version 2.
 
-use super::message::{Message, cut};
+use super::message::{Message, Turn, cut};
 use crate::base::clock::rfc3339;
 use crate::model::Priority;
 use serde::Serialize;
@@ -40,7 +40,7 @@ struct Details<'a> {
 pub fn body(message: &Message, routing_key: &str) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec(&Body {
         routing_key,
-        event_action: "trigger",
+        event_action: action(message.turn),
         dedup_key: &cut(&message.group, KEY_LETTERS_MAX),
         payload: Payload {
             summary: &cut(&message.headline(), SUMMARY_LETTERS_MAX),
@@ -57,6 +57,13 @@ pub fn body(message: &Message, routing_key: &str) -> serde_json::Result<Vec<u8>>
     })
 }
 
+const fn action(turn: Turn) -> &'static str {
+    match turn {
+        Turn::Begins => "trigger",
+        Turn::Ends => "resolve",
+    }
+}
+
 const fn severity(priority: Priority) -> &'static str {
     match priority {
         Priority::Critical => "critical",
@@ -69,8 +76,8 @@ const fn severity(priority: Priority) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::{KEY_LETTERS_MAX, SUMMARY_LETTERS_MAX, body};
-    use crate::outputs::message::Message;
     use crate::outputs::message::tests::{drill, escalated};
+    use crate::outputs::message::{Message, Turn};
     use serde_json::Value;
 
     #[test]
@@ -90,6 +97,18 @@ mod tests {
             .replace("\"severity\":\"critical\"", "\"severity\":\"warning\"")
             .replace("\"priority\":\"critical\"", "\"priority\":\"normal\"");
         assert_eq!(text(drill()), expected);
+    }
+
+    #[test]
+    fn what_is_over_resolves_what_it_triggered() {
+        let read = |turn| {
+            let message = Message { turn, ..escalated() };
+            let read: Value = serde_json::from_slice(&body(&message, "R").unwrap()).unwrap();
+            (read["event_action"].clone(), read["dedup_key"].clone())
+        };
+        let (begins, ends) = (read(Turn::Begins), read(Turn::Ends));
+        assert_eq!((begins.0, ends.0), ("trigger".into(), "resolve".into()));
+        assert_eq!(begins.1, ends.1);
     }
 
     #[test]

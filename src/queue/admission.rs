@@ -13,13 +13,15 @@ pub struct Fullness {
     pub waiting: f64,
     /// Rows that wait for the disk.
     pub rows: f64,
+    /// Entries of the log that this node has not applied.
+    pub lag: f64,
     /// How late the oldest release is that is not yet written to all.
     pub late: f64,
 }
 
 impl Fullness {
     fn most(self) -> f64 {
-        self.waiting.max(self.rows).max(self.late)
+        self.waiting.max(self.rows).max(self.lag).max(self.late)
     }
 }
 
@@ -61,6 +63,7 @@ mod tests {
             let none = Fullness::default();
             check(Fullness { waiting, ..none }, expected);
             check(Fullness { rows: waiting, ..none }, expected);
+            check(Fullness { lag: waiting, ..none }, expected);
             check(Fullness { late: waiting, ..none }, expected);
         }
     }
@@ -70,6 +73,7 @@ mod tests {
         let fullness = Fullness {
             waiting: 0.1,
             rows: 0.8,
+            lag: 0.7,
             late: 0.6,
         };
         check(fullness, "CH");

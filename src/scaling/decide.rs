@@ -1,10 +1,10 @@
 //! The decision: load, forecast, rules, history and the time, to a number of threads with its reason.
 //!
-//! In this order, and the first that says something decides: a critical emergency; a rule with a way out; the floor that weekend
-//! and forecast ask for; a rule with a way in, unless it would soon be taken back.
+//! In this order, and the first that says something decides: the bounds, of which a crowd on the cores is one; a critical emergency; a
+//! rule with a way out; the floor that weekend and forecast ask for; a rule with a way in, unless it would soon be taken back.
 
 use super::load::Load;
-use super::rule::{Profile, Rule, Step};
+use super::rule::{Crowd, Profile, Rule, Step};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub struct Moment {
 pub struct Decision {
     /// Threads from now on.
     pub threads: usize,
-    /// What decided: a rule of the file, or `emergency`, `weekend`, `forecast`, `bounds`, `steady`.
+    /// What decided: a rule of the file, or `bounds`, `crowd`, `emergency`, `weekend`, `forecast`, `steady`.
     pub rule: String,
     pub reason: String,
 }
@@ -41,6 +41,46 @@ pub struct History {
     acted: BTreeMap<String, u64>,
     /// The last way out, whatever took it; the start counts as one.
     out_at: Option<u64>,
+    crowd: Crowded,
+}
+
+/// What is remembered of a crowd on the cores.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Crowded {
+    /// While it lasts: the most threads that have a core.
+    ceiling: Option<usize>,
+    /// Since when enough of the machine is free.
+    free_since: Option<u64>,
+    /// When threads could last come back, and how often they were sent away soon after that.
+    ended_at: Option<u64>,
+    again: u32,
+}
+
+/// Each time that a crowd comes back soon, it must be gone twice as long before it counts as over; 64 times at most.
+const AGAIN_MAX: u32 = 6;
+/// What is soon: so many times the rest.
+const SOON: u64 = 10;
+
+impl Crowded {
+    fn see(&mut self, rules: &Crowd, load: &Load, moment: &Moment) {
+        let (now, rest) = (moment.now, millis(rules.rest) << self.again);
+        let waits = load.busy > rules.busy && load.crowded.is_some_and(|waiting| waiting > rules.waiting);
+        if waits && load.free.is_some_and(|free| free < rules.free_min) {
+            if self.ceiling.is_none() {
+                let soon = self.ended_at.is_some_and(|at| now.saturating_sub(at) < rest * SOON);
+                self.again = if soon { (self.again + 1).min(AGAIN_MAX) } else { 0 };
+            }
+            self.ceiling = Some((moment.threads / 2).max(1));
+            self.free_since = None;
+        } else if load.free.is_none_or(|free| free <= rules.free_again) {
+            self.free_since = None;
+        } else if self.ceiling.is_some() {
+            let since = *self.free_since.get_or_insert(now);
+            if now.saturating_sub(since) >= rest {
+                (self.ceiling, self.ended_at) = (None, Some(now));
+            }
+        }
+    }
 }
 
 impl History {
@@ -55,6 +95,9 @@ impl History {
             }
         }
         self.out_at.get_or_insert(moment.now);
+        if let Some(crowd) = &profile.crowd {
+            self.crowd.see(crowd, load, moment);
+        }
     }
 
     /// Keeps what was decided; after each decision.
@@ -85,6 +128,12 @@ fn millis(span: crate::base::size::Span) -> u64 {
 pub fn decide(profile: &Profile, load: &Load, history: &History, moment: &Moment) -> Decision {
     let (least, most) = profile.bounds(moment.cores);
     let threads = moment.threads;
+    let most = history.crowd.ceiling.map_or(most, |ceiling| ceiling.clamp(least, most));
+    if threads > most && history.crowd.ceiling.is_some() {
+        let (busy, waiting) = (load.busy * 100.0, load.crowded.unwrap_or(0.0) * 100.0);
+        let reason = format!("busy {busy:.0} %, and waiting for a core for {waiting:.0} % of it: {most} at most");
+        return decision(most, "crowd", reason);
+    }
     let bounded = threads.clamp(least, most);
     if bounded != threads {
         let reason = format!(

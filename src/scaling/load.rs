@@ -21,6 +21,11 @@ pub struct Load {
     pub errors: f64,
     /// Open sessions.
     pub connections: u64,
+    /// Share of the machine's processor time that nobody used: 0 to 1. `None` where the system does not say.
+    pub free: Option<f64>,
+    /// Of the time that the threads wanted to run, the share in which they waited for a core: 0 to 1. `None` where the system does not
+    /// say, and when they hardly ran.
+    pub crowded: Option<f64>,
 }
 
 /// One figure of a [`Load`].
@@ -35,17 +40,22 @@ pub enum Measure {
     Latency,
     Errors,
     Connections,
+    Free,
+    Crowded,
 }
 
 impl Load {
-    pub fn of(&self, measure: Measure) -> f64 {
+    /// `None`: not known.
+    pub fn of(&self, measure: Measure) -> Option<f64> {
         match measure {
-            Measure::Backlog => self.backlog as f64,
-            Measure::Oldest => self.oldest_ms as f64,
-            Measure::Busy => self.busy,
-            Measure::Latency => self.latency_ms,
-            Measure::Errors => self.errors,
-            Measure::Connections => self.connections as f64,
+            Measure::Backlog => Some(self.backlog as f64),
+            Measure::Oldest => Some(self.oldest_ms as f64),
+            Measure::Busy => Some(self.busy),
+            Measure::Latency => Some(self.latency_ms),
+            Measure::Errors => Some(self.errors),
+            Measure::Connections => Some(self.connections as f64),
+            Measure::Free => self.free,
+            Measure::Crowded => self.crowded,
         }
     }
 }
@@ -56,7 +66,7 @@ impl Measure {
         match self {
             Self::Backlog | Self::Connections => format!("{self} {value:.0}"),
             Self::Oldest | Self::Latency => format!("{self} {value:.0} ms"),
-            Self::Busy | Self::Errors => format!("{self} {:.1} %", value * 100.0),
+            Self::Busy | Self::Errors | Self::Free | Self::Crowded => format!("{self} {:.1} %", value * 100.0),
         }
     }
 }
@@ -70,6 +80,8 @@ impl fmt::Display for Measure {
             Self::Latency => "latency",
             Self::Errors => "errors",
             Self::Connections => "connections",
+            Self::Free => "free",
+            Self::Crowded => "crowded",
         })
     }
 }

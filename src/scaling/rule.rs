@@ -26,12 +26,15 @@ pub struct Profile {
     /// More threads than this for each core are never run: without it only `threads_max` counts.
     pub per_core_max: Option<f64>,
     /// Threads at the start, by priority as the origin had them; ours serve all, so it is their sum that counts. Without any:
-    /// half of the cores.
+    /// one for each core.
     #[serde(default)]
     pub start: Vec<usize>,
     pub season: Season,
     pub weekend: Weekend,
     pub emergency: Emergency,
+    /// Without it threads never give way to what else runs on the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crowd: Option<Crowd>,
     /// No way in within this after a way out, nor after the start.
     pub settle: Span,
     /// No way in when those that stay would be busier than this: they would soon be called back.
@@ -63,6 +66,19 @@ pub struct Weekend {
 pub struct Emergency {
     pub critical: u64,
     pub oldest: Span,
+}
+
+/// More threads than free cores only wait for each other. Half of them give way, past any cooldown, when they are busier than `busy`,
+/// wait for a core in more than `waiting` of the time that they want to run, and less than `free_min` of the machine is free; they may
+/// come back once more than `free_again` of it has been free for `rest`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Crowd {
+    pub busy: f64,
+    pub waiting: f64,
+    pub free_min: f64,
+    pub free_again: f64,
+    pub rest: Span,
 }
 
 /// What a wedding in the directory lets expect.
@@ -131,13 +147,18 @@ pub struct Condition {
 
 impl Condition {
     pub fn holds(&self, load: &Load) -> bool {
-        let value = load.of(self.measure);
+        let Some(value) = load.of(self.measure) else {
+            return false; // nothing is concluded from what nobody knows
+        };
         self.above.is_none_or(|limit| value > limit) && self.below.is_none_or(|limit| value < limit)
     }
 
     /// `busy 93.1 % (above 80)`: what was seen, and the limit.
     pub fn shown(&self, load: &Load) -> String {
-        let seen = self.measure.shown(load.of(self.measure));
+        let seen = load.of(self.measure).map_or_else(
+            || format!("{} unknown", self.measure),
+            |value| self.measure.shown(value),
+        );
         let side = |name: &str, limit: Option<f64>| limit.map(|limit| format!("{name} {limit}"));
         let limits = [side("above", self.above), side("below", self.below)];
         format!(
@@ -181,7 +202,7 @@ impl Profile {
     pub fn start(&self, cores: usize) -> usize {
         let (least, most) = self.bounds(cores);
         let stated: usize = self.start.iter().sum();
-        let start = if stated == 0 { cores / 2 } else { stated };
+        let start = if stated == 0 { cores } else { stated };
         start.clamp(least, most)
     }
 
@@ -220,6 +241,15 @@ impl Profile {
         must(
             (0.0..=1.0).contains(&self.busy_after_max),
             "busy_after_max must be between 0 and 1",
+        );
+        let is_share = |value: f64| (0.0..=1.0).contains(&value);
+        must(
+            self.crowd.as_ref().is_none_or(|crowd| {
+                [crowd.busy, crowd.waiting, crowd.free_min, crowd.free_again]
+                    .into_iter()
+                    .all(is_share)
+            }),
+            "crowd.busy, waiting, free_min and free_again must be between 0 and 1",
         );
         let forecast = &self.forecast;
         let is_count = |value: f64| (0.0..=1e6).contains(&value);

@@ -158,6 +158,58 @@ fn an_emergency_takes_all_threads_at_once_past_any_cooldown() {
     }
 }
 
+/// Seconds in which the machine is so: share that is free, share of the threads' time that they wait for a core.
+fn crowd(node: &mut Node, seconds: usize, (free, crowded): (f64, f64), busy: f64, expected: &str) {
+    (node.load.free, node.load.crowded) = (Some(free), Some(crowded));
+    node.check(busy, seconds, expected);
+}
+
+fn node_that_gives_way(threads: usize, cores: usize) -> Node {
+    let mut node = Node::new(threads, cores);
+    node.profile.crowd =
+        serde_json::from_value(json!({"busy": 0.5, "waiting": 0.3, "free_min": 0.1, "free_again": 0.4, "rest": "3s"}))
+            .unwrap();
+    node
+}
+
+#[test]
+fn threads_that_wait_for_cores_give_way_at_once() {
+    let mut node = node_that_gives_way(8, 4);
+    crowd(&mut node, 1, (0.0, 0.45), 0.9, "0:crowd=4");
+    crowd(&mut node, 1, (0.0, 0.35), 0.9, "1:crowd=2");
+    // what is left has its cores: neither a rule nor an emergency nor a forecast brings threads back while there is no room
+    node.load.critical = 1_000;
+    node.moment.forecast = 8;
+    crowd(&mut node, 30, (0.1, 0.05), 1.0, "");
+    // 3 s of room, and then at once
+    crowd(&mut node, 4, (0.5, 0.0), 1.0, "35:emergency=8");
+    let mut idle = node_that_gives_way(8, 4);
+    crowd(&mut idle, 15, (0.9, 0.9), 0.5, ""); // who hardly runs delays nobody
+}
+
+#[test]
+fn a_crowd_that_comes_back_must_be_gone_for_longer() {
+    let mut node = node_that_gives_way(2, 2);
+    let mut changes = Vec::new();
+    for second in 0..600 {
+        // one thread leaves half of the machine free, and two have none
+        let two = node.moment.threads == 2;
+        (node.load.free, node.load.crowded) = if two {
+            (Some(0.0), Some(0.5))
+        } else {
+            (Some(0.5), Some(0.0))
+        };
+        node.load.busy = 0.9;
+        let before = node.moment.threads;
+        if node.step().threads > before {
+            changes.push(second);
+        }
+    }
+    let apart: Vec<i32> = changes.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(apart.is_sorted() && changes.len() <= 8, "{changes:?}");
+    assert!(apart.last().unwrap() > &100, "{changes:?}");
+}
+
 #[test]
 fn a_season_has_rules_of_its_own() {
     let mut node = Node::new(2, 8);
@@ -174,16 +226,16 @@ fn a_season_has_rules_of_its_own() {
 
 #[test]
 fn weekend_and_forecast_are_floors() {
-    let mut node = Node::new(1, 8);
+    let mut node = Node::new(1, 4);
     node.moment.is_weekend = true;
-    // half of the cores, half as many again
+    // one for each core, half as many again
     node.check(0.1, 60, "0:weekend=6");
-    node.moment.forecast = 9;
-    node.check(0.1, 60, "60:forecast=9");
+    node.moment.forecast = 8;
+    node.check(0.1, 60, "60:forecast=8");
     (node.moment.is_weekend, node.moment.forecast) = (false, 0);
     node.check(0.1, 60, "120:idle=4 130:idle=2 140:idle=1");
     node.moment.forecast = 99;
-    node.check(0.1, 3, "180:forecast=16");
+    node.check(0.1, 3, "180:forecast=8");
 }
 
 #[test]
@@ -201,8 +253,8 @@ fn a_profile_starts_within_its_bounds_and_follows_the_cores() {
     let mut profile = profile();
     for (start, cores, expected) in [
         (&[][..], 1, 1),
-        (&[], 2, 1),
-        (&[], 16, 8),
+        (&[], 2, 2),
+        (&[], 16, 16),
         (&[8, 6, 4, 2], 4, 8),
         (&[8, 6, 4, 2], 16, 20),
         (&[30, 30], 64, 50),
@@ -219,13 +271,22 @@ type Change = fn(&mut Profile);
 #[test]
 fn what_a_profile_cannot_be_is_said() {
     assert_eq!(profile().faults(), Vec::<String>::new());
-    let changes: [(Change, &str); 9] = [
+    let changes: [(Change, &str); 10] = [
         (|profile| profile.threads_min = 51, "threads_min"),
         (|profile| profile.per_core_max = Some(0.0), "per_core_max"),
         (|profile| profile.start = vec![1; 5], "start"),
         (|profile| profile.season.months = vec![13], "season.months"),
         (|profile| profile.weekend.factor = 0.5, "weekend.factor"),
         (|profile| profile.weekend.to.hour = 24, "weekend.from and weekend.to"),
+        (
+            |profile| {
+                profile.crowd = serde_json::from_value(
+                    json!({"busy": 0.5, "waiting": 1.1, "free_min": 0.1, "free_again": 0.4, "rest": "3s"}),
+                )
+                .unwrap();
+            },
+            "crowd.busy",
+        ),
         (|profile| profile.forecast.headroom = 1.1, "forecast.headroom"),
         (
             |profile| profile.rule[1].name = "busy".into(),

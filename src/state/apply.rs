@@ -1,5 +1,6 @@
 //! The state and its one door: [`State::apply`].
 
+use super::alerts::Alerts;
 use super::audiences::{Remembered, Resolved, check_known, resolve};
 use super::audit::{Audit, Entry};
 use super::broadcasts::Broadcasts;
@@ -40,6 +41,7 @@ pub struct State {
     pub(super) waits: BTreeMap<Number, Millis>,
     pub(super) outbox: Outbox,
     pub(super) cache: Index,
+    pub(super) alerts: Alerts,
     /// Rows to be made again before the next batch.
     pub(super) changed: BTreeSet<RowKey>,
     /// Receipts for broadcasts that have left memory, until the next batch: where each stands, and what came.
@@ -132,6 +134,8 @@ impl State {
             Command::RevokeToken(id) => self.revoke_token(&id, effects).unwrap_or_else(Outcome::Refused),
             Command::Audit(entries) => self.note(entries),
             Command::Cache(change) => self.cache_change(*change, effects),
+            Command::Alert(report) => self.take_report(*report),
+            Command::Probe(_) => Outcome::Done,
         }
     }
 
@@ -144,6 +148,9 @@ impl State {
                 self.changed.append(&mut touched.rows);
                 if touched.zones {
                     self.look_earlier();
+                }
+                for at in touched.cached {
+                    self.cache_drop(&at, effects);
                 }
                 for user in touched.erased {
                     self.presence.forget(user, &mut self.changed);
@@ -216,6 +223,7 @@ impl State {
         self.tidy();
         self.forget_calls();
         self.forget_tokens();
+        self.alerts_due();
         self.end_cached(effects);
         let Counters {
             log_time: now,

@@ -108,7 +108,7 @@ pub fn known_only(directory: &Directory, audience: Audience) -> Audience {
         keep(&mut clause.weddings, &|id| directory.weddings.contains_key(id));
         keep(&mut clause.venues, &is_venue);
         keep(&mut clause.on_site, &is_venue);
-        keep(&mut clause.segments, &|name| directory.segments.contains_key(name));
+        keep(&mut clause.segments, &|name| directory.has_segment(name));
         is_whole.then_some(clause)
     };
     Audience {
@@ -127,7 +127,7 @@ pub fn check_known(directory: &Directory, audience: &Audience) -> Result<(), Ref
         if let Some(id) = clause.venues.iter().chain(&clause.on_site).find(unknown) {
             return Err(Refused::UnknownVenue(id.clone()));
         }
-        let unknown = |name: &&String| !directory.segments.contains_key(*name);
+        let unknown = |name: &&String| !directory.has_segment(name);
         if let Some(name) = clause.segments.iter().find(unknown) {
             return Err(Refused::UnknownSegment(name.clone()));
         }
@@ -282,9 +282,15 @@ impl<'a> Look<'a> {
         found.fold(RoaringBitmap::new(), |all, users| all | users)
     }
 
-    fn segments(&self, names: &[String]) -> Result<RoaringBitmap, Refused> {
+    /// Who a cached value says is in a segment; where there is none, whom its rule names.
+    fn segments(&mut self, names: &'a [String]) -> Result<RoaringBitmap, Refused> {
         let mut found = RoaringBitmap::new();
         for name in names {
+            if let Some(listed) = self.directory.sources().segment(name) {
+                found |= &listed.users;
+                self.unknown.extend(listed.unknown.iter().map(String::as_str));
+                continue;
+            }
             let segment = self.directory.segments.get(name);
             found |= self.segment(segment.ok_or_else(|| Refused::UnknownSegment(name.clone()))?);
         }

@@ -7,14 +7,17 @@
 mod changes;
 mod claims;
 mod index;
+mod leaving;
 mod rows;
 #[cfg(test)]
 mod tests;
 
 pub use claims::{Claim, Claims, Fetch, Missed, Why};
 pub use index::Index;
+pub use leaving::SLICE;
 pub use rows::{read_entry, read_value};
 
+use super::sources::Sourced;
 use crate::model::Millis;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -125,18 +128,28 @@ pub struct Renew {
     pub claim: u64,
 }
 
+/// A value that the directory goes by, too, and what it says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutSource {
+    pub put: Put,
+    pub sourced: Sourced,
+}
+
 /// What can happen to the cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CacheChange {
     Put(Put),
     Renew(Renew),
     Invalidate(CacheKey),
-    /// All of a namespace.
+    /// All of a namespace: from now on there is nothing. The entries themselves go in slices, the first one with this.
     Empty(Arc<str>),
     /// A node is about to ask the upstream.
     Fetch(Fetch),
     /// It got nothing that could be kept.
     Missed(Missed),
+    PutSource(Box<PutSource>),
+    /// The next slice of what a namespace was emptied of.
+    Sweep(Arc<str>),
 }
 
 /// What of it the local tier of every node has to know.

@@ -1,5 +1,6 @@
 //! Everything that can change the cluster. Time and ids travel in here; `apply` has neither clock nor dice.
 
+use super::alerts::Report;
 use super::cache::CacheChange;
 use super::dead::Settle;
 use super::journal::JournalEntry;
@@ -47,6 +48,10 @@ pub enum Command {
     /// Who was refused what, and who changed what, as one node gathered it.
     Audit(Vec<super::audit::Entry>),
     Cache(Box<CacheChange>),
+    /// What a node found wrong, or right again.
+    Alert(Box<Report>),
+    /// A node tries whether a publish would work: nothing comes of it.
+    Probe(NodeId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,12 @@
 //! Who there is: users with dense numbers, weddings, venues, segments, and bitmaps over all of them.
 
+use super::cache::CacheKey;
 use super::command::Change;
 use super::names::{Name, Names};
 use super::outcome::{Did, Refused};
 use super::preferences::{Preferred, leave};
 use super::rows::RowKey;
+use super::sources::Sources;
 use super::zones::Zones;
 use crate::model::directory::{Preferences, Segment, User, Venue, Wedding};
 use crate::model::{Place, PlaceKind, UserNumber};
@@ -66,6 +68,7 @@ pub struct Directory {
     pub(super) segments: BTreeMap<String, Segment>,
     pub(super) preferred: Preferred,
     pub(super) zones: Zones,
+    pub(super) sources: Sources,
     /// Counts changes: what was resolved before a change is not used after it.
     version: u64,
 }
@@ -305,8 +308,9 @@ impl Directory {
         if let Some(slot) = self.users.get_mut(number as usize) {
             *slot = Some(record);
         }
-        if self.numbers.insert(id, number).is_none() {
+        if self.numbers.insert(id.clone(), number).is_none() {
             Arc::make_mut(&mut self.everyone).insert(number);
+            self.has_come(&id, number);
         }
     }
 
@@ -344,6 +348,8 @@ impl Directory {
         }
         Arc::make_mut(&mut self.everyone).remove(number);
         self.preferred.remove(number);
+        let cached = self.has_gone(id, number, &mut touched.rows);
+        touched.cached.extend(cached);
         touched.rows.insert(RowKey::User(number));
         touched.rows.insert(RowKey::Preferences(number));
         touched.erased.push(number);
@@ -467,6 +473,8 @@ impl Directory {
 pub struct Touched {
     pub rows: BTreeSet<RowKey>,
     pub erased: Vec<UserNumber>,
+    /// What the cache has under the ids of those.
+    pub cached: Vec<CacheKey>,
     pub counters: bool,
     /// Somebody is in a zone where nobody was, or a place is in another one.
     pub zones: bool,

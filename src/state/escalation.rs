@@ -173,7 +173,7 @@ impl State {
         let step = step as u32;
         let cause = Cause::Escalation { number, step };
         let calls = outputs.into_iter().map(|output| {
-            let call = self.call(&output, cause);
+            let call = self.call(&output, cause.clone());
             (output, call)
         });
         let taken = Taken {

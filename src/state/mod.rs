@@ -5,6 +5,7 @@
 //! Never: a clock, randomness, settings, iteration over hash maps, I/O.
 //! Start: [`command`], then [`apply`].
 
+pub mod alerts;
 pub mod apply;
 pub mod aside;
 pub mod audiences;
@@ -40,9 +41,11 @@ mod retention;
 pub mod rights;
 pub mod rows;
 mod schedule;
+pub mod sources;
 pub mod staffing;
 pub mod tokens;
 pub mod tries;
+pub mod urgent;
 pub mod zones;
 
 pub use apply::State;

@@ -1,5 +1,6 @@
 //! What a broadcast needs by way of confirmations, and how much of it is there: so many people of a role, or everybody.
 
+use super::State;
 use super::audiences::{known_only, resolve};
 use super::broadcasts::Hot;
 use super::directory::Directory;
@@ -38,6 +39,24 @@ pub fn are_met(directory: &Directory, needs: &[Need], hot: &Hot) -> bool {
         asked -= &aside.critical_only;
     }
     !asked.is_empty() && asked.is_subset(&hot.ledger.steps[Step::Acknowledged.index()])
+}
+
+impl State {
+    /// Whether enough of those whom a draft reaches, later steps counted, hold the roles that it needs.
+    pub fn can_be_met(&self, draft: &Draft) -> bool {
+        let Some(asked) = draft.acknowledge.as_ref().filter(|asked| !asked.need.is_empty()) else {
+            return true;
+        };
+        let now = self.log_time();
+        let audiences = std::iter::once(&draft.audience).chain(asked.escalate.iter().map(|step| &step.to));
+        let reached = audiences.filter_map(|audience| resolve(&self.directory, audience, now).ok());
+        let reached = reached.fold(RoaringBitmap::new(), |all, found| all | &*found.recipients);
+        let mut needs = asked.need.iter();
+        needs.all(|(role, count)| {
+            let holders = holders(&self.directory, draft, role, now);
+            holders.intersection_len(&reached) >= u64::from(*count)
+        })
+    }
 }
 
 /// Who holds a role in the places that a draft names, its later steps too; where it names people by other means, by their profile.

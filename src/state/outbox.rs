@@ -3,6 +3,7 @@
 //! The leader makes them. Before each attempt it claims the call in the log, for as long as the attempt may take: so one node at a
 //! time owns it, whatever a leader that has been replaced believes. A call keeps its id over all attempts and nodes.
 
+use super::alerts::Notice;
 use super::{Outcome, RowKey, State};
 use crate::model::{Millis, NodeId, Number};
 use serde::{Deserialize, Serialize};
@@ -20,10 +21,12 @@ const FORGOTTEN_MAX: usize = 256;
 const ERROR_MAX: usize = 300;
 
 /// Why an output is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Cause {
     /// A step of an escalation was taken.
     Escalation { number: Number, step: u32 },
+    /// Somebody has to know what is wrong, or right again.
+    Alert(Box<Notice>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +39,7 @@ pub enum CallState {
     GivenUp(Millis),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     pub output: String,
     pub cause: Cause,
@@ -52,6 +55,14 @@ impl Call {
         match self.state {
             CallState::Waiting | CallState::Claimed(_) => true,
             CallState::Delivered(_) | CallState::GivenUp(_) => false,
+        }
+    }
+
+    /// The rule that it is a notice of.
+    pub fn rule(&self) -> Option<&str> {
+        match &self.cause {
+            Cause::Alert(notice) => Some(&notice.rule),
+            Cause::Escalation { .. } => None,
         }
     }
 
@@ -121,6 +132,20 @@ impl Outbox {
             let known = due.filter_map(|(_, id)| Some((*id, self.calls.get(id)?)));
             (output.as_str(), known)
         })
+    }
+
+    /// Open notices of one rule to one output.
+    fn notices(&self, output: &str, rule: &str) -> Vec<CallId> {
+        let open = self.due.get(output).into_iter().flatten().map(|(_, id)| *id);
+        let is_of = |id: &CallId| self.get(*id).and_then(Call::rule) == Some(rule);
+        open.filter(is_of).collect()
+    }
+
+    /// Whether it waits for another attempt although there is a later notice of the same.
+    fn is_out_of_date(&self, id: CallId) -> bool {
+        let waiting = self.get(id).filter(|call| call.state == CallState::Waiting);
+        let of = waiting.and_then(|call| Some((call.output.as_str(), call.rule()?)));
+        of.is_some_and(|(output, rule)| self.notices(output, rule).iter().any(|other| *other > id))
     }
 
     pub fn open(&self) -> usize {
@@ -201,6 +226,34 @@ impl State {
         Some(id)
     }
 
+    /// An output is to be told of an alert. What it has not been told yet of the same rule is out of date: it would only arrive after
+    /// this. Where an attempt is under way, this waits for its end.
+    pub(super) fn call_notice(&mut self, output: &str, notice: Notice) -> Option<CallId> {
+        let earlier = self.outbox.notices(output, &notice.rule);
+        let call = self.call(output, Cause::Alert(Box::new(notice)))?;
+        for id in earlier {
+            let known = self.outbox.get(id).map(|call| (call.state, call.next_at));
+            match known {
+                Some((CallState::Claimed(_), until)) => {
+                    self.outbox.change(call, |call| call.next_at = call.next_at.max(until));
+                }
+                Some((CallState::Waiting, _)) => self.supersede_call(id),
+                Some((CallState::Delivered(_) | CallState::GivenUp(_), _)) | None => {}
+            }
+        }
+        Some(call)
+    }
+
+    /// A later notice has taken its place.
+    fn supersede_call(&mut self, id: CallId) {
+        let now = self.counters.log_time;
+        self.outbox.change(id, |call| {
+            call.state = CallState::GivenUp(now);
+            call.error = Some("a later notice took its place".into());
+        });
+        self.changed.insert(RowKey::Call(id));
+    }
+
     pub(super) fn claim(&mut self, claim: Claim) -> Outcome {
         let now = self.counters.log_time;
         let known = self.outbox.get(claim.call);
@@ -234,6 +287,9 @@ impl State {
                 }
             });
             self.changed.insert(RowKey::Call(call));
+            if self.outbox.is_out_of_date(call) {
+                self.supersede_call(call);
+            }
         }
         Outcome::Done
     }

@@ -107,4 +107,6 @@ pub enum Refused {
     },
     #[error("the role {role:?} is not held at {place}, or its rights have ended there")]
     NoSuchRole { role: String, place: String },
+    #[error("another broadcast has taken its place")]
+    Superseded,
 }

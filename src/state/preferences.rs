@@ -50,6 +50,8 @@ pub struct Preferred {
     quiet: BTreeMap<QuietHours, RoaringBitmap>,
     /// Who has any.
     any_quiet: RoaringBitmap,
+    /// What those had of their own whose preferences come from the cache for now.
+    covered: BTreeMap<UserNumber, Option<Preferences>>,
 }
 
 impl Preferred {
@@ -62,9 +64,46 @@ impl Preferred {
         self.quiet.keys().map(|quiet| quiet.timezone.as_str())
     }
 
+    /// What the user has told the directory, whether or not it is in force.
+    pub(super) fn own(&self, user: UserNumber) -> Option<&Preferences> {
+        match self.covered.get(&user) {
+            Some(own) => own.as_ref(),
+            None => self.get(user),
+        }
+    }
+
     /// `true` when the user had some before.
     pub(super) fn set(&mut self, user: UserNumber, preferences: Preferences) -> bool {
-        let had = self.remove(user);
+        if let Some(own) = self.covered.get_mut(&user) {
+            return own.replace(preferences).is_some();
+        }
+        self.put(user, preferences)
+    }
+
+    /// `true` when there were some.
+    pub(super) fn remove(&mut self, user: UserNumber) -> bool {
+        let own = self.covered.remove(&user);
+        let had = self.take(user).is_some();
+        own.map_or(had, |own| own.is_some())
+    }
+
+    /// These are in force from now on; the user's own are kept.
+    pub(super) fn cover(&mut self, user: UserNumber, preferences: Preferences) {
+        let own = self.take(user);
+        self.covered.entry(user).or_insert(own);
+        self.put(user, preferences);
+    }
+
+    /// The user's own are in force again.
+    pub(super) fn uncover(&mut self, user: UserNumber) {
+        if let Some(own) = self.covered.remove(&user) {
+            self.take(user);
+            own.into_iter().for_each(|own| drop(self.put(user, own)));
+        }
+    }
+
+    fn put(&mut self, user: UserNumber, preferences: Preferences) -> bool {
+        let had = self.take(user).is_some();
         for category in &preferences.muted_categories {
             self.muted.entry(category.clone()).or_default().insert(user);
         }
@@ -79,11 +118,8 @@ impl Preferred {
         had
     }
 
-    /// `true` when there were some.
-    pub(super) fn remove(&mut self, user: UserNumber) -> bool {
-        let Some(before) = self.of.remove(&user) else {
-            return false;
-        };
+    fn take(&mut self, user: UserNumber) -> Option<Preferences> {
+        let before = self.of.remove(&user)?;
         for category in &before.muted_categories {
             leave(&mut self.muted, category, user);
         }
@@ -92,7 +128,7 @@ impl Preferred {
             leave(&mut self.quiet, quiet, user);
             self.any_quiet.remove(user);
         }
-        true
+        Some(before)
     }
 
     /// Who of the recipients may have a broadcast of this category at `at`, who later, and who never. Critical passes everything.

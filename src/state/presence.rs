@@ -39,6 +39,11 @@ impl Presence {
         self.nodes.get(&node).map_or(0, |at| at.users.len())
     }
 
+    /// Those of these who have a session on a node.
+    pub fn connected_there(&self, node: NodeId, users: &RoaringBitmap) -> RoaringBitmap {
+        self.nodes.get(&node).map(|at| &at.users & users).unwrap_or_default()
+    }
+
     /// When somebody's last session ended; `None` while there is one, or if there never was.
     pub fn gone_since(&self, user: UserNumber) -> Option<Millis> {
         self.gone_since.get(&user).copied()

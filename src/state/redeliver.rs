@@ -61,6 +61,15 @@ impl State {
         if hot.ledger.is_cancelled() {
             return Err(Refused::IsCancelled);
         }
+        // It would come after what has taken its place, and be read as the newer word.
+        if hot
+            .ledger
+            .aside
+            .as_ref()
+            .is_some_and(|aside| aside.superseded_at.is_some())
+        {
+            return Err(Refused::Superseded);
+        }
         let wanted = wanted(hot, redeliver.users.as_ref()) & &*self.directory.everyone;
         let life = hot.life();
         Ok(self.revive(redeliver, wanted, life, effects))

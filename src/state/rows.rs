@@ -4,6 +4,7 @@
 
 use super::State;
 use super::broadcasts::Hot;
+use super::cache::CacheKey;
 use super::journal::{self, JournalEntry};
 use super::ledger::Ledger;
 use super::presence::AtNode;
@@ -65,6 +66,14 @@ pub enum RowKey {
     CacheValue(String, String),
     /// Who is fetching it.
     Fetch(String, String),
+    /// What the directory has from it.
+    Source(String, String),
+    /// A namespace of the cache that was emptied, while its entries leave: the last version that is meant.
+    Emptied(String),
+    /// A rule that is broken somewhere, or was a short while ago, by its name.
+    Alert(String),
+    /// Alerts that are over: one row.
+    AlertsPast,
 }
 
 /// A changed row; no value removes it.
@@ -219,7 +228,7 @@ impl State {
             RowKey::Wedding(id) => directory.wedding(id).map(encode),
             RowKey::Segment(name) => directory.segment(name).map(encode),
             RowKey::User(number) => directory.user(*number).map(|user| encode(&user)),
-            RowKey::Preferences(number) => directory.preferences(*number).map(encode),
+            RowKey::Preferences(number) => directory.preferred().own(*number).map(encode),
             RowKey::Member(kind, id, user) => directory
                 .role_at(
                     &Place {
@@ -249,6 +258,13 @@ impl State {
             RowKey::Cache(namespace, key) => self.cache.entry_row(namespace, key),
             RowKey::CacheValue(namespace, key) => self.cache.value_row(namespace, key),
             RowKey::Fetch(namespace, key) => self.cache.claim_row(namespace, key),
+            RowKey::Source(namespace, key) => {
+                let source = directory.source_at(&CacheKey::new(namespace, key));
+                source.map(|source| encode(&source))
+            }
+            RowKey::Emptied(namespace) => self.cache.floor_row(namespace),
+            RowKey::Alert(rule) => self.alerts.get(rule).map(encode),
+            RowKey::AlertsPast => Some(encode(self.alerts.recent())),
             // These are never changed in place; a mark means that they are gone.
             RowKey::Journal(..) | RowKey::LedgerLate(..) | RowKey::Keys(_) => None,
         }
@@ -323,6 +339,12 @@ impl State {
             RowKey::Cache(namespace, name) => self.cache.load_entry(namespace, name, decode(key, value)?),
             RowKey::CacheValue(..) => {} // read when it is asked for
             RowKey::Fetch(namespace, name) => self.cache.load_claim(namespace, name, decode(key, value)?),
+            RowKey::Source(namespace, name) => {
+                directory.load_source(&CacheKey::new(namespace, name), decode(key, value)?);
+            }
+            RowKey::Emptied(namespace) => self.cache.load_floor(namespace, decode(key, value)?),
+            RowKey::Alert(_) => self.alerts.load(decode(key, value)?),
+            RowKey::AlertsPast => self.alerts.load_recent(decode(key, value)?),
         }
         Ok(())
     }
@@ -331,6 +353,7 @@ impl State {
     pub fn loaded(&mut self, applied: u64) {
         self.applied = applied;
         self.broadcasts.loaded();
+        self.cache.loaded();
         self.broadcasts
             .pending()
             .into_iter()
@@ -407,6 +430,13 @@ impl State {
             (id, encode(call)).hash(&mut hasher);
         }
         self.cache.hash_into(&mut hasher);
+        for at in self.directory.source_places() {
+            (at, self.directory.source_at(at).map(|source| encode(&source))).hash(&mut hasher);
+        }
+        for alert in self.alerts.all() {
+            encode(alert).hash(&mut hasher);
+        }
+        encode(self.alerts.recent()).hash(&mut hasher);
         hasher.finish()
     }
 

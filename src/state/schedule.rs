@@ -27,7 +27,8 @@ const DUE_PER_TICK: usize = 256;
 impl State {
     /// When the next thing is due.
     pub fn next_due(&self) -> Option<Millis> {
-        self.due.first().map(|(at, _)| *at)
+        let broadcasts = self.due.first().map(|(at, _)| *at);
+        broadcasts.into_iter().chain(self.alerts.next_due()).min()
     }
 
     pub(super) fn check_schedule(&self) -> Result<(), Refused> {

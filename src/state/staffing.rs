@@ -5,6 +5,7 @@ use super::zones::Offset;
 use crate::model::Millis;
 use crate::model::audience::NOT_STAFF_ROLES;
 use crate::model::directory::{Wedding, WeddingStatus};
+use roaring::RoaringBitmap;
 use std::collections::BTreeSet;
 
 /// Guests and team of one wedding.
@@ -26,13 +27,29 @@ impl Directory {
             .collect()
     }
 
-    fn staffing_of(&self, wedding: &Wedding, members: &Members) -> Staffing {
+    /// The staff of each wedding whose event window is open.
+    pub fn crews(&self, at: Millis) -> impl Iterator<Item = (&str, RoaringBitmap)> {
+        let open = self
+            .weddings
+            .iter()
+            .filter(move |(_, (wedding, _))| wedding.window_is_open(at));
+        open.map(|(id, (_, members))| {
+            let staff = self.staff_of(members);
+            (id.as_str(), staff.fold(RoaringBitmap::new(), |all, users| all | users))
+        })
+    }
+
+    fn staff_of<'a>(&'a self, members: &'a Members) -> impl Iterator<Item = &'a RoaringBitmap> {
         let is_staff = |name: &str| !name.is_empty() && !NOT_STAFF_ROLES.contains(&name);
         let staff = members
             .roles
             .iter()
-            .filter(|(role, _)| is_staff(self.names.word(**role)));
-        let team: u64 = staff.map(|(_, users)| users.len()).sum();
+            .filter(move |(role, _)| is_staff(self.names.word(**role)));
+        staff.map(|(_, users)| users)
+    }
+
+    fn staffing_of(&self, wedding: &Wedding, members: &Members) -> Staffing {
+        let team: u64 = self.staff_of(members).map(RoaringBitmap::len).sum();
         let others = members.of.len() as u64 - team;
         Staffing {
             starts_at: wedding.starts_at,

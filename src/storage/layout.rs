@@ -16,21 +16,18 @@ use super::Config;
 use super::free::Volume;
 use super::identity::IdentityFile;
 use super::reserve::Reserve;
+use super::sizes::bytes_in;
 use super::snapshot_file;
 use super::store::{StorageError, Store};
 use crate::base::clock;
 use crate::model::NodeId;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A store is not rebuilt where less than this is free: what looks like damage may be the full disk, since sled fills up a segment
 /// of 4 MiB when it opens; and a rebuilt store takes more room.
 const REBUILD_BYTES_MIN: u64 = 8 << 20;
-
-/// The unit that file systems count blocks in.
-const BLOCK_BYTES: u64 = 512;
 
 /// An opened data folder.
 pub struct Layout {
@@ -71,9 +68,7 @@ impl Layout {
 
     /// Bytes that the state in use takes on disk.
     pub fn state_bytes(&self) -> u64 {
-        let files = fs::read_dir(self.state(self.identity.get().state));
-        let sizes = files.into_iter().flatten().flatten().flat_map(|file| file.metadata());
-        sizes.map(|file| file.blocks() * BLOCK_BYTES).sum()
+        bytes_in(&self.state(self.identity.get().state))
     }
 
     /// Opens or creates a node's folder.

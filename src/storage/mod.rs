@@ -13,6 +13,7 @@ pub mod identity;
 pub mod layout;
 pub mod reserve;
 pub mod schema;
+pub mod sizes;
 pub mod snapshot_file;
 pub mod store;
 mod sweep;

@@ -31,6 +31,10 @@
 //! | `19` | cached: what is known of it | namespace, key |
 //! | `1A` | cached: the value | namespace, key |
 //! | `1B` | cached: who is fetching it | namespace, key |
+//! | `1C` | cached: what the directory has from it | namespace, key |
+//! | `1D` | cached: a namespace that was emptied | namespace |
+//! | `1E` | alert | rule |
+//! | `1F` | alerts that are over | |
 //! | `FF` | there while a batch too large for one of sled's is being written | |
 //!
 //! Every text ends with `00 01`, and a `00` within it is written `00 FF`: so no key begins with another, whatever the ids, and
@@ -112,6 +116,10 @@ pub fn encode(key: &RowKey) -> Vec<u8> {
         RowKey::Cache(namespace, key) => Key::new(0x19).text(namespace).text(key),
         RowKey::CacheValue(namespace, key) => Key::new(0x1A).text(namespace).text(key),
         RowKey::Fetch(namespace, key) => Key::new(0x1B).text(namespace).text(key),
+        RowKey::Source(namespace, key) => Key::new(0x1C).text(namespace).text(key),
+        RowKey::Emptied(namespace) => Key::new(0x1D).text(namespace),
+        RowKey::Alert(rule) => Key::new(0x1E).text(rule),
+        RowKey::AlertsPast => Key::new(0x1F),
     };
     key.0
 }
@@ -183,15 +191,19 @@ pub fn decode(key: &[u8]) -> Option<RowKey> {
         0x16 => RowKey::Rate(only_text(rest)?),
         0x17 => RowKey::Audit(long(rest)?),
         0x18 => RowKey::Call(long(rest)?),
-        0x19..=0x1B => {
+        0x19..=0x1C => {
             let (namespace, rest) = text(rest)?;
             let key = only_text(rest)?;
             match prefix {
                 0x19 => RowKey::Cache(namespace, key),
                 0x1A => RowKey::CacheValue(namespace, key),
-                _ => RowKey::Fetch(namespace, key),
+                0x1B => RowKey::Fetch(namespace, key),
+                _ => RowKey::Source(namespace, key),
             }
         }
+        0x1D => RowKey::Emptied(only_text(rest)?),
+        0x1E => RowKey::Alert(only_text(rest)?),
+        0x1F if rest.is_empty() => RowKey::AlertsPast,
         _ => return None,
     })
 }
@@ -264,6 +276,10 @@ mod tests {
             (id, id).prop_map(|(namespace, key)| RowKey::Cache(namespace, key)),
             (id, id).prop_map(|(namespace, key)| RowKey::CacheValue(namespace, key)),
             (id, id).prop_map(|(namespace, key)| RowKey::Fetch(namespace, key)),
+            (id, id).prop_map(|(namespace, key)| RowKey::Source(namespace, key)),
+            id.prop_map(RowKey::Emptied),
+            id.prop_map(RowKey::Alert),
+            Just(RowKey::AlertsPast),
         ]
     }
 

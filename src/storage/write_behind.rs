@@ -64,6 +64,7 @@ pub fn disk_failed(what: &str, error: &dyn std::error::Error) -> ! {
 pub struct WriteBehind {
     orders: SyncSender<Order>,
     stored: Arc<AtomicU64>,
+    rounds: Arc<AtomicU64>,
     thread: Arc<parking_lot::Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -77,6 +78,7 @@ impl WriteBehind {
         // A snapshot before the first batch says where the store stands too.
         let meta = store.meta()?.unwrap_or_default();
         let stored = Arc::new(AtomicU64::new(store.applied()?));
+        let rounds = Arc::new(AtomicU64::new(0));
         let folder = store.folder().to_owned();
         let every = config.write_behind_every.0;
         let writer = Loop {
@@ -84,6 +86,7 @@ impl WriteBehind {
             take,
             committed,
             stored: stored.clone(),
+            rounds: rounds.clone(),
             meta,
             frozen: None,
             forgotten: 0,
@@ -98,6 +101,7 @@ impl WriteBehind {
         Ok(Self {
             orders,
             stored,
+            rounds,
             thread: Arc::new(parking_lot::Mutex::new(Some(thread))),
         })
     }
@@ -105,6 +109,11 @@ impl WriteBehind {
     /// The applied index of the last batch in sled (not yet fdatasynced).
     pub fn stored(&self) -> u64 {
         self.stored.load(Ordering::Acquire)
+    }
+
+    /// How often the thread has looked for work: it stands still when this does.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
     }
 
     fn order<T>(&self, order: impl FnOnce(SyncSender<T>) -> Order) -> Option<T> {
@@ -154,6 +163,7 @@ struct Loop {
     take: Take,
     committed: Committed,
     stored: Arc<AtomicU64>,
+    rounds: Arc<AtomicU64>,
     /// What the last batch carried, for the header of a snapshot.
     meta: Bytes,
     frozen: Option<Frozen>,
@@ -166,6 +176,7 @@ impl Loop {
     fn run(mut self, orders: &Receiver<Order>, every: Duration) {
         let mut due = clock::now() + every;
         loop {
+            self.rounds.fetch_add(1, Ordering::Relaxed);
             let wait = if self.frozen.is_some() {
                 Duration::ZERO
             } else {
@@ -207,9 +218,11 @@ impl Loop {
 
     fn sync(&mut self) {
         self.batch();
+        let start = clock::now();
         if let Err(error) = self.store.sync() {
             disk_failed("fdatasync of the store", &error);
         }
+        METRICS.store_sync_seconds.observe(start.elapsed().as_secs_f64());
     }
 
     fn batch(&mut self) {

@@ -1,6 +1,6 @@
 //! What a worker shows of itself.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Written by the worker's thread, read by anybody.
@@ -10,6 +10,10 @@ pub struct Gauge {
     pub sessions: AtomicUsize,
     pub written: AtomicU64,
     pub panics: AtomicU64,
+    /// The kernel's number of its thread, by which the kernel tells what it did with it; 0: none runs.
+    thread: AtomicI32,
+    /// Rounds of the thread's loop.
+    pub rounds: AtomicU64,
     busy_nanos: AtomicU64,
     all_nanos: AtomicU64,
     /// Since the start: whoever looks twice knows of the time between.
@@ -31,6 +35,7 @@ pub struct WorkerStatus {
 const SPAN_NANOS: u64 = 8_000_000_000;
 
 impl Gauge {
+    /// Also what scaling goes by: it is never left out.
     pub fn add_time(&self, asleep: Duration, busy: Duration) {
         let busy = busy.as_nanos() as u64;
         self.busy_total.fetch_add(busy, Relaxed);
@@ -49,10 +54,22 @@ impl Gauge {
         Duration::from_nanos(self.busy_total.load(Relaxed))
     }
 
+    /// Called by its thread when it begins.
+    pub fn occupy(&self) {
+        let number = rustix::thread::gettid().as_raw_nonzero().get();
+        self.thread.store(number, Relaxed);
+    }
+
+    /// The kernel's number of the thread that runs here.
+    pub fn thread(&self) -> Option<i32> {
+        Some(self.thread.load(Relaxed)).filter(|number| *number != 0)
+    }
+
     /// Its thread has ended: what it held is elsewhere. What was counted stays counted.
     pub fn vacate(&self) {
         self.cells.store(0, Relaxed);
         self.sessions.store(0, Relaxed);
+        self.thread.store(0, Relaxed);
         self.busy_nanos.store(0, Relaxed);
         self.all_nanos.store(0, Relaxed);
     }

@@ -26,6 +26,7 @@ pub(super) struct Seat<N> {
 /// The seat is given back unless it broke.
 pub(super) fn run<J: Job>(mut job: J, mut seat: Seat<J::Note>, gauge: &Gauge) -> Option<Seat<J::Note>> {
     let Seat { poll, inbox, bell } = &mut seat;
+    gauge.occupy();
     let mut events = mio::Events::with_capacity(EVENTS_MAX);
     let mut tick_at = clock::now() + TICK;
     let mut busy_since = clock::now();
@@ -49,6 +50,7 @@ pub(super) fn run<J: Job>(mut job: J, mut seat: Seat<J::Note>, gauge: &Gauge) ->
             return None;
         }
         bell.awake();
+        gauge.rounds.fetch_add(1, Relaxed);
         let now = clock::now();
         gauge.add_time(now - asleep_since, asleep_since - busy_since);
         busy_since = now;

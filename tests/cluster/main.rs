@@ -10,6 +10,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod alerts;
 mod audiences;
 mod bad_input;
 mod batch;
@@ -24,11 +25,13 @@ mod judges;
 mod keys;
 mod kills;
 mod local;
+mod metrics;
 mod rehearsal;
 mod resume;
 mod retention;
 mod retry;
 mod schedule;
+mod service;
 mod terminal;
 mod tokens;
 mod urgent;

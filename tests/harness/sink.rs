@@ -16,6 +16,8 @@ const SECRET: [u8; 32] = *b"a secret of thirty-two letters..";
 /// One request.
 #[derive(Clone, Debug)]
 pub struct Taken {
+    /// The output's name.
+    pub output: String,
     pub id: String,
     pub body: String,
     pub is_signed: bool,
@@ -65,15 +67,24 @@ impl Sink {
 
     /// Settings of a node whose outputs of these names all lead here.
     pub fn settings(&self, names: &[&str]) -> Vec<String> {
+        let webhooks: Vec<(&str, &str)> = names.iter().map(|name| (*name, "webhook")).collect();
+        self.settings_in(&webhooks)
+    }
+
+    /// The same for outputs of these names and shapes.
+    pub fn settings_in(&self, outputs: &[(&str, &str)]) -> Vec<String> {
         let secret = self.folder.path().join("secret");
-        let target = |name: &&str| {
+        let target = |(name, shape): &(&str, &str)| {
+            let secret = match *shape {
+                "slack" => String::new(),
+                _ => format!(r#", secret_file = "{}""#, secret.display()),
+            };
             format!(
-                r#"{{ name = "{name}", url = "http://{}/{name}", shape = "webhook", secret_file = "{}" }}"#,
-                self.address,
-                secret.display()
+                r#"{{ name = "{name}", url = "http://{}/{name}", shape = "{shape}"{secret} }}"#,
+                self.address
             )
         };
-        let targets: Vec<String> = names.iter().map(target).collect();
+        let targets: Vec<String> = outputs.iter().map(target).collect();
         vec![
             format!("outputs.targets=[{}]", targets.join(", ")),
             r#"outputs.allow=["127.0.0.0/8"]"#.into(),
@@ -115,6 +126,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     if !lines[0].starts_with("POST /") {
         return Err(std::io::ErrorKind::InvalidData.into());
     }
+    let output = lines[0].split(['/', ' ']).nth(2).unwrap_or_default().to_owned();
     let length = header("content-length").parse().unwrap_or(0);
     let mut body = vec![0; length];
     if reader.read_exact(&mut body).is_err() {
@@ -123,7 +135,12 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let body = String::from_utf8_lossy(&body).into_owned();
     let (id, at) = (header("webhook-id"), header("webhook-timestamp"));
     let is_signed = header("webhook-signature") == signature(&id, &at, &body);
-    shared.taken.lock().unwrap().push(Taken { id, body, is_signed });
+    shared.taken.lock().unwrap().push(Taken {
+        output,
+        id,
+        body,
+        is_signed,
+    });
     let status = shared.answers.lock().unwrap().pop_front().unwrap_or(204);
     let answer = format!(
         "HTTP/1.1 {status} as told\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"

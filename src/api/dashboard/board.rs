@@ -2,7 +2,9 @@
 
 use super::broadcasts::{self, Row, Scheduled};
 use super::health::{self, Health, Known};
+use super::urgent;
 use super::weddings::{self, Weddings};
+use crate::api::alerts::{self, UptimeView};
 use crate::api::context::Context;
 use crate::api::operate::{self, Cluster, Queues, Worker};
 use crate::api::outputs::{self, OutputView};
@@ -26,7 +28,11 @@ struct Board {
     at: At,
     version: &'static str,
     up_seconds: u64,
+    /// The event window of some wedding is open.
+    enhanced: bool,
+    uptime: UptimeView,
     health: Health,
+    alerts: alerts::Board,
     cluster: Cluster,
     queues: Queues,
     /// Null before there are two samples.
@@ -136,7 +142,7 @@ fn put_together(context: &Context, cluster: Cluster) -> Board {
     let dashboard = &context.dashboard;
     let now = context.handle.log_time();
     let lately = dashboard.history.lock().lately(LATELY);
-    let urgent = dashboard.urgent.lock().find(&context.handle, now);
+    let urgent = urgent::find(&mut dashboard.urgent.lock(), &context.handle, now);
     let queues = operate::waiting(context);
     let outputs = outputs::known(context);
     let is_closed = |output: &&OutputView| output.breaker == "closed";
@@ -162,7 +168,10 @@ fn put_together(context: &Context, cluster: Cluster) -> Board {
         at: At(clock::wall()),
         version: env!("CARGO_PKG_VERSION"),
         up_seconds: dashboard.started.elapsed().as_secs(),
+        enhanced: alerts::is_enhanced(context),
+        uptime: UptimeView::of(&context.alerts.sources.prober.uptime()),
         health,
+        alerts: alerts::board(context),
         cluster,
         performance: lately.as_ref().map(Performance::of),
         capacity: Capacity {

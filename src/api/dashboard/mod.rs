@@ -10,13 +10,14 @@ mod health;
 pub mod series;
 mod stream;
 mod urgent;
-mod weddings;
+pub(super) mod weddings;
 
 use super::access::Asking;
 use super::context::Context;
 use super::problem::{Code, Problem};
 use super::request::Query;
 use super::wire;
+use crate::alerting::Day;
 use crate::base::clock;
 use crate::base::size::Span;
 use crate::consensus::Leadership;
@@ -29,7 +30,7 @@ use http::{HeaderMap, StatusCode, Uri, header};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 
 /// The section `dashboard`.
@@ -38,6 +39,8 @@ use tokio::sync::{Semaphore, watch};
 pub struct Config {
     /// Between two samples of the counters.
     pub sample_every: Span,
+    /// The same while the event window of some wedding is open.
+    pub sample_every_enhanced: Span,
     pub streams_max: usize,
 }
 
@@ -45,6 +48,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             sample_every: Span::seconds(5),
+            sample_every_enhanced: Span::seconds(2),
             streams_max: 64,
         }
     }
@@ -54,7 +58,7 @@ impl Default for Config {
 pub struct Dashboard {
     config: Config,
     history: Mutex<History>,
-    urgent: Mutex<urgent::Urgent>,
+    urgent: Mutex<crate::state::urgent::Urgent>,
     /// The last answer. Whoever builds the next one holds it; the others wait, and take that one.
     latest: tokio::sync::Mutex<Option<Latest>>,
     streams: Arc<Semaphore>,
@@ -83,17 +87,26 @@ impl Dashboard {
     }
 }
 
-/// Takes a sample of the counters every `sample_every`, until the node stops.
+/// Critical broadcasts of late.
+pub(super) fn urgent(context: &Context, now: clock::Millis) -> urgent::Found {
+    urgent::find(&mut context.dashboard.urgent.lock(), &context.handle, now)
+}
+
+/// Takes samples of the counters until the node stops: every `sample_every`, and closer together on the days of weddings.
 pub async fn sample(context: Arc<Context>, mut stop: watch::Receiver<bool>) {
-    let mut tick = tokio::time::interval(context.dashboard.config.sample_every.0);
-    let ours = Code::ALL.iter().filter(|code| code.status().is_server_error());
-    let codes: Vec<&str> = ours.map(|code| code.text()).collect();
+    let mut wait = Duration::ZERO;
+    let codes = Code::of_the_node();
     let priorities = Priority::ALL.map(Priority::name);
     loop {
         tokio::select! {
             _ = stop.changed() => return,
-            _ = tick.tick() => {}
+            () = tokio::time::sleep(wait) => {}
         }
+        let config = &context.dashboard.config;
+        wait = match context.alerts.today.day() {
+            Day::Ordinary => config.sample_every.0,
+            Day::Event => config.sample_every.min(config.sample_every_enhanced).0,
+        };
         let totals = METRICS.totals(context.gateway.sessions() as u64, &priorities, &codes);
         let since_start = context.dashboard.started.elapsed();
         let mut history = context.dashboard.history.lock();

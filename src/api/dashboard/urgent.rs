@@ -1,38 +1,12 @@
-//! Critical broadcasts of late, without looking through all there are: each release is looked at once, a bounded number while the
-//! state is held.
+//! Critical broadcasts of late, as the dashboard shows them.
 
 use super::broadcasts::Row;
 use crate::base::clock::Millis;
 use crate::consensus::Handle;
-use crate::model::broadcast::Status;
-use crate::model::{Number, Position, Priority};
-use crate::state::State;
-use std::collections::VecDeque;
+use crate::state::urgent::Urgent;
 
-/// Releases that are looked at while the state is held: apply waits for it.
-const LOOKED_AT_MAX: usize = 2_048;
-/// Critical broadcasts that are remembered; beyond it the oldest are forgotten.
-const KNOWN_MAX: usize = 4_096;
 /// Those that are out and shown.
 const SHOWN_MAX: usize = 10;
-const HOUR: Millis = 3_600_000;
-
-/// What is known of them so far.
-#[derive(Debug, Default)]
-pub struct Urgent {
-    /// Everything up to here was looked at.
-    seen: Position,
-    known: VecDeque<Critical>,
-    /// Earlier ones had left memory before they were looked at.
-    whole_since: Option<Millis>,
-}
-
-#[derive(Debug)]
-struct Critical {
-    number: Number,
-    released_at: Millis,
-    expires_at: Millis,
-}
 
 /// Exercises do not count.
 #[derive(Debug)]
@@ -46,65 +20,18 @@ pub struct Found {
     pub shown: Vec<Row>,
 }
 
-impl Urgent {
-    pub fn find(&mut self, handle: &Handle, now: Millis) -> Found {
-        while handle.read(|state| self.look(state)) {}
-        self.forget(now);
-        let since = now - HOUR;
-        let lately = self.known.iter().filter(|critical| critical.released_at >= since);
-        let mut found = Found {
-            last_hour: lately.count(),
-            last_hour_is_at_least: self.whole_since.is_some_and(|whole| whole > since),
-            open: 0,
-            shown: Vec::new(),
-        };
-        handle.read(|state| {
-            for critical in self.known.iter().rev() {
-                let hot = state.broadcasts().get(critical.number);
-                let Some(hot) = hot.filter(|hot| hot.status(now) == Status::Released) else {
-                    continue;
-                };
-                found.open += 1;
-                if found.shown.len() < SHOWN_MAX {
-                    found.shown.push(Row::of(hot, now));
-                }
-            }
-        });
-        found
-    }
-
-    /// Looks at some more; whether there may be others.
-    fn look(&mut self, state: &State) -> bool {
-        if self.seen >= state.next_position() {
-            *self = Self::default(); // another history has taken this one's place
-        }
-        let broadcasts = state.broadcasts();
-        let from = self.seen.max(state.forgotten()) + 1;
-        let is_gap = broadcasts.hot_from().is_some_and(|hot| hot > from);
-        let mut looked_at = 0;
-        for (position, placed) in broadcasts.placed_from(from).take(LOOKED_AT_MAX) {
-            if is_gap && looked_at == 0 {
-                self.whole_since = Some(placed.broadcast().released_at());
-            }
-            looked_at += 1;
-            self.seen = position;
-            let Some(hot) = placed.first() else { continue };
-            let draft = &hot.broadcast.draft;
-            if draft.priority == Priority::Critical && !draft.drill {
-                self.known.push_back(Critical {
-                    number: hot.broadcast.number,
-                    released_at: hot.broadcast.released_at(),
-                    expires_at: hot.broadcast.expires_at,
-                });
-            }
-        }
-        looked_at == LOOKED_AT_MAX
-    }
-
-    fn forget(&mut self, now: Millis) {
-        let is_kept = |critical: &Critical| critical.expires_at > now || critical.released_at >= now - HOUR;
-        self.known.retain(is_kept);
-        let over = self.known.len().saturating_sub(KNOWN_MAX);
-        self.known.drain(..over);
-    }
+pub fn find(urgent: &mut Urgent, handle: &Handle, now: Millis) -> Found {
+    while handle.read(|state| urgent.look(state)) {}
+    urgent.forget(now);
+    let (last_hour, last_hour_is_at_least) = urgent.last_hour(now);
+    handle.read(|state| Found {
+        last_hour,
+        last_hour_is_at_least,
+        open: urgent.open(state, now).count(),
+        shown: urgent
+            .open(state, now)
+            .take(SHOWN_MAX)
+            .map(|hot| Row::of(hot, now))
+            .collect(),
+    })
 }

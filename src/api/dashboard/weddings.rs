@@ -1,4 +1,4 @@
-//! The weddings whose event window is open, or opens within the week, the earliest first.
+//! The weddings of the day, whose event window is open, and then those whose window opens within the week; the earliest first.
 
 use crate::api::wire::At;
 use crate::base::clock::Millis;
@@ -40,14 +40,32 @@ struct View {
     connected: u64,
 }
 
+/// How many there are.
+pub struct Near {
+    /// Whose event window is open.
+    pub open: usize,
+    /// Those, and whose window opens within 7 days.
+    pub soon: usize,
+}
+
+pub fn near(state: &State, now: Millis) -> Near {
+    let near = state.directory().weddings().filter(|wedding| is_near(wedding, now));
+    near.fold(Near { open: 0, soon: 0 }, |near, wedding| Near {
+        open: near.open + usize::from(wedding.window_is_open(now)),
+        soon: near.soon + 1,
+    })
+}
+
+fn is_near(wedding: &Wedding, now: Millis) -> bool {
+    wedding.status != WeddingStatus::Cancelled
+        && wedding.starts_at - WINDOW_BEFORE <= now + AHEAD
+        && wedding.ends_at + WINDOW_AFTER >= now
+}
+
 pub fn weddings(state: &State, now: Millis) -> Weddings {
-    let is_near = |wedding: &&Wedding| {
-        wedding.status != WeddingStatus::Cancelled
-            && wedding.starts_at - WINDOW_BEFORE <= now + AHEAD
-            && wedding.ends_at + WINDOW_AFTER >= now
-    };
-    let mut near: Vec<&Wedding> = state.directory().weddings().filter(is_near).collect();
-    near.sort_by_key(|wedding| (wedding.starts_at, &wedding.id));
+    let all = state.directory().weddings();
+    let mut near: Vec<&Wedding> = all.filter(|wedding| is_near(wedding, now)).collect();
+    near.sort_by_key(|wedding| (!wedding.window_is_open(now), wedding.starts_at, &wedding.id));
     Weddings {
         open_now: near.iter().filter(|wedding| wedding.window_is_open(now)).count(),
         within_7_days: near.len(),

@@ -217,3 +217,39 @@ async fn each_step_of_an_escalation_says_whom_it_adds() {
     assert_eq!(would["escalations"], expected);
     node.stop().await;
 }
+
+/// Two of security are asked for, and only one is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_need_that_nobody_can_meet_is_told_before_it_matters() {
+    let node = furnished().await;
+    let asked = |role: &str, count: u32, to: &[&str]| {
+        json!({
+            "audience": {"venues": ["v"], "roles": to},
+            "acknowledge": {"within": "15s", "need": [{"role": role, "count": count}]},
+        })
+    };
+    for (asked, expected) in [
+        (asked("dj", 2, &["dj"]), Value::Null),
+        (asked("dj", 3, &["dj"]), json!(["NEED_CANNOT_BE_MET"])),
+        // there are two, but it is not for them
+        (asked("dj", 1, &["bar"]), json!(["NEED_CANNOT_BE_MET"])),
+    ] {
+        let mut draft = asked.clone();
+        draft["priority"] = json!("high");
+        assert_eq!(node.would(&draft).await["warnings"], expected, "{draft}");
+    }
+    let mut widened = asked("bar", 2, &["dj"]);
+    widened["acknowledge"]["escalate"] = json!([{"after": "30s", "to": {"venues": ["v"], "roles": ["bar"]}}]);
+    assert_eq!(
+        node.would(&widened).await["warnings"],
+        Value::Null,
+        "a later step reaches them"
+    );
+    let mut published = asked("dj", 3, &["dj"]);
+    for (name, value) in [("type", "venue.notice"), ("title", "T"), ("body", "B")] {
+        published[name] = json!(value);
+    }
+    let answer = node.post("/v1/broadcasts", &published).await.expect(201).json();
+    assert_eq!(answer["warnings"], json!(["NEED_CANNOT_BE_MET"]));
+    node.stop().await;
+}

@@ -1,5 +1,6 @@
 //! The API as a client sees it: one real node, through the router and through sockets.
 
+mod alerts;
 mod cache;
 mod dashboard;
 mod drill;
@@ -13,6 +14,7 @@ mod requests;
 mod rights;
 mod scaling;
 mod sockets;
+mod sources;
 mod tokens;
 
 use super::{Config, Context, Reader, Settings, router};
@@ -240,18 +242,20 @@ impl Node {
             rules: rules(),
             dashboard: crate::api::dashboard::Config {
                 sample_every: Span::millis(20),
+                sample_every_enhanced: Span::millis(10),
                 streams_max: 2,
             },
             shown: json!({"api": {}}),
         };
         let gate = (Arc::new(Gate::new(&auth).unwrap()), auth);
         let outputs = Arc::new(crate::outputs::Outputs::new(&crate::outputs::Config::default()).unwrap());
-        let cache = Arc::new(Cache::new(&cache, 1, handle.clone()).unwrap());
+        let cache = Arc::new(Cache::new(&cache, 1, handle.clone(), super::READERS).unwrap());
         watcher.0.set(cache.clone()).ok().unwrap();
         let gateway = gateway.unwrap();
         let scaling = Autoscaler::new(handle.clone(), gateway.clone(), scaling());
-        let both = (gateway, scaling);
-        let context = Context::new(handle, both, settings, gate, outputs, cache, 1, urls, reader);
+        let alerts = alerts::alerter(&handle, &gateway);
+        let control = (gateway, scaling, alerts);
+        let context = Context::new(handle, control, settings, gate, outputs, cache, 1, urls, reader);
         Self {
             router: router(context.clone()),
             context,

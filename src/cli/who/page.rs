@@ -71,6 +71,7 @@ fn blocks(report: &Report, named: &Named, clock: &Clock, now: Millis) -> Vec<Blo
         &format!("At {}: {}", clock.second(now), report.totals()),
         WIDTH,
     ));
+    facts.extend(report.needs().iter().flat_map(|needs| wrapped(&ascii(needs), WIDTH)));
     let mut blocks = vec![message, vec![String::new()], facts];
     let groups = report.groups(named);
     let columns = Columns::of(groups.iter().flat_map(|(_, people)| people));

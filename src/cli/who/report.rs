@@ -3,6 +3,7 @@
 use super::options::State;
 use super::person::{Asks, Person};
 use super::sheet;
+use crate::cli::output::plain;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -241,6 +242,24 @@ impl Report {
         text
     }
 
+    /// `needed: security 1 of 2; coordinator 1 of 1, enough`; `None` where everybody has to confirm.
+    pub fn needs(&self) -> Option<String> {
+        let needs = self.broadcast.get("needs")?.as_array()?;
+        let number = |need: &Value, name: &str| need.get(name).and_then(Value::as_u64).unwrap_or_default();
+        let each = needs.iter().map(|need| {
+            let role = need.get("role").and_then(Value::as_str).unwrap_or_default();
+            let is_met = need.get("met") == Some(&Value::Bool(true));
+            let (confirmed, count) = (number(need, "confirmed"), number(need, "count"));
+            format!(
+                "{} {confirmed} of {count}{}",
+                plain(role),
+                if is_met { ", enough" } else { "" }
+            )
+        });
+        let each: Vec<String> = each.collect();
+        (!each.is_empty()).then(|| format!("needed: {}", each.join("; ")))
+    }
+
     /// One value for programs; people stand in it as the API names them.
     pub fn json(&self, named: &Named) -> Value {
         let groups = self.groups(named).into_iter().map(|(group, people)| {
@@ -252,6 +271,9 @@ impl Report {
             "meant": self.meant(), "waiting": self.waiting(), "answered": self.answered(), "settled": self.is_settled(),
             "groups": groups.collect::<Vec<_>>(),
         });
+        if let Some(needs) = self.broadcast.get("needs") {
+            shown["needs"] = needs.clone();
+        }
         if let Some(sheet) = &self.sheet {
             shown["sheet"] = sheet.clone();
         }

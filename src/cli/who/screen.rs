@@ -23,6 +23,7 @@ pub fn lines(report: &Report, named: &Named, clock: &Clock) -> Vec<String> {
         lines.extend(people.iter().map(|person| widths.line(person, clock)));
     }
     lines.push(format!("\n{}", total(report)));
+    lines.extend(report.needs());
     let sheet = report.sheet();
     if !sheet.is_empty() {
         lines.push(format!("\n{}", sheet.join("\n")));

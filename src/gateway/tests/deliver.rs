@@ -143,3 +143,12 @@ fn critical_overtakes_what_waits() {
     }
     assert!(before < 400 * count as usize, "critical came last everywhere");
 }
+
+/// The labels of the metrics stand below the model and cannot ask it.
+#[test]
+fn metrics_know_the_priorities_by_their_names() {
+    assert_eq!(
+        crate::metrics::delivery::PRIORITIES,
+        crate::model::Priority::ALL.map(crate::model::Priority::name)
+    );
+}

@@ -164,6 +164,35 @@ fn some_sessions_are_asked_to_move_and_the_others_go_on() {
 }
 
 #[test]
+fn named_users_are_asked_to_move_and_nobody_else() {
+    const NAMED: [u32; 3] = [1, 4, 9];
+    let house = house(&config(), 2, CELLS);
+    let everyone: Vec<u32> = (0..12).collect();
+    let mut clients: Vec<_> = everyone
+        .iter()
+        .map(|user| house.connect(*user, Transport::ALL[*user as usize % 3], From::Now))
+        .collect();
+    for client in &mut clients {
+        client.until("hello");
+    }
+    let draft = draft(Priority::Normal, "to all");
+    house.publish(release_of(1, draft, i64::MAX, &everyone));
+    for client in &mut clients {
+        assert_eq!(client.until("broadcast")["position"], 1);
+    }
+    let named = NAMED.into_iter().collect();
+    eventually("those who were named have gone, when they were at rest", || {
+        house.gateway.send_users_away(&named);
+        house.gateway.present().is_disjoint(&named)
+    });
+    assert_eq!(house.gateway.present().len(), everyone.len() as u64 - 3);
+    for user in NAMED {
+        let goodbye = clients[user as usize].until("goodbye");
+        assert!(goodbye["reason"].as_str().unwrap().contains("staff"), "{goodbye}");
+    }
+}
+
+#[test]
 fn threads_hold_cells_evenly_and_those_that_went_hold_none() {
     let house = house(&config(), 1, CELLS);
     for (threads, most) in [(4, 2), (6, 1), (2, 3), (50, 1), (0, 6)] {

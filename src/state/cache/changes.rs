@@ -2,7 +2,7 @@
 
 use super::claims::{CLAIMS_MAX, Claim, Fetch, Missed, Why};
 use super::index::Slot;
-use super::{CacheChange, CacheEffect, CacheKey, ENTRY_BYTES, Entry, Index, Lifetime, Put, Renew};
+use super::{CacheChange, CacheEffect, CacheKey, ENTRY_BYTES, Entry, Index, Lifetime, Put, PutSource, Renew};
 use crate::model::Millis;
 use crate::state::{Effect, Outcome, Refused, RowKey, State};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl State {
             CacheChange::Renew(renew) => self.cache_renew(&renew, effects),
             CacheChange::Invalidate(at) => {
                 if self.cache.remove(&at).is_some() {
-                    self.mark_cached(&at);
+                    self.forget_cached(&at);
                 }
                 self.drop_claim(&at);
                 // a node may also hold that there is nothing
@@ -40,7 +40,22 @@ impl State {
             CacheChange::Empty(namespace) => self.cache_empty(namespace, effects),
             CacheChange::Fetch(fetch) => self.cache_fetch(fetch),
             CacheChange::Missed(missed) => self.cache_missed(missed, effects),
+            CacheChange::PutSource(put) => self.cache_put_source(*put, effects),
+            CacheChange::Sweep(namespace) => {
+                self.cache_sweep(&namespace);
+                Outcome::Done
+            }
         }
+    }
+
+    fn cache_put_source(&mut self, put: PutSource, effects: &mut Vec<Effect>) -> Outcome {
+        let PutSource { put, sourced } = put;
+        let at = put.at.clone();
+        let outcome = self.cache_put(put, effects);
+        if outcome == Outcome::Done {
+            self.directory.take_source(&at, sourced, &mut self.changed);
+        }
+        outcome
     }
 
     fn cache_put(&mut self, put: Put, effects: &mut Vec<Effect>) -> Outcome {
@@ -65,7 +80,7 @@ impl State {
         };
         self.drop_claim(&put.at);
         self.cache.set(&put.at, slot);
-        self.mark_cached(&put.at);
+        self.forget_cached(&put.at);
         while let Some(surplus) = self.cache.surplus(&put.at, &put.limits) {
             self.cache_drop(&surplus, effects);
         }
@@ -105,22 +120,25 @@ impl State {
         Outcome::Done
     }
 
+    /// There are only so many claims that they can all go at once, as they must: nothing that was asked before may come in.
     fn cache_empty(&mut self, namespace: Arc<str>, effects: &mut Vec<Effect>) -> Outcome {
-        let known = self.cache.namespaces.get(&namespace);
-        let keys: Vec<Arc<str>> = known.map_or_else(Vec::new, |known| known.slots.keys().cloned().collect());
-        for key in keys {
-            let at = CacheKey {
-                namespace: namespace.clone(),
-                key,
-            };
-            self.cache.remove(&at);
-            self.mark_cached(&at);
-        }
+        let floor = self.next_cache_version();
+        self.cache.leave_all(&namespace, floor);
+        self.changed.insert(RowKey::Emptied(namespace.to_string()));
         for at in self.cache.claims.of(&namespace) {
             self.drop_claim(&at);
         }
+        self.cache_sweep(&namespace);
         effects.push(Effect::Cache(CacheEffect::Emptied(namespace)));
         Outcome::Done
+    }
+
+    fn cache_sweep(&mut self, namespace: &Arc<str>) {
+        let mut gone = Vec::new();
+        if self.cache.leave(namespace, &mut gone) {
+            self.changed.insert(RowKey::Emptied(namespace.to_string()));
+        }
+        gone.iter().for_each(|at| self.forget_cached(at));
     }
 
     /// A claim is had by who asks first, until it runs out or is answered; nobody gets one for what is fresh.
@@ -182,14 +200,16 @@ impl State {
         }
     }
 
-    fn cache_drop(&mut self, at: &CacheKey, effects: &mut Vec<Effect>) {
+    pub(in crate::state) fn cache_drop(&mut self, at: &CacheKey, effects: &mut Vec<Effect>) {
         if self.cache.remove(at).is_some() {
-            self.mark_cached(at);
+            self.forget_cached(at);
             effects.push(Effect::Cache(CacheEffect::Dropped(at.clone())));
         }
     }
 
-    fn mark_cached(&mut self, at: &CacheKey) {
+    /// What was there is no more, in the rows and in what the directory has from it.
+    fn forget_cached(&mut self, at: &CacheKey) {
+        self.directory.drop_source(at, &mut self.changed);
         self.changed.insert(entry_row(at));
         self.changed
             .insert(RowKey::CacheValue(at.namespace.to_string(), at.key.to_string()));
@@ -209,6 +229,10 @@ impl State {
         }
         for at in self.cache.claims.ended(now) {
             self.drop_claim(&at);
+        }
+        // whoever emptied a namespace may not have stayed to the end
+        if let Some(namespace) = self.cache.first_leaving() {
+            self.cache_sweep(&namespace);
         }
     }
 }

@@ -49,6 +49,9 @@ pub enum Why {
     Status(u16),
     #[error("its answer is too large")]
     TooLarge,
+    /// What is kept stays.
+    #[error("its answer is not what the directory could go by")]
+    Unfit,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

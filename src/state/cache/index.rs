@@ -1,5 +1,6 @@
 //! The index: every name with what is known of its value, by namespace; and what goes first when there is no room.
 
+use super::leaving::Leaving;
 use super::{CacheKey, Claims, Entry, Limits, Value};
 use crate::model::Millis;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ pub(super) struct Namespace {
     pub slots: BTreeMap<Arc<str>, Slot>,
     /// By when they end.
     ends: BTreeSet<(Millis, Arc<str>)>,
-    bytes: u64,
+    pub bytes: u64,
 }
 
 /// What all nodes know of the cache.
@@ -30,8 +31,10 @@ pub struct Index {
     pub(super) version: u64,
     /// Values that the last batch of rows carried, and their versions.
     pub(super) written: Vec<(CacheKey, u64)>,
-    entries: u64,
-    bytes: u64,
+    /// What was emptied and is not gone for good yet.
+    pub(super) leaving: BTreeMap<Arc<str>, Leaving>,
+    pub(super) entries: u64,
+    pub(super) bytes: u64,
 }
 
 impl Index {
@@ -66,19 +69,16 @@ impl Index {
 
     pub(super) fn set(&mut self, at: &CacheKey, slot: Slot) {
         self.remove(at);
-        let names = self.namespaces.entry(at.namespace.clone()).or_default();
-        names.ends.insert((slot.entry.ends_at, at.key.clone()));
-        names.bytes += slot.entry.bytes;
+        self.stay(at);
         self.bytes += slot.entry.bytes;
         self.entries += 1;
-        names.slots.insert(at.key.clone(), slot);
+        let names = self.namespaces.entry(at.namespace.clone()).or_default();
+        names.put(at.key.clone(), slot);
     }
 
     pub(super) fn remove(&mut self, at: &CacheKey) -> Option<Slot> {
         let names = self.namespaces.get_mut(&at.namespace)?;
-        let slot = names.slots.remove(&at.key)?;
-        names.ends.remove(&(slot.entry.ends_at, at.key.clone()));
-        names.bytes -= slot.entry.bytes;
+        let slot = names.take(&at.key)?;
         if names.slots.is_empty() {
             self.namespaces.remove(&at.namespace);
         }
@@ -118,6 +118,19 @@ impl Index {
 }
 
 impl Namespace {
+    pub fn put(&mut self, key: Arc<str>, slot: Slot) {
+        self.ends.insert((slot.entry.ends_at, key.clone()));
+        self.bytes += slot.entry.bytes;
+        self.slots.insert(key, slot);
+    }
+
+    pub fn take(&mut self, key: &Arc<str>) -> Option<Slot> {
+        let slot = self.slots.remove(key)?;
+        self.ends.remove(&(slot.entry.ends_at, key.clone()));
+        self.bytes -= slot.entry.bytes;
+        Some(slot)
+    }
+
     fn first_to_end(&self, namespace: &Arc<str>, but: &CacheKey) -> Option<(Millis, CacheKey)> {
         let is_other = |key: &Arc<str>| *key != but.key || *namespace != but.namespace;
         let (end, key) = self.ends.iter().find(|(_, key)| is_other(key))?;

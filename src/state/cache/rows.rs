@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 impl Index {
     pub(in crate::state) fn entry_row(&self, namespace: &str, key: &str) -> Option<Bytes> {
-        self.get(namespace, key).map(|slot| encode(&*slot.entry))
+        let entry = self.get(namespace, key).map(|slot| &slot.entry);
+        let entry = entry.or_else(|| self.leaving_entry(namespace, key));
+        entry.map(|entry| encode(&**entry))
     }
 
     /// The value's version stands before it: whoever reads the row knows whether it is the one that the index means.
@@ -22,6 +24,10 @@ impl Index {
 
     pub(in crate::state) fn claim_row(&self, namespace: &str, key: &str) -> Option<Bytes> {
         self.claims.kept(&CacheKey::new(namespace, key)).map(encode)
+    }
+
+    pub(in crate::state) fn floor_row(&self, namespace: &str) -> Option<Bytes> {
+        self.floor(namespace).map(|floor| encode(&floor))
     }
 
     pub(in crate::state) fn load_entry(&mut self, namespace: &str, key: &str, entry: Entry) {
@@ -59,6 +65,9 @@ impl Index {
         }
         for (at, claim) in self.claims.iter() {
             (at, claim).hash(hasher);
+        }
+        for namespace in self.leaving.keys() {
+            self.leaving(namespace).hash(hasher);
         }
     }
 }

@@ -224,6 +224,90 @@ fn a_namespace_is_emptied_alone() {
     assert_eq!(bench.state.cache().size().0, 2);
 }
 
+/// However many there are: out of reach at once, and a slice at a time out of memory and rows.
+#[test]
+fn a_large_namespace_is_out_at_once_and_leaves_in_slices() {
+    let many = 2 * super::SLICE + 10;
+    let mut bench = Bench::new();
+    let roomy = Limits {
+        entries: 100_000,
+        bytes: 1 << 30,
+        all_entries: 100_000,
+        all_bytes: 1 << 30,
+    };
+    let puts = (0..many).map(|number| {
+        let put = Put {
+            limits: roomy,
+            life: Lifetime {
+                fresh_ms: 60 * MINUTE,
+                stale_ms: 0,
+            },
+            ..draft(&format!("k{number:05}"), "1")
+        };
+        Command::Cache(Box::new(CacheChange::Put(put)))
+    });
+    bench.index = 1;
+    bench.state.apply(1, NOON, puts.collect(), &mut Vec::new());
+    let mut rows = BTreeMap::new();
+    keep(&mut rows, bench.state.take_rows());
+    bench.change(CacheChange::Empty("teams".into()));
+    assert_eq!(bench.effects, [CacheEffect::Emptied("teams".into())]);
+    assert_eq!((bench.keys().len(), bench.state.cache().size()), (0, (0, 0)));
+    assert!(bench.state.cache().get("teams", "k02000").is_none());
+    assert_eq!(bench.state.cache().leaving("teams"), many - super::SLICE);
+    // one that comes meanwhile is there to stay, on a node that starts anew in the midst of it as well
+    bench.put("k02000", "2");
+    keep(&mut rows, bench.state.take_rows());
+    let again = restored(&rows, bench.index);
+    assert_eq!(again.hash(), bench.state.hash());
+    assert_eq!(again.cache().leaving("teams"), many - super::SLICE - 1);
+    bench.state = again;
+    let mut slices = 0;
+    while bench.state.cache().leaving("teams") > 0 {
+        bench.change(CacheChange::Sweep("teams".into()));
+        slices += 1;
+        keep(&mut rows, bench.state.take_rows());
+    }
+    assert_eq!((slices, bench.keys()), (2, vec!["teams/k02000".to_owned()]));
+    let left = rows
+        .keys()
+        .filter(|key| matches!(key, RowKey::Cache(..) | RowKey::CacheValue(..) | RowKey::Emptied(_)));
+    assert_eq!(left.count(), 2, "one entry with its value");
+}
+
+#[test]
+fn a_namespace_that_was_emptied_and_left_alone_goes_with_the_ticks() {
+    let mut bench = Bench::new();
+    let puts = (0..3 * super::SLICE).map(|number| put(&format!("n{}/k{number}", number % 2), "1"));
+    let unlimited = puts.map(|change| match change {
+        CacheChange::Put(put) => {
+            let limits = Limits {
+                entries: 9_999,
+                all_entries: 9_999,
+                bytes: 1 << 30,
+                all_bytes: 1 << 30,
+            };
+            let life = Lifetime {
+                fresh_ms: 60 * MINUTE,
+                stale_ms: 0,
+            };
+            Command::Cache(Box::new(CacheChange::Put(Put { limits, life, ..put })))
+        }
+        other => Command::Cache(Box::new(other)),
+    });
+    bench.index = 1;
+    bench.state.apply(1, NOON, unlimited.collect(), &mut Vec::new());
+    for name in ["n0", "n1"] {
+        bench.change(CacheChange::Empty(name.into()));
+    }
+    let left = |bench: &Bench| ["n0", "n1"].map(|name| bench.state.cache().leaving(name));
+    let half = super::SLICE / 2;
+    assert_eq!(left(&bench), [half, half]);
+    bench.tick();
+    bench.tick();
+    assert_eq!(left(&bench), [0, 0]);
+}
+
 #[test]
 fn one_claim_stands_and_what_was_fetched_before_an_invalidation_does_not_come_in() {
     let mut bench = Bench::new();
@@ -361,6 +445,7 @@ enum Step {
     Put(u8, u16, u64),
     Invalidate(u8),
     Empty(u8),
+    Sweep(u8),
     Fetch(u8),
     Missed(u8),
     Rows,
@@ -373,6 +458,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..12u8, 0..600u16, 0..2_000u64).prop_map(|(key, bytes, ms)| Step::Put(key, bytes, ms)),
         2 => (0..12u8).prop_map(Step::Invalidate),
         1 => (0..3u8).prop_map(Step::Empty),
+        1 => (0..3u8).prop_map(Step::Sweep),
         2 => (0..12u8).prop_map(Step::Fetch),
         1 => (0..12u8).prop_map(Step::Missed),
         2 => Just(Step::Rows),
@@ -403,6 +489,7 @@ proptest! {
                 }),
                 Step::Invalidate(key) => CacheChange::Invalidate(at(&name(key))),
                 Step::Empty(number) => CacheChange::Empty(format!("n{number}").into()),
+                Step::Sweep(number) => CacheChange::Sweep(format!("n{number}").into()),
                 Step::Fetch(key) => CacheChange::Fetch(Fetch { at: at(&name(key)), node: 1, claim: 1, for_ms: 900, ahead_ms: 200 }),
                 Step::Missed(key) => {
                     let why = if key % 2 == 0 { Why::Absent } else { Why::Unreachable };

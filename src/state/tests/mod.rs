@@ -9,6 +9,7 @@ mod memory;
 mod quiet;
 mod retry;
 mod schedule;
+mod sources;
 mod waiting;
 
 use super::command::{Acknowledged, Change, Found, Key, NodeStarted, Presence, Publish, Receipts, Spans, Tick};

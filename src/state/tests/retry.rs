@@ -348,6 +348,28 @@ fn a_block_is_due_although_no_entry_tells_the_time() {
 }
 
 #[test]
+fn what_has_been_replaced_is_not_delivered_again_behind_its_replacement() {
+    let mut bench = people();
+    let number = bench.number(publish(draft(everyone()), 1, 1));
+    let outcome = bench.run(redeliver(number, 9, &[0]));
+    assert!(matches!(outcome, Outcome::Redelivered { .. }), "{outcome:?}");
+    let newer = Draft {
+        supersedes: Some(bench.state.broadcast(number).unwrap().id),
+        ..draft(everyone())
+    };
+    bench.number(publish(newer, 2, 2));
+    assert_eq!(
+        bench.run(redeliver(number, 10, &[1])),
+        Outcome::Refused(Refused::Superseded)
+    );
+    // what was asked before is told the same as before
+    assert!(matches!(
+        bench.run(redeliver(number, 9, &[0])),
+        Outcome::Redelivered { replayed: true, .. }
+    ));
+}
+
+#[test]
 fn delivering_again_to_nobody_prolongs_nothing() {
     let mut bench = people();
     let number = bench.number(publish(draft(everyone()), 1, 1));

@@ -123,6 +123,23 @@ excluded by the sender 1
 }
 
 #[test]
+fn what_is_needed_by_role_stands_below_the_total() {
+    let need = |role: &str, count: u64, confirmed: u64| json!({"role": role, "count": count, "confirmed": confirmed, "met": confirmed >= count});
+    let needs = json!([need("security", 2, 1), need("dj", 1, 1)]);
+    let report = Report::of(asked(&json!({"needs": needs})), everybody());
+    let told_last = told(&report, &Named::NotDone).pop();
+    assert_eq!(told_last.as_deref(), Some("needed: security 1 of 2; dj 1 of 1, enough"));
+    assert_eq!(report.json(&Named::NotDone)["needs"], needs);
+    // where everybody has to confirm there is nothing to add
+    let plain = Report::of(asked(&json!({"needs": []})), everybody());
+    assert!(
+        told(&plain, &Named::NotDone)
+            .iter()
+            .all(|line| !line.starts_with("needed"))
+    );
+}
+
+#[test]
 fn who_waits_for_their_own_time_is_told_when_that_is() {
     let early = person("early", "targeted", &json!({"until": "2027-06-20T11:00:00.000Z"}));
     let report = Report::of(asked(&json!({})), vec![early]);

@@ -1,0 +1,223 @@
+//! The line in which commands wait for their entry: this node's own, and on the leader those that followers have passed on.
+
+use super::admission::Standing;
+use super::handle::{ProposeError, Proposed};
+use super::rpc::Forwarded;
+use crate::queue::admission::share;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::Instant;
+use tokio::sync::{mpsc, oneshot};
+
+const WAITING: u8 = 0;
+const PROPOSED: u8 = 1;
+const ABANDONED: u8 = 2;
+/// It was proposed, and nobody knows what became of it: whatever happens to it later does not take that back.
+const LOST: u8 = 3;
+
+/// Where a command is, shared with whoever waits for it.
+#[derive(Debug, Default)]
+pub struct Progress(AtomicU8);
+
+impl Progress {
+    /// From now on the outcome may be unknown. `false`: its caller has left.
+    pub fn propose(&self) -> bool {
+        let moved = self
+            .0
+            .compare_exchange(WAITING, PROPOSED, Ordering::AcqRel, Ordering::Acquire);
+        moved.is_ok() || matches!(moved, Err(PROPOSED | LOST))
+    }
+
+    /// This attempt was not proposed after all.
+    pub fn withdraw(&self) {
+        let _ = self
+            .0
+            .compare_exchange(PROPOSED, WAITING, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// What became of this attempt is not known.
+    pub fn lose(&self) {
+        let _ = self
+            .0
+            .compare_exchange(PROPOSED, LOST, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// The caller leaves; `true` when it was never proposed and never will be.
+    pub fn abandon(&self) -> bool {
+        self.0
+            .compare_exchange(WAITING, ABANDONED, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+}
+
+/// One command, encoded, and who waits for it.
+pub struct Waiting {
+    pub command: Bytes,
+    pub deadline: Instant,
+    pub standing: Standing,
+    pub progress: Arc<Progress>,
+    pub reply: oneshot::Sender<Result<Proposed, ProposeError>>,
+}
+
+impl Waiting {
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.deadline > now && !self.reply.is_closed()
+    }
+
+    /// This attempt was not proposed, for this reason; unless an earlier one may have been.
+    pub fn sent_back(&self, why: ProposeError) -> ProposeError {
+        self.progress.withdraw();
+        if self.progress.abandon() {
+            why
+        } else {
+            ProposeError::TimedOut { proposed: true }
+        }
+    }
+}
+
+/// Commands that a follower has passed on, in its order; they stay together.
+pub struct Group {
+    pub commands: Vec<(Bytes, Admission)>,
+    pub reply: oneshot::Sender<Forwarded>,
+}
+
+/// Whether a command of a follower may be proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    Until(Instant),
+    /// The disk is nearly full.
+    NoRoom,
+    /// Too much waits for one like it.
+    Full,
+}
+
+impl Admission {
+    pub fn is_due(self, now: Instant) -> bool {
+        matches!(self, Self::Until(deadline) if deadline > now)
+    }
+}
+
+/// What stands in the queue.
+pub enum Item {
+    One(Waiting),
+    Group(Group),
+}
+
+impl Item {
+    pub fn commands(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Group(group) => group.commands.len(),
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::One(waiting) => waiting.command.len(),
+            Self::Group(group) => group.commands.iter().map(|(command, _)| command.len()).sum(),
+        }
+    }
+}
+
+/// The end of the line that commands are put in at. Commands are counted, not items: a follower's request brings many.
+#[derive(Clone)]
+pub struct Line {
+    items: mpsc::Sender<Item>,
+    commands: Arc<AtomicUsize>,
+}
+
+/// There is no place for this, or nobody who would take it.
+pub enum NotTaken {
+    Full,
+    Closed,
+}
+
+impl Line {
+    /// A line of so many places; one item takes one, however many commands it has.
+    pub fn new(places: usize) -> (Self, mpsc::Receiver<Item>) {
+        let (items, waiting) = mpsc::channel(places);
+        let commands = Arc::new(AtomicUsize::new(0));
+        (Self { items, commands }, waiting)
+    }
+
+    pub fn try_push(&self, item: Item) -> Result<(), NotTaken> {
+        let commands = item.commands();
+        // Counted first: whoever takes it out may be quicker than this.
+        self.commands.fetch_add(commands, Ordering::Relaxed);
+        self.items.try_send(item).map_err(|error| {
+            self.taken(commands);
+            match error {
+                mpsc::error::TrySendError::Full(_) => NotTaken::Full,
+                mpsc::error::TrySendError::Closed(_) => NotTaken::Closed,
+            }
+        })
+    }
+
+    /// Waits for a place; `false` when nobody takes anything any more.
+    pub async fn push(&self, item: Item) -> bool {
+        let Ok(place) = self.items.reserve().await else {
+            return false;
+        };
+        self.commands.fetch_add(item.commands(), Ordering::Relaxed);
+        place.send(item);
+        true
+    }
+
+    /// So many commands have left it.
+    pub fn taken(&self, commands: usize) {
+        self.commands.fetch_sub(commands, Ordering::Relaxed);
+    }
+
+    /// How full it is, were there so many more commands in it.
+    pub fn share_with(&self, more: usize) -> f64 {
+        share(self.commands.load(Ordering::Relaxed) + more, self.items.max_capacity())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Admission, Group, Item, Line, NotTaken, Progress};
+    use bytes::Bytes;
+    use tokio::sync::oneshot;
+
+    fn group(commands: usize) -> Item {
+        let (reply, _) = oneshot::channel();
+        let commands = vec![(Bytes::from_static(b"x"), Admission::Full); commands];
+        Item::Group(Group { commands, reply })
+    }
+
+    #[tokio::test]
+    async fn a_line_is_as_full_as_the_commands_in_it() {
+        let (line, mut waiting) = Line::new(2);
+        let is = |share: f64| assert!((line.share_with(0) - share).abs() < 1e-9, "{}", line.share_with(0));
+        is(0.0);
+        assert!(line.try_push(group(3)).is_ok() && line.push(group(1)).await);
+        is(2.0);
+        assert!(matches!(line.try_push(group(9)), Err(NotTaken::Full)));
+        is(2.0);
+        let first = waiting.recv().await.unwrap();
+        line.taken(first.commands());
+        is(0.5);
+        drop(waiting);
+        assert!(matches!(line.try_push(group(9)), Err(NotTaken::Closed)));
+        assert!(!line.push(group(9)).await);
+        is(0.5);
+    }
+
+    #[test]
+    fn what_may_have_been_proposed_stays_so_whatever_a_later_attempt_comes_to() {
+        let progress = Progress::default();
+        assert!(progress.propose());
+        progress.withdraw();
+        assert!(progress.propose());
+        progress.lose();
+        assert!(progress.propose());
+        progress.withdraw();
+        assert!(!progress.abandon(), "the lost attempt may still be applied");
+        let never = Progress::default();
+        assert!(never.propose());
+        never.withdraw();
+        assert!(never.abandon() && !never.propose());
+    }
+}

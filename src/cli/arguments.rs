@@ -344,11 +344,12 @@ pub enum Transport {
 /// Show on one screen whether all is well, once or as it changes
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The first line is the answer. Below it stand what took points off the health score, the nodes, what
-waits in their queues (summed over all that answer), threads and what scaling last did, how often
-the cache has what is asked for, alerts that fire, and the newest critical broadcasts with how many
-are missing: who has not confirmed or, where nobody is asked to, who has not received it.
-`says` is what each node answers itself to \"are you ready?\" within a second.
+The first line is the answer. Below it stand the health score and what took points off it, the part
+of the last hour's probes that were answered, the nodes, what waits in their queues (summed over
+all that answer), threads and what scaling last did, how often the cache has what is asked for,
+alerts that fire, and the newest critical broadcasts with how many are missing: who has not
+confirmed or, where nobody is asked to, who has not received it. `says` is what each node answers
+itself to \"are you ready?\" within a second.
 
 With --watch it follows the cluster until Ctrl-C; when the node that tells is lost, it goes on with
 another one and says so. --json prints one value, with --watch one a line for every change.

@@ -23,6 +23,7 @@ pub struct Board {
     pub dead_letters: DeadLetters,
     /// A node of an older version knows none.
     pub alerts: Option<Alerts>,
+    pub uptime: Uptime,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -131,6 +132,20 @@ pub struct Scheduled {
 #[serde(default)]
 pub struct DeadLetters {
     pub total: u64,
+}
+
+/// How many of the probes of the node that answers were answered in time.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Uptime {
+    pub hour: Probes,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Probes {
+    /// From 0 to 1; `None` where there was no probe.
+    pub share: Option<f64>,
 }
 
 /// The most urgent first.

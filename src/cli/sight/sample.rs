@@ -132,6 +132,7 @@ pub fn busy() -> Sight {
             "throughput": {"broadcasts": 0.2, "writes": 40.5}},
         "capacity": {"connected": 201, "users": 237, "workers": []},
         "urgent": {"critical_last_hour": 2, "critical_last_hour_is_at_least": false, "emergencies": 1, "items": [storm.clone()]},
+        "uptime": {"state": "measured", "hour": {"share": 0.9986, "answered": 719, "all": 720}},
         "broadcasts": [storm, cake, fire], "scheduled": {"count": 1, "items": [later]},
     });
     let scaling = json!({"profile": "default", "fixed": false, "threads": 2, "threads_min": 1, "threads_max": 4,

@@ -29,6 +29,8 @@ impl Room {
 
 /// Critical broadcasts that are shown at most.
 const CRITICAL_MAX: usize = 10;
+/// Of the last hour's probes; a season is passed with no less.
+const UPTIME_LOW: f64 = 0.995;
 /// Alerts that are shown at most.
 const ALERTS_MAX: usize = 8;
 
@@ -117,6 +119,10 @@ fn head(sight: &Sight) -> Vec<Line> {
             words::many(users, "user")
         ),
     );
+    if let Some(share) = board.uptime.hour.share {
+        let tone = if share < UPTIME_LOW { Tone::Bad } else { Tone::Dim };
+        last.push(tone, format!("  uptime {}", words::percent(Some(share))));
+    }
     last.push(Tone::Warn, of_score(sight));
     lines.push(last);
     lines

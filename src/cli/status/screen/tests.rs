@@ -16,7 +16,7 @@ fn a_storm_is_seen_at_a_glance() {
     let expected = "\
 Go inside now: 31 people have not confirmed.  20:42:07 UTC, from node 1
 Node 3 does not answer.
-score 85  node 2 leads, term 7  201 of 237 users connected  (queue time 612 ms: -15)
+score 85  node 2 leads, term 7  201 of 237 users connected  uptime 99.9 %  (queue time 612 ms: -15)
 
 node  says       role         lag  sessions  waiting  address
    1  ready      follower       2       120       13  http://10.0.0.1:8205

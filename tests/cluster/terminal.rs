@@ -7,7 +7,7 @@ use super::harness::terminal::Terminal;
 use super::harness::{Cluster, Start, Transport, cluster, until};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// A debug build on a busy machine.
@@ -150,12 +150,13 @@ fn a_watch_goes_on_with_another_node() {
     let terminal = Terminal::start(plain, 80, 24);
     let folder = tempfile::tempdir().unwrap();
     let [lines, notices] = ["lines", "notices"].map(|name| folder.path().join(name));
-    let mut programs = status(&["--json"])
+    let programs = status(&["--json"])
         .stdin(Stdio::null())
         .stdout(File::create(&lines).unwrap())
         .stderr(File::create(&notices).unwrap())
         .spawn()
         .unwrap();
+    let programs = Ended(programs);
     let watched = Terminal::start(top(cluster), 80, 24);
     terminal.until("all three are ready", SOON, |text| {
         text.starts_with("All is well.")
@@ -208,6 +209,15 @@ fn a_watch_goes_on_with_another_node() {
             .any(|line| leader_of(line).is_some_and(|now| now != id))
             .then_some(())
     });
-    programs.kill().unwrap();
-    programs.wait().unwrap();
+    drop(programs);
+}
+
+/// A program that does not outlive its test, however that ends.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -1,5 +1,5 @@
 //! What a delivery costs: CPU time of the worker's thread, against bare writes of the same bytes to the same sockets in the
-//! same run; and the memory of idle sessions. Prints one line of JSON.
+//! same run; the same with all measuring left out, turn by turn; and the memory of idle sessions. Prints one line of JSON.
 //!
 //! `cargo bench --bench fan_out`. CPU time is the scheduler's, in nanoseconds, read while the thread sleeps.
 #![forbid(unsafe_code)]
@@ -9,6 +9,7 @@
 use campanile::base::clock;
 use campanile::base::size::Span;
 use campanile::gateway::{Backlog, Config, From, Gateway, Socket, Subscriber, Transport, backlog};
+use campanile::metrics::delivery;
 use campanile::model::{Broadcast, BroadcastId, Draft, PerPriority, Position, Priority, UserNumber};
 use campanile::state::{Release, ReleaseKind};
 use std::io::{ErrorKind, Read, Write};
@@ -24,6 +25,8 @@ const IDLE_SESSIONS: usize = 4_000;
 const ROUNDS: usize = 41;
 const WARM_UP: usize = 10;
 const BACKLOGS: [u64; 3] = [1, 8, 64];
+/// What measuring may add to a delivery's CPU time.
+const MEASURING_MAX: f64 = 1.02;
 
 /// Nothing was ever missed.
 struct Nothing;
@@ -184,6 +187,9 @@ fn floor_writer(mut sockets: Vec<TcpStream>) -> (Sender<Vec<u8>>, Receiver<()>) 
     (ask, is_done)
 }
 
+/// The ways in which costs are gathered: as always, and without measuring.
+const MEASURED: usize = 0;
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -241,8 +247,15 @@ fn main() {
     let mut position = 1_000_000;
     let mut length = 0;
     let mut floor = Vec::new();
-    let mut costs: [Vec<f64>; 3] = Default::default();
-    for round in 0..WARM_UP + ROUNDS {
+    let mut costs: [[Vec<f64>; 3]; 2] = Default::default();
+    // Both ways in each round, one first and then the other: what slows the machine down meets both.
+    for turn in 0..2 * (WARM_UP + ROUNDS) {
+        let (round, way) = (turn / 2, (turn + turn / 2) % 2);
+        if way == MEASURED {
+            delivery::resume();
+        } else {
+            delivery::pause();
+        }
         for (index, count) in BACKLOGS.into_iter().enumerate() {
             let releases: Vec<_> = (0..count).map(|step| release(position + step, &everyone)).collect();
             position += count;
@@ -252,7 +265,7 @@ fn main() {
             }
             quiet(&total);
             let cost = (cpu("worker-0") - cpu_before) as f64 / (SESSIONS as u64 * count) as f64;
-            if count == 1 {
+            if count == 1 && way == MEASURED {
                 length = (total.load(Relaxed) - bytes_before) as usize / SESSIONS;
                 let cpu_before = cpu("floor");
                 ask.send(vec![0x81; length]).unwrap();
@@ -263,14 +276,15 @@ fn main() {
                 }
             }
             if round >= WARM_UP {
-                costs[index].push(cost);
+                costs[way][index].push(cost);
             }
         }
     }
     stop.store(true, Relaxed);
     reader.join().unwrap();
     let floor = median(floor) / 1_000.0;
-    let costs = costs.map(|costs| median(costs) / 1_000.0);
+    let [costs, unmeasured] = costs.map(|ways| ways.map(|costs| median(costs) / 1_000.0));
+    let measuring = |index: usize| round3(costs[index] / unmeasured[index]);
     let report = serde_json::json!({
         "bench": "fan_out",
         "sessions": SESSIONS,
@@ -278,6 +292,9 @@ fn main() {
         "floor_us": round3(floor),
         "delivery_us": {"1": round3(costs[0]), "8": round3(costs[1]), "64": round3(costs[2])},
         "of_floor": {"1": round3(costs[0] / floor), "8": round3(costs[1] / floor), "64": round3(costs[2] / floor)},
+        "delivery_unmeasured_us": {"1": round3(unmeasured[0]), "8": round3(unmeasured[1]), "64": round3(unmeasured[2])},
+        "measured_to_unmeasured": {"1": measuring(0), "8": measuring(1), "64": measuring(2)},
+        "measured_to_unmeasured_max": MEASURING_MAX,
         "idle_session_kib": round3(idle_kib),
     });
     println!("{report}");

@@ -8,7 +8,7 @@
 //! | 8 | [`node`], [`lab`] |
 //! | 7 | [`config`] |
 //! | 6 | [`api`] |
-//! | 5 | [`delivery`], [`cache`], [`control`], [`outputs`] |
+//! | 5 | [`delivery`], [`cache`], [`control`], [`outputs`], [`telemetry`] |
 //! | 4 | [`consensus`], [`gateway`] |
 //! | 3 | [`storage`], [`net`], [`security`], [`workers`] |
 //! | 2 | [`state`], [`queue`], [`scaling`], [`alerting`] |
@@ -40,4 +40,5 @@ pub mod scaling;
 pub mod security;
 pub mod state;
 pub mod storage;
+pub mod telemetry;
 pub mod workers;

@@ -111,6 +111,7 @@ fn draft(scripted: &Scripted) -> Draft {
         drill: false,
         on_missed: OnMissed::Send,
         acknowledge,
+        trace: None,
     }
 }
 

@@ -9,7 +9,7 @@ use super::lines::{Line, Lines, PATIENCE};
 use super::problem::{Code, Problem};
 use super::publish::{self, accept};
 use super::request::{self, Query};
-use crate::model::Caller;
+use crate::model::{Caller, Trace};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -40,7 +40,13 @@ pub async fn batch(State(context): State<Arc<Context>>, request: Request) -> Res
     }
     let lines = Lines::new(body, context.config.body_bytes_max.bytes(), PATIENCE);
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
-    tokio::spawn(run(context, caller, key, lines, sender));
+    let of_all = OfAll {
+        context,
+        caller,
+        key,
+        trace: request::trace(&parts.headers),
+    };
+    tokio::spawn(run(of_all, lines, sender));
     let pieces = stream::unfold(receiver, |mut receiver| async {
         let piece: Bytes = receiver.recv().await?;
         Some((Ok::<_, std::convert::Infallible>(piece), receiver))
@@ -52,14 +58,17 @@ pub async fn batch(State(context): State<Arc<Context>>, request: Request) -> Res
     Ok(response)
 }
 
-/// Ends when all lines are answered, or when nobody reads the answers any more.
-async fn run(
+/// What all lines have in common.
+#[derive(Clone)]
+struct OfAll {
     context: Arc<Context>,
     caller: Arc<Caller>,
     key: Option<Arc<str>>,
-    mut lines: Lines,
-    sender: mpsc::Sender<Bytes>,
-) {
+    trace: Option<Trace>,
+}
+
+/// Ends when all lines are answered, or when nobody reads the answers any more.
+async fn run(of_all: OfAll, mut lines: Lines, sender: mpsc::Sender<Bytes>) {
     let mut pending = FuturesOrdered::new();
     let mut bytes_in_flight = 0;
     let mut answers = BytesMut::new();
@@ -83,29 +92,29 @@ async fn run(
                 Ok(Some(line)) => {
                     let bytes = line.text.as_ref().map_or(0, Bytes::len);
                     bytes_in_flight += bytes;
-                    pending.push_back(one(context.clone(), caller.clone(), key.clone(), line, bytes));
+                    pending.push_back(one(of_all.clone(), line, bytes));
                 }
                 Ok(None) => reading = false,
                 Err(problem) => {
                     reading = false;
-                    pending.push_back(one(context.clone(), caller.clone(), None, Line { number: 0, text: Err(problem) }, 0));
+                    pending.push_back(one(of_all.clone(), Line { number: 0, text: Err(problem) }, 0));
                 }
             },
         }
     }
 }
 
-async fn one(
-    context: Arc<Context>,
-    caller: Arc<Caller>,
-    key: Option<Arc<str>>,
-    line: Line,
-    bytes: usize,
-) -> (usize, Result<Bytes, Problem>) {
+async fn one(of_all: OfAll, line: Line, bytes: usize) -> (usize, Result<Bytes, Problem>) {
+    let OfAll {
+        context,
+        caller,
+        key,
+        trace,
+    } = of_all;
     let answer = async {
         let text = line.text?;
         let key = key.map(|key| format!("{key}/{}", line.number));
-        let done = accept(&context, &caller, key.as_deref(), &text, context.deadline()).await?;
+        let done = accept(&context, &caller, key.as_deref(), &text, context.deadline(), trace).await?;
         Ok(done.answer)
     };
     (bytes, answer.await)

@@ -16,6 +16,7 @@ use crate::outputs::Outputs;
 use crate::security::{self, Gate};
 use crate::state::State;
 use crate::state::broadcasts::{Behind, Hot};
+use crate::telemetry::Tracer;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -44,6 +45,7 @@ pub struct Settings {
     /// Who may send what.
     pub rules: Rules,
     pub dashboard: dashboard::Config,
+    pub tracer: Tracer,
     /// All that are in effect, for `GET /v1/config`; secrets are masked already.
     pub shown: serde_json::Value,
 }
@@ -67,6 +69,7 @@ pub struct Context {
     pub auth: security::Config,
     pub outputs: Arc<Outputs>,
     pub cache: Arc<Cache>,
+    pub tracer: Tracer,
     /// Turns for asking the leader about unknown tokens.
     pub asking: Semaphore,
     pub node_header: HeaderValue,
@@ -97,6 +100,7 @@ impl Context {
             config,
             rules,
             dashboard,
+            tracer,
             shown,
         } = settings;
         let (own, others): (Vec<_>, Vec<_>) = nodes.iter().partition(|(id, _)| *id == node);
@@ -122,6 +126,7 @@ impl Context {
             auth,
             outputs,
             cache,
+            tracer,
             asking: Semaphore::new(super::access::ASKING_MAX),
             node_header: HeaderValue::from(node),
             running: Running::default(),

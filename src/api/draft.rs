@@ -97,6 +97,7 @@ fn draft(body: Json<'_>, config: &Config, now: Millis, faults: &mut Faults) -> O
         drill,
         on_missed: on_missed.unwrap_or_default(),
         acknowledge,
+        trace: None,
     })
 }
 

@@ -80,8 +80,7 @@ fn log(standing: &Standing, figures: &Figures) {
     set(&figures.commands_waiting, standing.waiting as u64);
     set(&figures.rows_waiting, standing.rows as u64);
     figures.replication_lag.reset(); // who is not heard, or leads no more, has no series
-    let is_leader = METRICS.is_leader.get() == 1;
-    for node in standing.nodes.iter().filter(|_| is_leader) {
+    for node in standing.nodes.iter().filter(|_| standing.is_leader) {
         if let Some(lag) = node.lag {
             set(
                 &figures.replication_lag.with_label_values(&[&node.node.to_string()]),

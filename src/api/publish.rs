@@ -9,11 +9,13 @@ use super::rights::Written;
 use super::{Config, audit, draft, dry_run, json, pointer, rights, sources, wire};
 use crate::base::clock::{self, Millis};
 use crate::metrics::METRICS;
-use crate::model::{Caller, Draft, Priority, Rate};
+use crate::model::{Caller, Draft, Priority, Rate, Trace};
 use crate::queue::admission::{Fullness, admits, share};
 use crate::state::command::{Cold, Key, Publish, Spans};
 use crate::state::keys::Known;
 use crate::state::{Command, Outcome, Refused};
+use crate::telemetry;
+use crate::telemetry::span::Kind;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -21,6 +23,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tracing::Instrument;
 
 /// How long a key that the node made itself is kept: as long as forwarding may repeat the command.
 const OWN_KEY_KEPT_MS: u64 = 60_000;
@@ -57,12 +60,18 @@ pub async fn publish(State(context): State<Arc<Context>>, request: Request) -> R
         context.fresh(&query, deadline).await?;
         return dry_run::answer(&context, caller, &body, deadline).await;
     }
-    let done = accept(&context, caller, key, &body, deadline).await?;
+    let trace = request::trace(&parts.headers);
+    let done = accept(&context, caller, key, &body, deadline, trace).await?;
     METRICS.publish_seconds.observe(started.elapsed().as_secs_f64());
     Ok(done.into_response())
 }
 
 impl Done {
+    /// The last part of where it is.
+    fn id(&self) -> &str {
+        self.location.rsplit('/').next().unwrap_or_default()
+    }
+
     fn into_response(self) -> Response {
         let mut response = wire::json_bytes(StatusCode::CREATED, self.answer);
         let headers = response.headers_mut();
@@ -79,20 +88,54 @@ impl Done {
 }
 
 /// From the bytes of one broadcast to its answer; also the road of each line of a batch. What is refused is counted, and who was
-/// refused it stands in the audit.
+/// refused it stands in the audit. `given` is the trace that the request belongs to.
 pub async fn accept(
     context: &Arc<Context>,
     caller: &Caller,
     key: Option<&str>,
     body: &[u8],
     deadline: Instant,
+    given: Option<Trace>,
 ) -> Result<Done, Problem> {
-    let accepted = propose(context, caller, key, body, deadline).await;
+    let began = context.tracer.begin(given, "publish");
+    let trace = began.as_ref().map_or(given, |began| Some(began.trace()));
+    let naming = trace.map(|trace| tracing::info_span!("publish", trace_id = trace.id()));
+    let naming = naming.unwrap_or_else(tracing::Span::none);
+    let proposed = propose(context, caller, key, body, deadline, trace);
+    let accepted = proposed.instrument(naming.clone()).await;
+    naming.in_scope(|| tell(&accepted, trace));
+    let (outcome, attributes) = recorded(&accepted);
+    context.tracer.end(began, outcome, attributes);
     if let Err(problem) = &accepted {
         METRICS.refused.with_label_values(&[problem.code().text()]).inc();
         audit::denied(context, Some(caller), "publish".into(), problem);
     }
     accepted
+}
+
+/// Whoever follows a trace finds in the log what became of it; of one that is not sampled only where the log is told to say all.
+fn tell(accepted: &Result<Done, Problem>, trace: Option<Trace>) {
+    match (accepted, trace.map(Trace::is_sampled)) {
+        (_, None) => {}
+        (Ok(done), Some(true)) => tracing::info!(broadcast = done.id(), replayed = done.replayed, "published"),
+        (Ok(done), Some(false)) => tracing::debug!(broadcast = done.id(), replayed = done.replayed, "published"),
+        (Err(problem), Some(true)) => tracing::info!(code = problem.code().text(), "not published"),
+        (Err(problem), Some(false)) => tracing::debug!(code = problem.code().text(), "not published"),
+    }
+}
+
+/// The same for the span.
+fn recorded(accepted: &Result<Done, Problem>) -> (telemetry::Outcome, Vec<(&'static str, String)>) {
+    match accepted {
+        Ok(done) => {
+            let attributes = vec![
+                ("campanile.broadcast", done.id().to_owned()),
+                ("campanile.log_index", done.applied.to_string()),
+            ];
+            (telemetry::Outcome::Well, attributes)
+        }
+        Err(problem) => (telemetry::Outcome::Failed(problem.code().text().into()), Vec::new()),
+    }
 }
 
 async fn propose(
@@ -101,11 +144,13 @@ async fn propose(
     key: Option<&str>,
     body: &[u8],
     deadline: Instant,
+    trace: Option<Trace>,
 ) -> Result<Done, Problem> {
     if context.is_draining() {
         return Err(Problem::new(Code::Stopping, "this node is stopping").with_outcome(Published::NotPublished));
     }
-    let draft = draft::read(json::parse(body, "data")?, &context.config, context.handle.log_time())?;
+    let mut draft = draft::read(json::parse(body, "data")?, &context.config, context.handle.log_time())?;
+    draft.trace = trace;
     room(context, draft.priority)?;
     let key = key_of(context, caller, key, body);
     let _turn = match key.table_bytes_max {
@@ -144,11 +189,14 @@ async fn propose(
         grant,
     };
     let command = Command::Publish(Box::new(publish));
-    let proposed = context
-        .handle
-        .propose(command, deadline)
-        .await
-        .map_err(|error| Problem::of_publish(&error))?;
+    let step = context.tracer.within(trace, "propose", Kind::Internal);
+    let proposed = context.handle.propose(command, deadline).await;
+    let outcome = match &proposed {
+        Ok(_) => telemetry::Outcome::Well,
+        Err(error) => telemetry::Outcome::Failed(error.to_string()),
+    };
+    context.tracer.end(step, outcome, Vec::new());
+    let proposed = proposed.map_err(|error| Problem::of_publish(&error))?;
     let at = context.handle.log_time();
     match proposed.outcome {
         Outcome::Published { number, replayed } => {

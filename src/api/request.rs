@@ -3,6 +3,7 @@
 use super::fields::{shorten, unknown};
 use super::problem::{Code, Problem};
 use crate::base::clock::{self, Millis};
+use crate::model::Trace;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path as Parts, Query as Pairs};
 use bytes::{Bytes, BytesMut};
@@ -202,9 +203,18 @@ impl Query {
     }
 }
 
+const TRACEPARENT: &str = "traceparent";
+
+/// The trace that a request belongs to. What is no `traceparent`, or stands there twice, is ignored: the standard says so.
+pub fn trace(headers: &HeaderMap) -> Option<Trace> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    Trace::parse(value.to_str().ok()?)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{JSON, Query, body, media_type};
+    use super::{JSON, Query, body, media_type, trace};
     use crate::api::problem::Code;
     use crate::base::clock;
     use axum::body::Body;
@@ -249,6 +259,23 @@ mod tests {
         check("application/x-www-form-urlencoded", false);
         check("", false);
         assert!(media_type(&http::HeaderMap::new(), JSON).is_ok());
+    }
+
+    #[test]
+    fn a_traceparent_that_is_none_is_ignored() {
+        let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let check = |values: &[&str], expected: Option<&str>| {
+            let mut headers = http::HeaderMap::new();
+            for value in values {
+                headers.append("traceparent", value.parse().unwrap());
+            }
+            let found = trace(&headers).map(|trace| trace.to_string());
+            assert_eq!(found.as_deref(), expected, "{values:?}");
+        };
+        check(&[], None);
+        check(&[given], Some(given));
+        check(&[given, given], None);
+        check(&["00-no"], None);
     }
 
     #[test]

@@ -19,6 +19,13 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// The wall clock in nanoseconds since 1970, for those who ask for it so.
+#[allow(clippy::disallowed_methods)] // the one home of clock reads
+pub fn wall_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// CPU time that this process has had.
 pub fn cpu() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);

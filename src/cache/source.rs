@@ -62,6 +62,6 @@ pub(super) fn change(space: &Space, readers: &Readers, put: Put, now: Millis) ->
 
 /// The namespace that something comes from, if any does.
 pub(super) fn namespace_of(namespaces: &[Namespace], of: SourceOf) -> Option<&str> {
-    let mut names = namespaces.iter().filter(|namespace| namespace.source_of == Some(of));
-    names.next().map(|namespace| namespace.name.as_str())
+    let found = namespaces.iter().find(|namespace| namespace.source_of == Some(of));
+    found.map(|namespace| namespace.name.as_str())
 }

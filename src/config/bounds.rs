@@ -123,6 +123,9 @@ pub const BOUNDS: &[(&str, Bound)] = &[
         Time(Span::millis(100), Span::seconds(3600)),
     ),
     ("dashboard.streams_max", Count(1, 10_000)),
+    ("otlp.every", Time(Span::seconds(1), Span::seconds(3600))),
+    ("otlp.timeout", Time(Span::millis(100), Span::seconds(120))),
+    ("otlp.spans_max", Count(16, 1_000_000)),
 ];
 
 pub fn holds(bound: &Bound, value: &Value) -> bool {

@@ -26,6 +26,7 @@ pub fn faults(config: &Config) -> Vec<String> {
     found.0.extend(super::rules::faults(&config.rates));
     found.0.extend(config.outputs.faults());
     found.0.extend(config.cache.faults());
+    found.0.extend(config.otlp.faults());
     let level = &config.log.level;
     found.must(
         level.split(',').all(is_filter),
@@ -219,7 +220,7 @@ impl Found {
             &format!("be shorter than gateway.silent_max ({})", gateway.silent_max),
         );
         self.must(
-            cache.upstream_timeout < api.deadline,
+            cache.upstream_timeout < api.deadline || cache.namespaces.iter().all(|one| one.upstream.is_none()),
             "cache.upstream_timeout",
             &cache.upstream_timeout,
             &format!(

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 /// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
 pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 /// The sections in the order people meet them.
-pub const SECTIONS: [&str; 20] = [
+pub const SECTIONS: [&str; 21] = [
     "node",
     "api",
     "auth",
@@ -47,6 +47,7 @@ pub const SECTIONS: [&str; 20] = [
     "probe",
     "cache",
     "dashboard",
+    "otlp",
     "log",
 ];
 
@@ -73,6 +74,7 @@ pub struct Config {
     pub probe: alerts::ProbeSettings,
     pub cache: crate::cache::Config,
     pub dashboard: crate::api::dashboard::Config,
+    pub otlp: crate::telemetry::Config,
     pub log: Log,
 }
 

@@ -97,6 +97,11 @@ fn about(section: &str) -> &'static str {
         "dashboard" => {
             "The page at `/` and what it shows. A series has 48 points, so `sample_every` also says how far back it goes: 4 minutes."
         }
+        "otlp" => {
+            "Pushing to a collector over OTLP (HTTP, JSON), for who does not scrape `/metrics` ([what there is](METRICS.md)). Off \
+             without `url`. A publish with a sampled `traceparent` is recorded as spans (`publish`, `propose`, `applied` on each node, \
+             `call output`) where `traces` is on. A collector on this machine or in the house needs its network in `allow`."
+        }
         "log" => "What the node says on stderr.",
         _ => "",
     }

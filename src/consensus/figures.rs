@@ -12,6 +12,7 @@ use std::time::Duration;
 pub struct Standing {
     pub term: u64,
     pub has_leader: bool,
+    pub is_leader: bool,
     /// Of this node's log.
     pub last: u64,
     /// As far as this node knows.
@@ -64,13 +65,15 @@ impl Handle {
             let committed = metrics.local_committed.as_ref().map_or(0, |id| id.index);
             (metrics.current_term, metrics.last_log_index.unwrap_or(0), committed)
         };
+        let leadership = self.leadership();
         Standing {
             term,
-            has_leader: self.leadership().leader.is_some(),
+            has_leader: leadership.leader.is_some(),
+            is_leader: leadership.is_leader,
             last,
             committed,
             applied: self.applied(),
-            waiting: self.waiting.max_capacity() - self.waiting.capacity(),
+            waiting: self.line.waiting(),
             rows: self.shared.dirty(),
             nodes: self.nodes(),
         }

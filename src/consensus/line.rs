@@ -169,9 +169,14 @@ impl Line {
         self.commands.fetch_sub(commands, Ordering::Relaxed);
     }
 
+    /// Commands in it.
+    pub fn waiting(&self) -> usize {
+        self.commands.load(Ordering::Relaxed)
+    }
+
     /// How full it is, were there so many more commands in it.
     pub fn share_with(&self, more: usize) -> f64 {
-        share(self.commands.load(Ordering::Relaxed) + more, self.items.max_capacity())
+        share(self.waiting() + more, self.items.max_capacity())
     }
 }
 

@@ -555,6 +555,6 @@ mod tests {
         commands
             .iter()
             .for_each(|command| parts.extend(bincode::serialize(command).unwrap()));
-        assert_eq!((whole, PACK_VERSION), (parts, 1));
+        assert_eq!((whole, PACK_VERSION), (parts, 2));
     }
 }

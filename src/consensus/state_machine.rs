@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The first byte of a packed entry.
-pub const PACK_VERSION: u8 = 1;
+pub const PACK_VERSION: u8 = 2;
 /// How long apply pauses at a time while too many rows wait for sled.
 const PAUSE: Duration = Duration::from_millis(5);
 

@@ -30,6 +30,8 @@ struct Broadcast<'a> {
     released_at: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     escalated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -89,6 +91,7 @@ fn broadcast(release: &Release) -> Vec<u8> {
         drill: draft.drill,
         released_at: rfc3339(release.released_at),
         escalated: release.escalated,
+        traceparent: draft.trace.map(|trace| trace.to_string()),
     })
 }
 

@@ -26,7 +26,10 @@ pub struct Spread {
 
 impl Spread {
     fn of(histogram: &Histogram) -> Self {
-        let metric = histogram.metric();
+        Self::of_metric(&histogram.metric())
+    }
+
+    pub(super) fn of_metric(metric: &prometheus::proto::Metric) -> Self {
         let seen = metric.get_histogram();
         let buckets = seen.get_bucket().iter();
         Self {

@@ -14,6 +14,7 @@ mod make;
 pub mod process;
 pub mod registry;
 pub mod sheet;
+pub mod snapshot;
 
 pub use delivery::Tally;
 pub use history::History;

@@ -82,6 +82,10 @@ pub struct Metrics {
     pub output_calls: IntCounterVec,
     /// Name to the answer's head, for calls that were made.
     pub output_call_seconds: Histogram,
+    /// Pushes to a collector, by what was pushed and how they ended.
+    pub pushes: IntCounterVec,
+    /// Spans that did not fit the queue, or were not taken.
+    pub spans_dropped: IntCounter,
     /// Reads of the cache, by namespace and the tier that answered.
     pub cache_reads: IntCounterVec,
     /// Values that the directory should go by and cannot, by namespace.
@@ -187,6 +191,11 @@ impl Metrics {
                 "cache_unfit_total",
                 "Values that the directory cannot go by.",
                 "namespace",
+            ),
+            pushes: counters_by("otlp_pushes_total", "Pushes to the collector.", &["signal", "result"]),
+            spans_dropped: counter(
+                "otlp_spans_dropped_total",
+                "Spans that did not fit the queue, or that the collector did not take.",
             ),
             cache_local_bytes: gauge("cache_local_bytes", "What the local tier of the cache holds."),
             cache_local_capacity: gauge(

@@ -147,10 +147,12 @@ mod tests {
             "reason",
             "result",
             "rule",
+            "signal",
             "status",
             "step",
             "tier",
             "version",
+            "within",
         ];
         for family in METRICS.families() {
             for label in &family.labels {

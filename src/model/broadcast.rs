@@ -1,6 +1,6 @@
 //! A draft (what a sender asks for) and a broadcast (what the cluster took on).
 
-use super::{Audience, BroadcastId, LocalTime, Millis, Number, Position, Priority};
+use super::{Audience, BroadcastId, LocalTime, Millis, Number, Position, Priority, Trace};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,8 @@ pub struct Draft {
     pub drill: bool,
     pub on_missed: OnMissed,
     pub acknowledge: Option<Acknowledge>,
+    /// The trace that the request belongs to: from its header, not from its body.
+    pub trace: Option<Trace>,
 }
 
 impl Draft {
@@ -84,6 +86,7 @@ impl Draft {
             drill: false,
             on_missed: OnMissed::default(),
             acknowledge: None,
+            trace: None,
         }
     }
 

@@ -18,6 +18,7 @@ pub mod priority;
 pub mod receipt;
 pub mod retry;
 pub mod rules;
+pub mod trace;
 
 pub use audience::{Audience, Clause};
 pub use broadcast::{Acknowledge, Action, Broadcast, Draft, Text};
@@ -31,6 +32,7 @@ pub use priority::{PerPriority, Priority};
 pub use receipt::{Reason, Step};
 pub use retry::Retry;
 pub use rules::{Rate, Rules};
+pub use trace::Trace;
 
 /// A user's dense number: given once, never used again.
 pub type UserNumber = u32;

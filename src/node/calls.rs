@@ -5,10 +5,12 @@ use super::history::History;
 use crate::base::backoff::Backoff;
 use crate::base::clock;
 use crate::consensus::Handle;
-use crate::model::{Millis, NodeId};
-use crate::outputs::{Config, Failure, Outputs};
+use crate::model::{Millis, NodeId, Trace};
+use crate::outputs::{Config, Failure, Message, Outputs};
 use crate::state::outbox::{Call, CallId, CallResult, Called, Cause, Claim};
 use crate::state::{Command, Outcome};
+use crate::telemetry::span::Kind;
+use crate::telemetry::{self, Tracer};
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -38,6 +40,7 @@ pub struct Calls {
     pub history: History,
     pub outputs: Arc<Outputs>,
     pub config: Config,
+    pub tracer: Tracer,
 }
 
 /// What is under way: which output each call is for.
@@ -113,19 +116,16 @@ impl Calls {
         if !matches!(claimed.map(|proposed| proposed.outcome), Ok(Outcome::Claimed(true))) {
             return;
         }
-        let result = match self.message(id, call).await {
-            Ok(message) => {
-                let attempt = self.outputs.call(&call.output, &message);
-                let made = tokio::time::timeout(self.config.timeout.0 + MARGIN / 2, attempt).await;
-                made.unwrap_or_else(|_| Err(Failure::again("no answer in time", None)))
-            }
-            Err(why) => Err(Failure::never(why)),
+        let (result, trace) = match self.message(id, call).await {
+            Ok((message, trace)) => (self.attempt(call, &message, trace).await, trace),
+            Err(why) => (Err(Failure::never(why)), None),
         };
         if let Err(failure) = &result {
             tracing::warn!(
                 output = call.output,
                 call = id,
                 error = failure.detail,
+                trace_id = trace.map(Trace::id),
                 "a call of an output failed"
             );
         }
@@ -142,6 +142,25 @@ impl Calls {
         if let Err(error) = told {
             tracing::warn!(%error, call = id, "what became of a call is not in the log");
         }
+    }
+
+    /// One attempt, as a span of the broadcast's trace where that is recorded.
+    async fn attempt(&self, call: &Call, message: &Message, trace: Option<Trace>) -> Result<(), Failure> {
+        let began = self.tracer.within(trace, "call output", Kind::Client);
+        let trace = began.as_ref().map_or(trace, |began| Some(began.trace()));
+        let attempt = self.outputs.call_within(&call.output, message, trace);
+        let made = tokio::time::timeout(self.config.timeout.0 + MARGIN / 2, attempt).await;
+        let result = made.unwrap_or_else(|_| Err(Failure::again("no answer in time", None)));
+        let outcome = match &result {
+            Ok(()) => telemetry::Outcome::Well,
+            Err(failure) => telemetry::Outcome::Failed(failure.detail.clone()),
+        };
+        let attributes = vec![
+            ("campanile.output", call.output.clone()),
+            ("campanile.attempt", (call.attempts + 1).to_string()),
+        ];
+        self.tracer.end(began, outcome, attributes);
+        result
     }
 
     fn result(&self, call: &Call, result: Result<(), Failure>) -> CallResult {
@@ -172,12 +191,12 @@ impl Calls {
         }
     }
 
-    /// What the output is told; the same at every attempt.
-    async fn message(&self, id: CallId, call: &Call) -> Result<crate::outputs::Message, String> {
+    /// What the output is told, the same at every attempt; and the trace that the broadcast belongs to.
+    async fn message(&self, id: CallId, call: &Call) -> Result<(Message, Option<Trace>), String> {
         let epoch = self.handle.read(crate::state::State::epoch);
         let (number, step) = match &call.cause {
             Cause::Escalation { number, step } => (*number, *step),
-            Cause::Alert(notice) => return Ok(message::alert(epoch, id, notice)),
+            Cause::Alert(notice) => return Ok((message::alert(epoch, id, notice), None)),
         };
         let history = self.history.clone();
         let found = tokio::task::spawn_blocking(move || history.broadcast(number)).await;
@@ -185,6 +204,7 @@ impl Calls {
         if hot.is_over(self.handle.log_time()) {
             return Err("the broadcast has expired, or was called off".into());
         }
-        message::escalated(epoch, id, &hot, step).ok_or_else(|| "the step was not taken".into())
+        let message = message::escalated(epoch, id, &hot, step).ok_or("the step was not taken")?;
+        Ok((message, hot.broadcast.draft.trace))
     }
 }

@@ -23,6 +23,7 @@ use crate::outputs::Outputs;
 use crate::security::Gate;
 use crate::state::command::NodeStarted;
 use crate::storage::layout::{Found, Layout};
+use crate::telemetry::{self, Tracer};
 use anyhow::{Context, Result, bail};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -49,6 +50,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let gate = Arc::new(Gate::new(&config.auth).context("the files of the section auth cannot be used")?);
     let outputs = Arc::new(Outputs::new(&config.outputs).context("the outputs cannot be used")?);
     let node = config.node.id;
+    let (tracer, pusher) = telemetry::start(&config.otlp, node).context("the section otlp cannot be used")?;
     let layout = Layout::open(&config.node.data, node, &config.storage).context("the data folder cannot be used")?;
     if let Found::Restored { why } | Found::Emptied { why } = &layout.found {
         tracing::warn!(why, "the store was rebuilt");
@@ -85,7 +87,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let cache = Arc::new(cache);
     let scaler = Autoscaler::new(handle.clone(), gateway.clone(), scaling);
     let alerter = alerter(&config, &handle, &gateway, &cache)?;
-    watcher.watch(handle.clone(), gateway.clone(), cache.clone());
+    watcher.watch(handle.clone(), gateway.clone(), cache.clone(), tracer.clone());
     watcher.refill();
     let urls = urls(&config.cluster.peers, node, &url);
     gateway.set_others(
@@ -106,7 +108,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         asked: std::collections::BTreeMap::new(),
     };
     let control = (gateway.clone(), scaler.clone(), alerter.clone());
-    let context = context(&settings, &gate, &outputs, &cache, &handle, control, &history, urls)?;
+    let context = context(
+        &settings, &tracer, &gate, &outputs, &cache, &handle, control, &history, urls,
+    )?;
     let mut parts = JoinSet::new();
     parts.spawn(delivery::receipts::report(
         config.delivery.clone(),
@@ -143,6 +147,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
             history: history.clone(),
             outputs,
             config: config.outputs.clone(),
+            tracer,
         }
         .run(stopping.clone()),
     );
@@ -156,6 +161,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     parts.spawn(alerter.run(stopping.clone()));
     parts.spawn(api::audit::run(context.clone(), stopping.clone()));
     parts.spawn(api::dashboard::sample(context.clone(), stopping.clone()));
+    if let Some(pusher) = pusher {
+        parts.spawn(super::telemetry::run(pusher, context.clone(), stopping.clone()));
+    }
     parts.spawn(degraded(handle.clone(), gateway.clone(), stopping.clone()));
     let mut once = JoinSet::new();
     let started = NodeStarted {
@@ -300,6 +308,7 @@ fn urls(peers: &[consensus::Peer], node: NodeId, own: &str) -> Vec<(NodeId, Stri
 #[allow(clippy::too_many_arguments)] // each part of the node, once
 fn context(
     settings: &Settings,
+    tracer: &Tracer,
     gate: &Arc<Gate>,
     outputs: &Arc<Outputs>,
     cache: &Arc<Cache>,
@@ -320,6 +329,7 @@ fn context(
         config: Arc::new(config.api.clone()),
         rules: config.rules().map_err(anyhow::Error::msg)?,
         dashboard: config.dashboard.clone(),
+        tracer: tracer.clone(),
         shown: serde_json::to_value(config).unwrap_or_default(),
     };
     let gate = (gate.clone(), config.auth.clone());

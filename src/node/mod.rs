@@ -12,6 +12,7 @@ pub mod history;
 mod notify;
 mod pulse;
 pub mod settle;
+mod telemetry;
 mod watcher;
 
 pub mod lifecycle;

@@ -4,7 +4,9 @@ use crate::cache::Cache;
 use crate::consensus::{Applied, Handle};
 use crate::gateway::Gateway;
 use crate::model::Position;
-use crate::state::{Effect, Release};
+use crate::state::{Effect, Release, ReleaseKind};
+use crate::telemetry::span::Kind;
+use crate::telemetry::{Outcome, Tracer};
 use std::sync::{Arc, OnceLock};
 
 /// Filled in while the node starts: entries that are replayed before that reach the gateway through [`Watcher::refill`].
@@ -13,10 +15,12 @@ pub struct Watcher {
     gateway: OnceLock<Arc<Gateway>>,
     handle: OnceLock<Handle>,
     cache: OnceLock<Arc<Cache>>,
+    tracer: OnceLock<Tracer>,
 }
 
 impl Watcher {
-    pub fn watch(&self, handle: Handle, gateway: Arc<Gateway>, cache: Arc<Cache>) {
+    pub fn watch(&self, handle: Handle, gateway: Arc<Gateway>, cache: Arc<Cache>, tracer: Tracer) {
+        let _ = self.tracer.set(tracer);
         // All are set once, before anybody can read from the cache, by the script that starts the node.
         let _ = self.cache.set(cache);
         let _ = self.handle.set(handle);
@@ -31,6 +35,18 @@ impl Watcher {
         handle.read(|state| {
             gateway.revoke(|held| crate::security::token::is_id(held) && state.tokens().get(held).is_none());
         });
+    }
+
+    /// Each node that applies a broadcast of a trace says when, and how long it took to hand it over.
+    fn release(&self, gateway: &Gateway, release: Arc<Release>) {
+        let trace = release.broadcast.draft.trace;
+        let is_first = release.kind == ReleaseKind::Broadcast;
+        let tracer = self.tracer.get().filter(|_| is_first && trace.is_some());
+        let began = tracer.and_then(|tracer| tracer.within(trace, "applied", Kind::Internal));
+        gateway.release(release);
+        if let Some(tracer) = tracer {
+            tracer.end(began, Outcome::Well, Vec::new());
+        }
     }
 
     /// Fills the window from the state. The state cannot move meanwhile, and the window knows what it has already.
@@ -60,7 +76,7 @@ impl Applied for Watcher {
             match effect {
                 // Before the next entry is applied: nobody can be known, and subscribe, in a history without a name.
                 Effect::Named(epoch) => gateway.reset(epoch, gateway.head(), Vec::new()),
-                Effect::Released(release) => gateway.release(release),
+                Effect::Released(release) => self.release(gateway, release),
                 Effect::Cancelled(number) => gateway.withdraw(number),
                 Effect::Forgotten(position) => gateway.gone(position),
                 Effect::Erased(user) => gateway.erase(user),

@@ -8,6 +8,7 @@ use super::verdict::{self, Failure, Verdict};
 use super::{pagerduty, slack, webhook};
 use crate::base::clock::{self, Millis};
 use crate::metrics::METRICS;
+use crate::model::Trace;
 use crate::net::{Endpoint, Outbound, Roots};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
@@ -21,6 +22,7 @@ const AGENT: &str = concat!("campanile/", env!("CARGO_PKG_VERSION"));
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// All outputs of this node.
 pub struct Outputs {
@@ -116,6 +118,11 @@ impl Outputs {
     /// `Ok`: the output has taken the message. A [`Failure`] says whether another attempt makes sense and when; it may be that the
     /// message has arrived all the same.
     pub async fn call(&self, name: &str, message: &Message) -> Result<(), Failure> {
+        self.call_within(name, message, None).await
+    }
+
+    /// The same as part of a trace: a webhook is told of it in the header `traceparent`.
+    pub async fn call_within(&self, name: &str, message: &Message, trace: Option<Trace>) -> Result<(), Failure> {
         let Some(output) = self.all.get(name) else {
             // Another node may know it, or this one after its next start.
             return Err(Failure::again(format!("this node has no output {name:?}"), None));
@@ -129,7 +136,8 @@ impl Outputs {
             return Err(Failure::again(detail, None));
         };
         let request = request(&output.words, message, clock::wall());
-        let (headers, body) = request.inspect_err(|_| count("unsendable"))?;
+        let (mut headers, body) = request.inspect_err(|_| count("unsendable"))?;
+        headers.extend(output.words.traceparent(trace));
         output.admit(clock::now()).inspect_err(|_| count("open"))?;
         let begun = clock::now();
         let verdict = match self.outbound.post(&output.endpoint, headers, body).await {
@@ -203,6 +211,19 @@ impl Health {
             self.failures
         );
         Failure::again(detail, Some(left))
+    }
+}
+
+impl Words {
+    /// Chats and pagers have no use for it.
+    fn traceparent(&self, trace: Option<Trace>) -> Option<(HeaderName, HeaderValue)> {
+        match self {
+            Self::Webhook(_) => {
+                let value = HeaderValue::try_from(trace?.to_string()).ok()?;
+                Some((TRACEPARENT, value))
+            }
+            Self::Slack | Self::PagerDuty { .. } => None,
+        }
     }
 }
 

@@ -98,7 +98,9 @@ impl Preferred {
     pub(super) fn uncover(&mut self, user: UserNumber) {
         if let Some(own) = self.covered.remove(&user) {
             self.take(user);
-            own.into_iter().for_each(|own| drop(self.put(user, own)));
+            if let Some(own) = own {
+                self.put(user, own);
+            }
         }
     }
 

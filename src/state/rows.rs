@@ -132,7 +132,7 @@ impl Counters {
 }
 
 /// Versions of row values.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 fn value(encoded: Vec<u8>) -> Bytes {
     let mut bytes = Vec::with_capacity(encoded.len() + 1);

@@ -34,6 +34,7 @@ mod schedule;
 mod service;
 mod terminal;
 mod tokens;
+mod traces;
 mod urgent;
 mod who;
 

@@ -18,9 +18,13 @@ const SECRET: [u8; 32] = *b"a secret of thirty-two letters..";
 pub struct Taken {
     /// The output's name.
     pub output: String,
+    pub path: String,
     pub id: String,
     pub body: String,
     pub is_signed: bool,
+    pub traceparent: String,
+    /// The header `X-Api-Key`.
+    pub key: String,
 }
 
 #[derive(Default)]
@@ -91,6 +95,18 @@ impl Sink {
         ]
     }
 
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// A file beside the secret's.
+    pub fn file(&self, name: &str, text: &str) -> std::path::PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
     pub fn answer_next(&self, statuses: &[u16]) {
         self.shared.answers.lock().unwrap().extend(statuses);
     }
@@ -135,11 +151,15 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let body = String::from_utf8_lossy(&body).into_owned();
     let (id, at) = (header("webhook-id"), header("webhook-timestamp"));
     let is_signed = header("webhook-signature") == signature(&id, &at, &body);
+    let path = lines[0].split(' ').nth(1).unwrap_or_default().to_owned();
     shared.taken.lock().unwrap().push(Taken {
         output,
+        path,
         id,
         body,
         is_signed,
+        traceparent: header("traceparent"),
+        key: header("x-api-key"),
     });
     let status = shared.answers.lock().unwrap().pop_front().unwrap_or(204);
     let answer = format!(

@@ -245,6 +245,7 @@ impl Node {
                 sample_every_enhanced: Span::millis(10),
                 streams_max: 2,
             },
+            tracer: crate::telemetry::Tracer::off(),
             shown: json!({"api": {}}),
         };
         let gate = (Arc::new(Gate::new(&auth).unwrap()), auth);

@@ -21,7 +21,15 @@ fn caller(user: Option<&str>, role: &str) -> Caller {
 
 async fn publish(node: &Node, caller: &Caller, with: &Value) -> Result<Done, Problem> {
     let body = broadcast(with).to_string();
-    accept(&node.context, caller, None, body.as_bytes(), node.context.deadline()).await
+    accept(
+        &node.context,
+        caller,
+        None,
+        body.as_bytes(),
+        node.context.deadline(),
+        None,
+    )
+    .await
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
@@ -105,7 +113,17 @@ async fn what_is_repeated_under_its_key_is_answered_though_the_rules_now_say_no(
     node.furnish().await;
     let dj = caller(Some("bob"), "dj");
     let body = broadcast(&json!({})).to_string();
-    let send = async |key| accept(&node.context, &dj, Some(key), body.as_bytes(), node.context.deadline()).await;
+    let send = async |key| {
+        accept(
+            &node.context,
+            &dj,
+            Some(key),
+            body.as_bytes(),
+            node.context.deadline(),
+            None,
+        )
+        .await
+    };
     for key in ["a", "b", "c"] {
         assert!(!send(key).await.ok().unwrap().replayed);
     }

@@ -6,7 +6,7 @@ use crate::gateway::frame::{self, Gap};
 use crate::gateway::window::Entry;
 use crate::gateway::{Transport, goodbye};
 use crate::model::Priority::{Critical, Low};
-use crate::model::{Acknowledge, Action, BroadcastId, Clause, Cursor};
+use crate::model::{Acknowledge, Action, BroadcastId, Clause, Cursor, Trace};
 use crate::state::{Release, ReleaseKind};
 
 const AT: i64 = 1_800_000_000_000;
@@ -64,6 +64,11 @@ fn a_broadcast_has_every_field() {
     let mut escalated = (*bare).clone();
     escalated.escalated = true;
     assert!(text(&frame::release(&escalated).1).ends_with(r#""escalated":true}"#));
+    let mut draft = draft(Low, "b");
+    draft.trace = Trace::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let traced = frame::release(&release_of(7, draft, AT, &[1])).1;
+    let ending = r#""released_at":"2027-01-15T08:00:00.000Z","traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}"#;
+    assert!(text(&traced).ends_with(ending), "{}", text(&traced));
     let retracted = Release {
         kind: ReleaseKind::Retracted,
         ..(*bare).clone()

@@ -201,15 +201,15 @@ impl Watch {
         if let Some(lost) = self.lost.as_ref().filter(news) {
             let line = Line::new().with(Tone::Warn, &lost.what);
             let line = line.with(Tone::Dim, format!(", {} ago ({})", since(lost.at), lost.why));
-            // The blank line below the head is its place, or else the end.
-            if let Some(blank) = lines.iter().position(Line::is_empty) {
-                lines.insert(blank, line.fit(room.columns));
-            } else {
-                lines.truncate(rows.saturating_sub(1));
-                lines.push(line.fit(room.columns));
-            }
-            if lines.len() > rows {
-                lines.retain(|line| !line.is_empty());
+            let line = line.fit(room.columns);
+            // Above the blank line below the head, or in its place; where there is none, at the end.
+            match lines.iter().position(Line::is_empty) {
+                Some(blank) if lines.len() < rows => lines.insert(blank, line),
+                Some(blank) => lines[blank] = line,
+                None => {
+                    lines.truncate(rows.saturating_sub(1));
+                    lines.push(line);
+                }
             }
         }
         lines.truncate(rows);

@@ -7,7 +7,7 @@ use super::problem::{Code, Problem};
 use super::request::{self, Path, Query};
 use super::wire;
 use crate::cache::pressure::Decision;
-use crate::cache::{CacheError, Counted, Found, KEY_LETTERS_MAX, NamespaceStatus, VALUE_BYTES_MAX};
+use crate::cache::{CacheError, Counted, Found, KEY_LETTERS_MAX, NamespaceStatus, UpstreamStatus, VALUE_BYTES_MAX};
 use crate::state::State as Applied;
 use crate::state::cache::{CacheKey, Lifetime, Value, Why};
 use axum::body::Body;
@@ -206,6 +206,35 @@ struct NamespaceView {
     entries_max: u64,
     bytes_max: u64,
     reads: Reads,
+    /// `null` where there is none.
+    upstream: Option<UpstreamView>,
+}
+
+/// How this node found the upstream when it last asked.
+#[derive(Serialize)]
+struct UpstreamView {
+    /// `ready`, or `resting`: it was out of reach and is left alone for a while.
+    state: &'static str,
+    why: Option<String>,
+    /// Until it may be asked again.
+    left_seconds: Option<f64>,
+}
+
+impl From<UpstreamStatus> for UpstreamView {
+    fn from(status: UpstreamStatus) -> Self {
+        match status {
+            UpstreamStatus::Ready => Self {
+                state: "ready",
+                why: None,
+                left_seconds: None,
+            },
+            UpstreamStatus::Resting { why, left } => Self {
+                state: "resting",
+                why: Some(why.to_string()),
+                left_seconds: Some(left.as_secs_f64()),
+            },
+        }
+    }
 }
 
 impl From<NamespaceStatus> for NamespaceView {
@@ -218,6 +247,7 @@ impl From<NamespaceStatus> for NamespaceView {
             entries: status.entries,
             bytes: status.bytes,
             reads: status.reads.into(),
+            upstream: status.upstream.map(UpstreamView::from),
         }
     }
 }
@@ -285,12 +315,10 @@ pub async fn status(State(context): State<Arc<Context>>, uri: Uri) -> Result<Res
     context.fresh(&Query::read(&uri, &[])?, context.deadline()).await?;
     let cache = &context.cache;
     let namespaces = cache.namespaces();
-    let reads = namespaces.iter().map(|status| status.reads);
-    let reads = reads.fold(Counted::default(), |all, one| all.plus(&one));
     let (items, bytes) = cache.local().size();
     let (entries, replicated) = context.handle.read(|state: &Applied| state.cache().size());
     let status = Status {
-        reads: reads.into(),
+        reads: cache.reads().into(),
         local: LocalView {
             items,
             bytes,

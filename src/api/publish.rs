@@ -29,7 +29,7 @@ use tracing::Instrument;
 const OWN_KEY_KEPT_MS: u64 = 60_000;
 const KEY_BYTES_MAX: usize = 255;
 /// Releases that wait longer than this for those who keep up are as much as a node may owe.
-const LATE_MAX_MS: usize = 30_000;
+pub const LATE_MAX_MS: usize = 30_000;
 /// However late they are, a critical overtakes them: it is let in.
 const LATE_COUNTS_MAX: f64 = 0.99;
 /// When a publish that found no room may come again.

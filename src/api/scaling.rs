@@ -5,7 +5,7 @@ use super::problem::Problem;
 use super::request::Query;
 use super::wire;
 use crate::base::clock;
-use crate::control::autoscaler::{Entry, Shown};
+use crate::control::autoscaler::{Entry, Settings, Shown};
 use crate::model::Millis;
 use crate::scaling::forecast::{Need, Outlook};
 use crate::scaling::{Capacity, Forecast, Load};
@@ -54,7 +54,7 @@ struct At {
 }
 
 #[derive(Serialize)]
-struct Decided {
+pub struct Decided {
     from: String,
     until: String,
     times: u64,
@@ -76,10 +76,7 @@ pub async fn scaling(State(context): State<Arc<Context>>, uri: Uri) -> Result<Re
         forecast,
         entries,
     } = context.scaling.shown();
-    let (threads_min, threads_max) = match settings.fixed {
-        Some(threads) => (threads, threads),
-        None => settings.profile.bounds(settings.cores),
-    };
+    let (threads_min, threads_max) = bounds(settings);
     let shown = Scaling {
         profile: settings.name.clone(),
         fixed: settings.fixed.is_some(),
@@ -94,6 +91,14 @@ pub async fn scaling(State(context): State<Arc<Context>>, uri: Uri) -> Result<Re
         decisions: entries.into_iter().map(decided).collect(),
     };
     Ok(wire::json(StatusCode::OK, &shown))
+}
+
+/// The fewest and the most threads that there may be.
+pub fn bounds(settings: &Settings) -> (usize, usize) {
+    match settings.fixed {
+        Some(threads) => (threads, threads),
+        None => settings.profile.bounds(settings.cores),
+    }
 }
 
 fn expectation(forecast: Forecast, capacity: Option<Capacity>) -> Expectation {
@@ -113,7 +118,7 @@ fn expectation(forecast: Forecast, capacity: Option<Capacity>) -> Expectation {
     }
 }
 
-fn decided(entry: Entry) -> Decided {
+pub fn decided(entry: Entry) -> Decided {
     Decided {
         from: clock::rfc3339(entry.from),
         until: clock::rfc3339(entry.until),

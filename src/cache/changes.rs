@@ -3,13 +3,14 @@
 use super::CacheError;
 use super::counts::Counted;
 use super::local::{Kept, Local};
-use super::lookup::Cache;
+use super::lookup::{Cache, Space};
 use super::pressure::Decision;
 use super::settings::{Config, Namespace};
 use super::source::{self, SourceOf};
+use crate::base::clock;
 use crate::state::Command;
-use crate::state::cache::{CacheChange, CacheEffect, CacheKey, Digest, Lifetime, Put, Value, Warm};
-use std::time::Instant;
+use crate::state::cache::{CacheChange, CacheEffect, CacheKey, Digest, Lifetime, Put, Value, Warm, Why};
+use std::time::{Duration, Instant};
 
 /// A namespace for people.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,17 @@ pub struct NamespaceStatus {
     pub entries: u64,
     pub bytes: u64,
     pub reads: Counted,
+    /// `None` where a namespace has no upstream.
+    pub upstream: Option<UpstreamStatus>,
+}
+
+/// How this node found an upstream when it last asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum UpstreamStatus {
+    /// Nothing speaks against asking it.
+    Ready,
+    /// It was out of reach, and is left alone for so long.
+    Resting { why: Why, left: Duration },
 }
 
 impl Cache {
@@ -112,7 +124,21 @@ impl Cache {
             entries,
             bytes,
             reads: space.counts.read(),
+            upstream: space.upstream.as_ref().map(|_| self.upstream_of(space)),
         })
         .collect()
+    }
+
+    fn upstream_of(&self, space: &Space) -> UpstreamStatus {
+        match space.rests(clock::now(), self.config.upstream_rest.0) {
+            None => UpstreamStatus::Ready,
+            Some((why, left)) => UpstreamStatus::Resting { why, left },
+        }
+    }
+
+    /// Reads of all namespaces since the node started.
+    pub fn reads(&self) -> Counted {
+        let each = self.spaces.values().map(|space| space.counts.read());
+        each.fold(Counted::default(), |all, one| all.plus(&one))
     }
 }

@@ -46,7 +46,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    fn all(&self) -> u64 {
+    pub fn all(&self) -> u64 {
         self.local + self.replicated + self.stale + self.miss
     }
 

@@ -48,7 +48,7 @@ pub(super) type Rest = Option<(Instant, Why)>;
 
 impl Space {
     /// Why the upstream is left alone for now, and for how long.
-    fn rests(&self, now: Instant, rest: Duration) -> Option<(Why, Duration)> {
+    pub(super) fn rests(&self, now: Instant, rest: Duration) -> Option<(Why, Duration)> {
         let (since, why) = (*self.rest.lock())?;
         let left = (since + rest).saturating_duration_since(now);
         (!left.is_zero()).then_some((why, left))

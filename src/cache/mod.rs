@@ -19,7 +19,7 @@ pub mod settings;
 mod source;
 pub mod upstream;
 
-pub use changes::NamespaceStatus;
+pub use changes::{NamespaceStatus, UpstreamStatus};
 pub use counts::{Counted, Tier};
 pub use local::{Held, Kept, Local};
 pub use lookup::{Cache, CacheError, Found};

@@ -59,6 +59,35 @@ impl Spread {
     }
 }
 
+/// Reads of what is cached, and who answered them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lookups {
+    pub all: u64,
+    /// Answered by one of the tiers ...
+    pub found: u64,
+    /// ... and those of them by the local one.
+    pub local: u64,
+}
+
+impl Lookups {
+    fn since(self, before: Self) -> Self {
+        Self {
+            all: self.all.saturating_sub(before.all),
+            found: self.found.saturating_sub(before.found),
+            local: self.local.saturating_sub(before.local),
+        }
+    }
+
+    /// The share that a tier answered; `None` where nobody read.
+    pub fn hit_rate(self) -> Option<f64> {
+        share(self.found, self.all.saturating_sub(self.found))
+    }
+
+    pub fn local_hit_rate(self) -> Option<f64> {
+        share(self.local, self.all.saturating_sub(self.local))
+    }
+}
+
 /// What a node has counted since its start, at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
@@ -75,6 +104,8 @@ pub struct Totals {
     /// Those of them answered with a status of 500 or more.
     pub failed: u64,
     pub sessions: u64,
+    /// Told by who has the cache; nothing here counts it.
+    pub cache: Lookups,
 }
 
 impl Metrics {
@@ -95,6 +126,7 @@ impl Metrics {
             requests: self.api_requests.get(),
             failed: self.api_failed.get(),
             sessions,
+            cache: Lookups::default(),
         }
     }
 }
@@ -124,6 +156,7 @@ pub struct Point {
     pub delivery: Timing,
     pub requests: u64,
     pub failed: u64,
+    pub cache: Lookups,
 }
 
 impl Point {
@@ -140,6 +173,7 @@ impl Point {
             delivery: now.delivery.since(&then.delivery),
             requests: now.requests.saturating_sub(then.requests),
             failed: now.failed.saturating_sub(then.failed),
+            cache: now.cache.since(then.cache),
         }
     }
 
@@ -149,10 +183,10 @@ impl Point {
     }
 }
 
-/// The share that went wrong; `None` where there was nothing to go wrong.
-pub fn share(wrong: u64, right: u64) -> Option<f64> {
-    let all = wrong + right;
-    (all > 0).then(|| wrong as f64 / all as f64)
+/// The first as a share of both; `None` where there is neither.
+pub fn share(part: u64, rest: u64) -> Option<f64> {
+    let all = part + rest;
+    (all > 0).then(|| part as f64 / all as f64)
 }
 
 #[derive(Debug)]
@@ -204,7 +238,7 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use super::{History, POINTS_MAX, Spread, Totals, share};
+    use super::{History, Lookups, POINTS_MAX, Spread, Totals, share};
     use std::time::Duration;
 
     fn history(samples: u64) -> History {
@@ -280,5 +314,23 @@ mod tests {
     fn a_share_of_nothing_is_unknown() {
         assert_eq!(share(0, 0), None);
         assert_eq!(share(1, 3), Some(0.25));
+    }
+
+    #[test]
+    fn a_hit_rate_is_of_what_was_read_since() {
+        let mut history = History::default();
+        let totals = |all, found, local| Totals {
+            cache: Lookups { all, found, local },
+            ..Totals::default()
+        };
+        for (second, totals) in [(0, totals(10, 1, 1)), (5, totals(20, 9, 6)), (10, totals(20, 9, 6))] {
+            history.push(0, Duration::from_secs(second), totals);
+        }
+        let rates: Vec<_> = history
+            .points()
+            .iter()
+            .map(|point| (point.cache.hit_rate(), point.cache.local_hit_rate()))
+            .collect();
+        assert_eq!(rates, [(Some(0.8), Some(0.5)), (None, None)]);
     }
 }

@@ -51,7 +51,7 @@ fn order(asked: &Acknowledge) -> Vec<usize> {
 
 impl Hot {
     /// The next step, and when it is due.
-    pub(super) fn next_step(&self) -> Option<(Millis, usize)> {
+    pub fn next_step(&self) -> Option<(Millis, usize)> {
         let asked = self.broadcast.draft.acknowledge.as_ref()?;
         if asked.escalate.is_empty() || self.broadcast.position.is_none() {
             return None;

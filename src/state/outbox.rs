@@ -148,6 +148,17 @@ impl Outbox {
         of.is_some_and(|(output, rule)| self.notices(output, rule).iter().any(|other| *other > id))
     }
 
+    /// Notices that waited only for the end of this one.
+    fn held_up_by(&self, id: CallId) -> Vec<CallId> {
+        let ended = self.get(id).filter(|call| !call.is_open());
+        let Some((output, rule)) = ended.and_then(|call| Some((call.output.as_str(), call.rule()?))) else {
+            return Vec::new();
+        };
+        let mut later = self.notices(output, rule);
+        later.retain(|other| self.get(*other).is_some_and(|call| call.attempts == 0));
+        later
+    }
+
     pub fn open(&self) -> usize {
         self.due.values().map(BTreeSet::len).sum()
     }
@@ -289,6 +300,10 @@ impl State {
             self.changed.insert(RowKey::Call(call));
             if self.outbox.is_out_of_date(call) {
                 self.supersede_call(call);
+            }
+            for later in self.outbox.held_up_by(call) {
+                self.outbox.change(later, |later| later.next_at = now);
+                self.changed.insert(RowKey::Call(later));
             }
         }
         Outcome::Done

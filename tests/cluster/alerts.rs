@@ -88,6 +88,7 @@ impl House {
             "probe.interval_enhanced=200ms".into(),
             "probe.within=1s".into(),
             "api.deadline=1s".into(),
+            "cache.upstream_timeout=500ms".into(),
         ]);
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         Self {

@@ -5,7 +5,7 @@ use super::checks;
 use super::harness::directory::{import, member, user, venue, wedding};
 use super::harness::upstream::Upstream;
 use super::harness::{Answer, Client, cluster, until};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
@@ -167,12 +167,30 @@ fn an_upstream_is_asked_once_by_the_whole_cluster_and_a_day_without_it_goes_on()
         assert_eq!(stale.text(), "this is /teams/cold");
         let cold = client.get(&format!("/v1/cache/teams/unknown-{at}"));
         assert_eq!(cold.expect(502).json()["code"], "UPSTREAM_FAILED");
+        let rests = until("it is left alone", SOON, || {
+            let teams = upstream_of_teams(&mut client);
+            (teams["state"] == "resting").then_some(teams)
+        });
+        assert!(
+            rests["left_seconds"].as_f64() > Some(0.0) && rests["why"].is_string(),
+            "{rests}"
+        );
     }
     upstream.set_away(false);
     let mut client = shared.cluster.client(0);
     until("the upstream is back", SOON, || {
         (tier(&client.get("/v1/cache/teams/cold").expect(200)) != "stale").then_some(())
     });
+    until("it is left alone no more", SOON, || {
+        (upstream_of_teams(&mut client)["state"] == "ready").then_some(())
+    });
+}
+
+/// How a node finds the upstream of `teams`.
+fn upstream_of_teams(client: &mut Client) -> Value {
+    let status = client.get("/v1/cache").expect(200).json();
+    let mut all = status["namespaces"].as_array().unwrap().iter();
+    all.find(|namespace| namespace["name"] == "teams").unwrap()["upstream"].clone()
 }
 
 /// A time so many seconds from now, as RFC 3339. Days since 1970 become a date as in H. Hinnant's `civil_from_days`.

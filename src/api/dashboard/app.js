@@ -1,13 +1,15 @@
 // Puts the page together: follows a node, hands each board to the panels, and says so when there is none.
 
 import { announce, by, keep, make, mark, part, say, show } from './dom.js';
-import { clock, problem } from './words.js';
+import { clock, count, problem } from './words.js';
 import { list } from './list.js';
+import * as alerts from './alerts.js';
 import * as charts from './charts.js';
 import * as detail from './detail.js';
 import * as node from './node.js';
 import * as panels from './panels.js';
 import * as publish from './publish.js';
+import * as room from './room.js';
 
 const THEME = 'campanile.theme';
 const THEMES = ['auto', 'light', 'dark'];
@@ -16,6 +18,9 @@ let board = null;
 let leader;
 let chartsDue = 0;
 let isStarted = false;
+let isAllShown = false;
+// So many broadcasts are enough for a look; the others come with a button.
+const SHOWN_FIRST = 8;
 
 const may = (scope) => Boolean(board?.caller.scopes.some((known) => known === scope || known === 'admin'));
 const mayPublish = () => may('publish');
@@ -35,7 +40,10 @@ function see(told, url) {
   panels.weddings(told.weddings);
   panels.undelivered(told.dead_letters);
   panels.outputs(told.outputs);
-  panels.capacity(told);
+  room.capacity(told);
+  alerts.fire(told.alerts);
+  alerts.uptime(told.uptime);
+  weddingDay(told.enhanced ?? told.weddings.open_now > 0);
   broadcasts(told);
   leads(told.cluster);
   if (isStarted) detail.look();
@@ -44,7 +52,15 @@ function see(told, url) {
   if (Date.now() >= chartsDue) {
     chartsDue = Date.now() + 5000;
     charts.refresh();
+    room.refresh();
   }
+}
+
+// On the day of a wedding the page opens on the weddings: only what is critical stands before them.
+function weddingDay(isToday) {
+  const card = by('weddings-card');
+  const before = isToday ? by('broadcasts-card') : null;
+  if (card.nextElementSibling !== before) card.parentElement.insertBefore(card, before);
 }
 
 function broadcasts(told) {
@@ -53,9 +69,13 @@ function broadcasts(told) {
   const rest = told.broadcasts.filter((row) => !urgent.has(row.id));
   show(by('urgent-card'), urgent.size > 0);
   list(by('urgent'), told.urgent.items, named);
-  list(by('broadcasts'), rest, named);
+  list(by('broadcasts'), isAllShown ? rest : rest.slice(0, SHOWN_FIRST), named);
+  show(by('broadcasts-more'), !isAllShown && rest.length > SHOWN_FIRST);
+  say(by('broadcasts-more'), `Show ${rest.length - SHOWN_FIRST} more`);
   show(by('broadcasts-none'), rest.length === 0 && urgent.size === 0);
-  say(by('broadcasts-note'), rest.length > 0 ? `the newest ${rest.length}` : '');
+  const { critical_last_hour: critical, critical_last_hour_is_at_least: isLeast } = told.urgent;
+  const lately = critical > 0 ? `${isLeast ? 'at least ' : ''}${count(critical)} critical in the last hour` : '';
+  say(by('broadcasts-note'), [rest.length > 0 && `the newest ${rest.length}`, lately].filter(Boolean).join(' · '));
   show(by('scheduled-card'), told.scheduled.count > 0);
   list(by('scheduled'), told.scheduled.items, named);
   say(by('scheduled-note'), `${told.scheduled.count} ${told.scheduled.count === 1 ? 'waits for its' : 'wait for their'} time`);
@@ -150,6 +170,11 @@ by('sign-out').addEventListener('click', () => {
   node.token.forget();
   board = null;
   followNode();
+});
+by('broadcasts-more').addEventListener('click', () => {
+  isAllShown = true;
+  broadcasts(board);
+  by('broadcasts').children[SHOWN_FIRST]?.querySelector('a').focus();
 });
 addEventListener('pagehide', node.stop);
 addEventListener('pageshow', (event) => event.persisted && followNode());

@@ -32,7 +32,7 @@ const VERSION_MARK: &str = "VERSION";
 pub const PAGE: &str = include_str!("index.html");
 
 /// Name, media type, content.
-pub const ASSETS: [(&str, &str, &str); 13] = [
+pub const ASSETS: [(&str, &str, &str); 15] = [
     ("style.css", CSS, include_str!("style.css")),
     ("icon.svg", SVG, include_str!("icon.svg")),
     ("app.js", SCRIPT, include_str!("app.js")),
@@ -46,6 +46,8 @@ pub const ASSETS: [(&str, &str, &str); 13] = [
     ("people.js", SCRIPT, include_str!("people.js")),
     ("publish.js", SCRIPT, include_str!("publish.js")),
     ("charts.js", SCRIPT, include_str!("charts.js")),
+    ("room.js", SCRIPT, include_str!("room.js")),
+    ("alerts.js", SCRIPT, include_str!("alerts.js")),
 ];
 
 static VERSION: LazyLock<String> = LazyLock::new(|| {

@@ -2,6 +2,7 @@
 
 use super::broadcasts::{self, Row, Scheduled};
 use super::health::{self, Health, Known};
+use super::room::{self, Headroom, Scaling};
 use super::urgent;
 use super::weddings::{self, Weddings};
 use crate::api::alerts::{self, UptimeView};
@@ -12,6 +13,7 @@ use crate::api::problem::{Code, Problem};
 use crate::api::wire::At;
 use crate::base::clock;
 use crate::consensus::Role;
+use crate::control::autoscaler::Shown;
 use crate::metrics::history::{Point, Timing, share};
 use bytes::Bytes;
 use serde::Serialize;
@@ -52,6 +54,7 @@ struct Performance {
     latency: Latency,
     throughput: Throughput,
     errors: Errors,
+    cache: CacheView,
 }
 
 #[derive(Serialize)]
@@ -89,6 +92,14 @@ struct Errors {
 }
 
 #[derive(Serialize)]
+struct CacheView {
+    reads: u64,
+    /// By either tier; null where nobody read.
+    hit_rate: Option<f64>,
+    local_hit_rate: Option<f64>,
+}
+
+#[derive(Serialize)]
 struct Capacity {
     /// Of this node.
     sessions: usize,
@@ -99,6 +110,8 @@ struct Capacity {
     /// Of this node, all priorities.
     waiting: u64,
     workers: Vec<Worker>,
+    headroom: Headroom,
+    scaling: Scaling,
 }
 
 #[derive(Serialize)]
@@ -145,6 +158,7 @@ fn put_together(context: &Context, cluster: Cluster) -> Board {
     let urgent = urgent::find(&mut dashboard.urgent.lock(), &context.handle, now);
     let queues = operate::waiting(context);
     let outputs = outputs::known(context);
+    let shown: Shown = context.scaling.shown();
     let is_closed = |output: &&OutputView| output.breaker == "closed";
     let left_alone = outputs.iter().filter(|output| !is_closed(output));
     let unreachable = cluster
@@ -181,9 +195,13 @@ fn put_together(context: &Context, cluster: Cluster) -> Board {
             users,
             waiting: queues.waiting(),
             workers: operate::threads(context),
+            headroom: room::of(context, &shown),
+            scaling: room::scaling(context, &shown),
         },
         queues,
-        weddings: context.handle.read(|state| weddings::weddings(state, now)),
+        weddings: context
+            .handle
+            .read(|state| weddings::weddings(state, now, room::seasonal(&shown))),
         urgent: Critical {
             critical_last_hour: urgent.last_hour,
             critical_last_hour_is_at_least: urgent.last_hour_is_at_least,
@@ -217,6 +235,11 @@ impl Performance {
                 failed: point.failed,
                 share: share(point.failed, point.requests.saturating_sub(point.failed)),
                 not_taken: point.not_taken,
+            },
+            cache: CacheView {
+                reads: point.cache.all,
+                hit_rate: point.cache.hit_rate(),
+                local_hit_rate: point.cache.local_hit_rate(),
             },
         }
     }

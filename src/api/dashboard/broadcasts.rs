@@ -4,6 +4,7 @@ use crate::api::counts::Counts;
 use crate::api::wire::{At, Text26};
 use crate::base::clock::Millis;
 use crate::model::Priority;
+use crate::model::broadcast::Status;
 use crate::state::State;
 use crate::state::broadcasts::Hot;
 use serde::Serialize;
@@ -38,6 +39,8 @@ pub struct Row {
     /// Steps of its escalation that were taken, and those there are.
     escalated: usize,
     escalations: usize,
+    /// When the next step is due, unless it is not needed by then; null where none is to come.
+    escalates_at: Option<At>,
 }
 
 impl Row {
@@ -47,6 +50,7 @@ impl Row {
         let counts = Counts::of(hot, now);
         let meant = counts.targeted.saturating_sub(counts.skipped);
         let asked = draft.acknowledge.as_ref();
+        let is_out = hot.status(now) == Status::Released;
         let taken = hot.ledger.aside.as_ref().map(|aside| aside.escalation.taken.len());
         Self {
             id: Text26(broadcast.id),
@@ -66,6 +70,7 @@ impl Row {
             not_received: meant.saturating_sub(counts.received),
             escalated: taken.unwrap_or(0),
             escalations: asked.map_or(0, |asked| asked.escalate.len()),
+            escalates_at: hot.next_step().filter(|_| is_out).map(|(at, _)| At(at)),
             counts,
         }
     }

@@ -36,7 +36,17 @@ const SERIES = [
       ['publishes', 'of publishes'],
     ],
   },
+  {
+    name: 'cache',
+    title: 'Cache',
+    shown: percent,
+    lines: [
+      ['hits', 'found'],
+      ['local', 'in memory'],
+    ],
+  },
 ];
+const FILES = { json: 'application/json', csv: 'text/csv' };
 
 export async function refresh() {
   const answers = await Promise.all(SERIES.map((series) => node.get(`/v1/dashboard/series/${series.name}`)));
@@ -87,7 +97,18 @@ function create(series) {
           make('tbody', { 'data-part': 'numbers' }),
         ),
       ),
-      make('button', { type: 'button', class: 'plain', onclick: () => save(series.name) }, 'Save as CSV'),
+      make(
+        'p',
+        { class: 'deeds' },
+        Object.keys(FILES).map((format) =>
+          make(
+            'button',
+            { type: 'button', class: 'plain', 'data-save': format, onclick: () => save(series.name, format) },
+            'Save as ',
+            format.toUpperCase(),
+          ),
+        ),
+      ),
     ),
   );
 }
@@ -168,10 +189,13 @@ function trace(values, top, index) {
   return [...filled, line];
 }
 
-async function save(name) {
-  const answer = await node.call('GET', `/v1/dashboard/series/${name}?format=csv`, undefined, { accept: 'text/csv' });
+// Asked for with the token, which a plain link would not carry.
+async function save(name, format) {
+  const type = FILES[format];
+  const answer = await node.call('GET', `/v1/dashboard/series/${name}?format=${format}`, undefined, { accept: type });
   if (!answer.ok) return;
-  const url = URL.createObjectURL(new Blob([answer.data], { type: 'text/csv' }));
-  make('a', { href: url, download: `campanile-${name}.csv` }).click();
+  const text = typeof answer.data === 'string' ? answer.data : JSON.stringify(answer.data);
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  make('a', { href: url, download: `campanile-${name}.${format}` }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }

@@ -74,6 +74,29 @@ export function facts(list, items) {
   );
 }
 
+// Rows with a bar under them: a name, how full it is from 0 to 1, and that in words.
+export function meters(list, items) {
+  keep(
+    list,
+    items,
+    (item) => item[0],
+    () =>
+      make(
+        'li',
+        {},
+        make('span', { 'data-part': 'name' }),
+        make('span', { class: 'value', 'data-part': 'value' }),
+        make('div', { class: 'meter', 'aria-hidden': 'true' }, make('span', { 'data-part': 'fill' })),
+      ),
+    (row, [name, share, value, state]) => {
+      say(part(row, 'name'), name);
+      say(part(row, 'value'), value);
+      part(row, 'fill').style.width = `${(100 * Math.min(share, 1)).toFixed(1)}%`;
+      mark(row, 'data-state', state ?? '');
+    },
+  );
+}
+
 let spoken = '';
 
 // For those who hear the page: what has changed and matters, once.

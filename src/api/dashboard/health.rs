@@ -1,6 +1,6 @@
 //! What the figures are worth: a score from 100 down with its parts, and what wants somebody's attention. Pure.
 
-use crate::metrics::history::{Point, share};
+use crate::metrics::history::{Lookups, Point, share};
 use crate::model::NodeId;
 use serde::Serialize;
 
@@ -22,8 +22,8 @@ pub struct Health {
     /// What the figures are of; null before there are two samples.
     over_seconds: Option<f64>,
     parts: Vec<Part>,
-    /// Parts of the score that nothing measures here: they take nothing off.
-    not_measured: [&'static str; 1],
+    /// Parts of the score that nothing happened to be measured by: they take nothing off.
+    not_measured: Vec<&'static str>,
     /// `ok`, `attention` or `trouble`.
     pub state: &'static str,
     pub concerns: Vec<Concern>,
@@ -52,6 +52,10 @@ type Steps = &'static [(f64, u32)];
 
 const ERROR_SHARE: Steps = &[(0.05, 30)];
 const QUEUE_MS: Steps = &[(500.0, 15)];
+/// Reads that no tier answered: 70 % and 85 % are the hit rates that are asked for.
+const CACHE_MISSES: Steps = &[(0.30, 25), (0.15, 10)];
+/// A rate of fewer reads says nothing: the first of all is a miss.
+const CACHE_READS_MIN: u64 = 20;
 const RESPONSE_MS: Steps = &[(1_000.0, 25), (500.0, 10)];
 
 fn lost(value: Option<f64>, steps: Steps) -> u32 {
@@ -66,6 +70,10 @@ pub fn health(lately: Option<&Point>, concerns: Vec<Concern>) -> Health {
     let errors = lately.and_then(|point| share(point.not_taken, point.published));
     let queue = millis(lately.and_then(|point| point.delivery.mean));
     let response = millis(lately.and_then(|point| point.publish.mean));
+    let cache = lately
+        .map(|point| point.cache)
+        .filter(|cache| cache.all >= CACHE_READS_MIN);
+    let misses = cache.and_then(|cache| share(cache.all.saturating_sub(cache.found), cache.found));
     let lost_by_errors = lost(errors, ERROR_SHARE);
     let lost_by_time = if lost_by_errors > 0 { 0 } else { lost(queue, QUEUE_MS) };
     let part = |part, unit, value, lost| Part {
@@ -77,15 +85,23 @@ pub fn health(lately: Option<&Point>, concerns: Vec<Concern>) -> Health {
     let parts = vec![
         part("queue_errors", "share", errors, lost_by_errors),
         part("queue_time", "ms", queue, lost_by_time),
+        part(
+            "cache",
+            "share",
+            cache.and_then(Lookups::hit_rate),
+            lost(misses, CACHE_MISSES),
+        ),
         part("response", "ms", response, lost(response, RESPONSE_MS)),
     ];
+    let not_measured = parts.iter().filter(|part| part.value.is_none());
+    let not_measured = not_measured.map(|part| part.part).collect();
     let score = 100u32.saturating_sub(parts.iter().map(|part| part.lost).sum());
     Health {
         state: state(score, &concerns),
         score,
         over_seconds: lately.map(|point| point.over.as_secs_f64()),
         parts,
-        not_measured: ["cache"],
+        not_measured,
         concerns,
     }
 }
@@ -152,7 +168,7 @@ pub fn concerns(known: Known) -> Vec<Concern> {
 #[cfg(test)]
 mod tests {
     use super::{Concern, Known, Severity, concerns, health};
-    use crate::metrics::history::{Point, Timing};
+    use crate::metrics::history::{Lookups, Point, Timing};
     use std::time::Duration;
 
     /// Milliseconds in the queue and until the answer; publishes that were not taken, of 100.
@@ -173,6 +189,7 @@ mod tests {
             delivery: timing(queue),
             requests: 0,
             failed: 0,
+            cache: Lookups::default(),
         }
     }
 
@@ -192,6 +209,27 @@ mod tests {
     }
 
     #[test]
+    fn a_cache_that_misses_takes_its_part_off() {
+        let check = |all: u64, found: u64, score: u32, value: Option<f64>| {
+            let cache = Lookups { all, found, local: 0 };
+            let point = Point {
+                cache,
+                ..point(0.0, 0.0, 0)
+            };
+            let found = health(Some(&point), Vec::new());
+            assert_eq!(found.score, score, "{cache:?}");
+            assert_eq!(found.parts[2].value, value, "{cache:?}");
+            assert_eq!(found.not_measured.contains(&"cache"), value.is_none());
+        };
+        check(100, 85, 100, Some(0.85));
+        check(100, 84, 90, Some(0.84));
+        check(100, 70, 90, Some(0.7));
+        check(100, 69, 75, Some(0.69));
+        check(20, 0, 75, Some(0.0));
+        check(19, 0, 100, None);
+    }
+
+    #[test]
     fn what_was_not_measured_takes_nothing_off() {
         let quiet = Point {
             published: 0,
@@ -203,6 +241,7 @@ mod tests {
             let found = health(lately, Vec::new());
             assert_eq!((found.score, found.state), (100, "ok"));
             assert!(found.parts.iter().all(|part| part.value.is_none()));
+            assert_eq!(found.not_measured, ["queue_errors", "queue_time", "cache", "response"]);
         }
     }
 

@@ -1,7 +1,7 @@
 // A list of broadcasts: what each is, how far its people are, and who is missing.
 
 import { keep, make, mark, part, say, show } from './dom.js';
-import { clock, count, people } from './words.js';
+import { clock, count, exact, people } from './words.js';
 
 const STEPS = ['acknowledged', 'read', 'received', 'sent'];
 
@@ -40,6 +40,12 @@ function create(row) {
       make('p', { class: 'missing', 'data-part': 'missing' }),
       bar(),
       make('p', { class: 'hint', 'data-part': 'counts' }),
+      make(
+        'p',
+        { class: 'hint escalation', 'data-part': 'escalation', hidden: true },
+        make('span', { 'data-part': 'pips', 'aria-hidden': 'true' }),
+        make('span', { 'data-part': 'step' }),
+      ),
     ),
   );
 }
@@ -83,6 +89,22 @@ function update(item, row, named) {
   mark(part(item, 'missing'), 'data-state', isOut && (row.not_confirmed ?? 0) > 0 ? 'open' : 'done');
   fillBar(part(item, 'bar'), row.counts);
   say(part(item, 'counts'), counts(row));
+  escalation(item, row);
+}
+
+// Which steps were taken, and when the next one is due.
+function escalation(item, { escalations, escalated, escalates_at: next }) {
+  show(part(item, 'escalation'), escalations > 0);
+  if (escalations === 0) return;
+  keep(
+    part(item, 'pips'),
+    Array.from({ length: escalations }, (_, index) => index),
+    (index) => index,
+    () => make('i'),
+    (pip, index) => mark(pip, 'data-state', index < escalated ? 'taken' : 'open'),
+  );
+  const taken = escalated > 0 ? `${escalated} of ${escalations} ${escalations === 1 ? 'step' : 'steps'} taken` : 'no step taken';
+  say(part(item, 'step'), next ? `${taken}, the next at ${exact(next)}` : taken);
 }
 
 function when(row) {
@@ -109,6 +131,5 @@ function counts(row) {
     [failed, 'failed'],
   ].filter(([number]) => number > 0);
   steps.push(...beside.map(([number, word]) => `${count(number)} ${word}`));
-  if (row.escalated > 0) steps.push(`escalated ${row.escalated} of ${row.escalations}`);
   return row.status === 'scheduled' ? `accepted ${clock(row.accepted_at)}` : steps.join(' · ');
 }

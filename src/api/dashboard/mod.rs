@@ -7,6 +7,7 @@ pub mod assets;
 mod board;
 mod broadcasts;
 mod health;
+mod room;
 pub mod series;
 mod stream;
 mod urgent;
@@ -20,7 +21,9 @@ use super::wire;
 use crate::alerting::Day;
 use crate::base::clock;
 use crate::base::size::Span;
+use crate::cache::Counted;
 use crate::consensus::Leadership;
+use crate::metrics::history::Lookups;
 use crate::metrics::{History, METRICS};
 use crate::model::{Caller, Priority};
 use axum::extract::State;
@@ -107,10 +110,19 @@ pub async fn sample(context: Arc<Context>, mut stop: watch::Receiver<bool>) {
             Day::Ordinary => config.sample_every.0,
             Day::Event => config.sample_every.min(config.sample_every_enhanced).0,
         };
-        let totals = METRICS.totals(context.gateway.sessions() as u64, &priorities, &codes);
+        let mut totals = METRICS.totals(context.gateway.sessions() as u64, &priorities, &codes);
+        totals.cache = lookups(context.cache.reads());
         let since_start = context.dashboard.started.elapsed();
         let mut history = context.dashboard.history.lock();
         history.push(clock::wall(), since_start, totals);
+    }
+}
+
+fn lookups(reads: Counted) -> Lookups {
+    Lookups {
+        all: reads.all(),
+        found: reads.all() - reads.miss,
+        local: reads.local,
     }
 }
 

@@ -3,7 +3,7 @@
 import { announce, by, facts, keep, make, mark, part, say, show } from './dom.js';
 import { clock, count, exact, millis, people, percent, rate, spaced, span, there } from './words.js';
 
-const PARTS = { queue_errors: 'Publishes not taken', queue_time: 'Time in the queue', response: 'Time to answer a publish' };
+const PARTS = { queue_errors: 'Publishes not taken', queue_time: 'Time in the queue', cache: 'Found in the cache', response: 'Time to answer a publish' };
 const CALM = { ok: 'All is well', attention: 'Something wants a look', trouble: 'Something is wrong' };
 let spoken = '';
 const LADDER = ['critical', 'high', 'normal', 'low'];
@@ -72,9 +72,7 @@ function parts(health) {
       say(row.cells[2], item.lost);
     },
   );
-  const missing = health.not_measured.map(spaced).join(', ');
-  const over = health.over_seconds ? `Of the last ${span(health.over_seconds)} on this node. ` : '';
-  say(by('parts-more'), missing ? `${over}Not measured yet, and taking nothing off: ${missing}.` : over);
+  say(by('parts-more'), health.over_seconds ? `Of the last ${span(health.over_seconds)} on this node.` : '');
 }
 
 export function nodes(cluster) {
@@ -139,6 +137,11 @@ export function weddings(told) {
     by('weddings-note'),
     `${count(told.open_now)} on now, ${count(told.within_7_days)} within 7 days${more > 0 ? `; the first ${told.items.length} are shown` : ''}`,
   );
+  const { season, weekend, now, peak, peak_at } = told.seasonal;
+  const when = [season && 'In season', weekend && 'weekend'].filter(Boolean).join(', ');
+  const most = peak?.connections > (now?.connections ?? 0) ? `at most ${people(Math.round(peak.connections))} expected at a time, ${clock(peak_at)}` : '';
+  const here = now?.weddings ? `${people(Math.round(now.connections))} expected now` : '';
+  say(by('seasonal'), [when || 'Out of season', here, most].filter(Boolean).join(' · '));
   show(by('weddings-none'), told.items.length === 0);
   keep(
     by('weddings'),
@@ -191,22 +194,4 @@ export function outputs(told) {
       ];
     }),
   );
-}
-
-export function capacity(board) {
-  const { capacity: room } = board;
-  const busy = room.workers.map((worker) => [
-    spaced(worker.name.replace('-', ' ')),
-    `${percent(worker.busy_share)} busy, ${count(worker.sessions)} sessions`,
-  ]);
-  facts(by('capacity'), [
-    ['sessions', `${count(room.sessions)} of ${count(room.sessions_max)}`],
-    ...busy,
-    [
-      'critical in the last hour',
-      `${board.urgent.critical_last_hour_is_at_least ? 'at least ' : ''}${count(board.urgent.critical_last_hour)}`,
-    ],
-    ['up', span(board.up_seconds)],
-  ]);
-  say(by('foot'), `Campanile ${board.version}`);
 }

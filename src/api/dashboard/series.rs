@@ -26,7 +26,7 @@ struct Shape {
     columns: &'static [Column],
 }
 
-const ALL: [Shape; 4] = [
+const ALL: [Shape; 5] = [
     Shape {
         name: "latency",
         unit: "ms",
@@ -56,6 +56,14 @@ const ALL: [Shape; 4] = [
                 share(point.failed, point.requests.saturating_sub(point.failed))
             }),
             ("publishes", |point| share(point.not_taken, point.published)),
+        ],
+    },
+    Shape {
+        name: "cache",
+        unit: "share",
+        columns: &[
+            ("hits", |point| point.cache.hit_rate()),
+            ("local", |point| point.cache.local_hit_rate()),
         ],
     },
 ];

@@ -1,5 +1,6 @@
 //! The weddings of the day, whose event window is open, and then those whose window opens within the week; the earliest first.
 
+use super::room::Seasonal;
 use crate::api::wire::At;
 use crate::base::clock::Millis;
 use crate::model::directory::{WINDOW_AFTER, WINDOW_BEFORE, Wedding, WeddingStatus};
@@ -19,6 +20,7 @@ pub struct Weddings {
     /// Those, and whose window opens within 7 days.
     within_7_days: usize,
     items: Vec<View>,
+    seasonal: Seasonal,
 }
 
 #[derive(Serialize)]
@@ -62,7 +64,7 @@ fn is_near(wedding: &Wedding, now: Millis) -> bool {
         && wedding.ends_at + WINDOW_AFTER >= now
 }
 
-pub fn weddings(state: &State, now: Millis) -> Weddings {
+pub fn weddings(state: &State, now: Millis, seasonal: Seasonal) -> Weddings {
     let all = state.directory().weddings();
     let mut near: Vec<&Wedding> = all.filter(|wedding| is_near(wedding, now)).collect();
     near.sort_by_key(|wedding| (!wedding.window_is_open(now), wedding.starts_at, &wedding.id));
@@ -74,6 +76,7 @@ pub fn weddings(state: &State, now: Millis) -> Weddings {
             .take(SHOWN_MAX)
             .map(|wedding| View::of(state, wedding, now))
             .collect(),
+        seasonal,
     }
 }
 

@@ -29,6 +29,13 @@ export function span(seconds) {
 
 export const percent = (share) => (share === null || share === undefined ? '–' : `${one.format(share * 100)} %`);
 
+export function bytes(number) {
+  const step = number >= 2 ** 30 ? 3 : number >= 2 ** 20 ? 2 : number >= 2 ** 10 ? 1 : 0;
+  return `${one.format(number / 2 ** (10 * step))} ${['B', 'KiB', 'MiB', 'GiB'][step]}`;
+}
+
+export const weekday = (at) => day.format(new Date(at));
+
 const isToday = (at) => new Date(at).toDateString() === new Date().toDateString();
 
 // The clock on the reader's wall, with the day where it is not today.

@@ -165,6 +165,7 @@ async fn a_value_that_has_left_memory_is_read_from_disk() {
         (&teams["name"], &teams["ttl"], &teams["entries"]),
         (&"teams".into(), &"15m".into(), &20.into())
     );
+    assert!(teams["upstream"].is_null(), "{teams}");
     node.stop().await;
 }
 

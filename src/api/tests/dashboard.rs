@@ -100,7 +100,8 @@ async fn one_answer_has_all_that_is_shown() {
     };
     publish(json!({"title": "first"})).await;
     publish(json!({"title": "drill", "priority": "critical", "drill": true, "acknowledge": asks})).await;
-    let told = publish(json!({"title": "urgent", "priority": "critical", "acknowledge": asks})).await;
+    let escalates = json!({"within": "1m", "answers": ["ok"], "escalate": [{"after": "1h", "to": {"users": ["bob"]}}]});
+    let told = publish(json!({"title": "urgent", "priority": "critical", "acknowledge": escalates})).await;
     publish(json!({"title": "later", "deliver_at": rfc3339(clock::wall() + HOUR)})).await;
     let id = told["id"].as_str().unwrap();
 
@@ -120,12 +121,22 @@ async fn one_answer_has_all_that_is_shown() {
     }
     assert_eq!(board["performance"], Value::Null, "nothing was sampled yet");
     assert_eq!(board["health"]["score"], 100);
-    assert_eq!(board["health"]["not_measured"], json!(["cache"]));
+    let parts = json!(["queue_errors", "queue_time", "cache", "response"]);
+    assert_eq!(board["health"]["not_measured"], parts, "{board}");
     assert_eq!(
         (&board["health"]["state"], &board["health"]["concerns"][0]["code"]),
         (&json!("trouble"), &json!("emergency"))
     );
     assert_eq!(board["capacity"]["users"], 2);
+    let headroom = &board["capacity"]["headroom"];
+    assert_eq!(headroom["parts"].as_array().unwrap().len(), 6, "{headroom}");
+    assert!(headroom["left"].as_f64() > Some(0.0), "{headroom}");
+    let threads = &board["capacity"]["scaling"];
+    assert!(
+        threads["threads_max"].as_u64() >= threads["threads_min"].as_u64(),
+        "{threads}"
+    );
+    assert!(board["weddings"]["seasonal"]["season"].is_boolean(), "{board}");
     let titles: Vec<&str> = board["broadcasts"]
         .as_array()
         .unwrap()
@@ -148,6 +159,8 @@ async fn one_answer_has_all_that_is_shown() {
         Value::Null,
         "nobody is asked to"
     );
+    assert!(urgent["items"][0]["escalates_at"].is_string(), "{urgent}");
+    assert_eq!(board["broadcasts"][2]["escalates_at"], Value::Null);
     assert_eq!(
         (&board["scheduled"]["count"], &board["scheduled"]["items"][0]["title"]),
         (&json!(1), &json!("later"))
@@ -178,6 +191,11 @@ async fn one_answer_has_all_that_is_shown() {
             &board["broadcasts"][0]["status"]
         ),
         (&json!(0), &json!("completed"))
+    );
+    assert_eq!(
+        board["broadcasts"][0]["escalates_at"],
+        Value::Null,
+        "nobody needs it any more"
     );
     assert_eq!(
         (&board["health"]["state"], &board["health"]["concerns"]),
@@ -229,7 +247,7 @@ async fn figures_come_from_samples() {
         performance["throughput"]["broadcasts"].as_f64() > Some(0.0),
         "{performance}"
     );
-    let part = &board["health"]["parts"][2];
+    let part = &board["health"]["parts"][3];
     assert_eq!((&part["part"], &part["unit"]), (&json!("response"), &json!("ms")));
     assert!(part["value"].as_f64() > Some(0.0), "{part}");
     until(&node, "/v1/dashboard/series/throughput", |series| {
@@ -241,6 +259,7 @@ async fn figures_come_from_samples() {
         ("throughput", "at,broadcasts_per_second,writes_per_second"),
         ("connections", "at,sessions_sessions"),
         ("errors", "at,requests_share,publishes_share"),
+        ("cache", "at,hits_share,local_share"),
     ] {
         let table = node
             .get(&format!("/v1/dashboard/series/{name}?format=csv"))
@@ -253,12 +272,51 @@ async fn figures_come_from_samples() {
         let cells = columns.split(',').count();
         assert!(lines.iter().all(|line| line.split(',').count() == cells), "{text}");
     }
-    node.get("/v1/dashboard/series/cache")
+    node.get("/v1/dashboard/series/weather")
         .await
         .expect_problem(404, "NOT_FOUND", "");
     node.get("/v1/dashboard/series/errors?format=xml")
         .await
         .expect_problem(422, "INVALID_VALUE", "?format");
+    stop.send_replace(true);
+    sampler.await.unwrap();
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_that_misses_is_seen_in_figures_and_score() {
+    let node = Node::start().await;
+    node.furnish().await;
+    let key = "/v1/cache/teams/a";
+    node.call("PUT", key, &[], "kept").await.expect(204);
+    let (stop, stopping) = watch::channel(false);
+    let sampler = tokio::spawn(dashboard::sample(node.context.clone(), stopping));
+    until(&node, "/v1/dashboard", |board| !board["performance"].is_null()).await;
+    for read in 0..40 {
+        let path = if read % 4 == 0 { "/v1/cache/teams/none" } else { key };
+        let wanted = if read % 4 == 0 { 404 } else { 200 };
+        node.get(path).await.expect(wanted);
+    }
+    let board = until(&node, "/v1/dashboard", |board| {
+        board["performance"]["cache"]["reads"] == 40
+    })
+    .await;
+    assert_eq!(board["performance"]["cache"]["hit_rate"], 0.75, "{board}");
+    assert!(
+        board["performance"]["cache"]["local_hit_rate"].as_f64() > Some(0.7),
+        "{board}"
+    );
+    let part = &board["health"]["parts"][2];
+    assert_eq!(
+        *part,
+        json!({"part": "cache", "unit": "share", "value": 0.75, "lost": 10})
+    );
+    assert_eq!(board["health"]["score"], 90);
+    until(&node, "/v1/dashboard/series/cache", |series| {
+        let mut points = series["points"].as_array().unwrap().iter();
+        points.any(|point| point["hits"].as_f64() > Some(0.0))
+    })
+    .await;
     stop.send_replace(true);
     sampler.await.unwrap();
     node.stop().await;

@@ -286,8 +286,11 @@ fn a_later_notice_takes_the_place_of_one_that_did_not_arrive() {
             wait_ms: 1_000,
         },
     };
+    bench.pass(SECOND);
     bench.run(Command::Called(failed));
     assert_eq!(states(&bench), [false, false, false, true]);
+    let waiting = bench.state.outbox().get(4).unwrap();
+    assert_eq!(waiting.next_at, bench.at, "it waits for nothing any more");
 }
 
 #[test]

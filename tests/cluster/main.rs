@@ -32,6 +32,7 @@ mod retention;
 mod retry;
 mod schedule;
 mod service;
+mod terminal;
 mod tokens;
 mod traces;
 mod urgent;

@@ -116,7 +116,7 @@ async fn the_directory_s_own_rule_serves_while_the_upstream_is_silent() {
     let node = reading(vec![from(&server, SourceOf::Segments)]).await;
     node.put("/v1/segments/vip", &json!({"roles": ["dj"]}))
         .await
-        .expect(200);
+        .expect(201);
     let would = node.post("/v1/broadcasts?dry_run=true", &to("vip")).await.expect(200);
     assert_eq!(told(&would.json()), (1, 0, json!(["STALE_SEGMENT"])));
     // it knows of no such segment: the rule is all there is

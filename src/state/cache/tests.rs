@@ -291,7 +291,7 @@ fn a_namespace_that_was_emptied_and_left_alone_goes_with_the_ticks() {
                 fresh_ms: 60 * MINUTE,
                 stale_ms: 0,
             };
-            Command::Cache(Box::new(CacheChange::Put(Put { limits, life, ..put })))
+            Command::Cache(Box::new(CacheChange::Put(Put { life, limits, ..put })))
         }
         other => Command::Cache(Box::new(other)),
     });

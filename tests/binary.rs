@@ -17,6 +17,8 @@ const COMMANDS: [&str; 15] = [
     "serve",
     "dev",
     "rehearse",
+    "load",
+    "report",
     "publish",
     "subscribe",
     "who",

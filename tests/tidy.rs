@@ -51,7 +51,7 @@ const HOMES: [(&str, &[&str]); 32] = [
     ("tower_service", &["net", "api"]),
     ("httparse", &["net", "api", "lab"]),
     ("crossbeam_channel", &["workers", "gateway", "storage"]),
-    ("mio", &["workers", "gateway"]),
+    ("mio", &["workers", "gateway", "lab"]), // lab: thousands of sockets in one thread, as a server has them
     ("socket2", &["net", "gateway"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli", "lab"]),
@@ -63,7 +63,7 @@ const HOMES: [(&str, &[&str]); 32] = [
     ("jsonwebtoken", &["security"]),
     ("prometheus", &["metrics"]),
     ("hdrhistogram", &["lab"]),
-    ("toml", &["config", "cli"]),
+    ("toml", &["config", "cli", "lab"]),
     ("strsim", &["config", "api"]),
     ("tracing_subscriber", &["node", "cli"]),
 ];

@@ -19,6 +19,12 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// Nanoseconds on the monotonic clock. It is one clock for all processes of this machine, so they can compare what they noted.
+pub fn monotonic() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 /// The wall clock in nanoseconds since 1970, for those who ask for it so.
 #[allow(clippy::disallowed_methods)] // the one home of clock reads
 pub fn wall_nanos() -> u64 {

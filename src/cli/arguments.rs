@@ -2,6 +2,7 @@
 
 use super::doctor::Doctor;
 use super::top::options::Top;
+use super::load::{Load, Report};
 use super::who::options::Who;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -48,6 +49,11 @@ pub enum Command {
     Serve(Serve),
     Dev(Dev),
     Rehearse(Rehearse),
+    Load(Load),
+    Report(Report),
+    /// Hold subscribers for `load`
+    #[command(hide = true)]
+    LoadCrowd,
     Publish(Box<Publish>),
     Cancel(Cancel),
     Subscribe(Subscribe),

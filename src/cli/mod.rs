@@ -15,6 +15,7 @@ mod dry_run;
 pub mod failure;
 pub mod frames;
 pub mod import;
+pub mod load;
 pub mod log;
 pub mod nodes;
 pub mod output;
@@ -75,6 +76,9 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Serve(options) => return serve::serve(&options, json),
         Command::Dev(options) => return serve::dev(options, json),
         Command::Rehearse(options) => return serve::rehearse(options, json),
+        Command::Load(options) => return load::run(options, json),
+        Command::Report(options) => return load::report(&options, json),
+        Command::LoadCrowd => return load::crowd(),
         Command::Publish(options) => wait(publish::run(&options, json)),
         Command::Cancel(options) => wait(cancel::run(&options, json)),
         Command::Subscribe(options) => {

@@ -1,9 +1,9 @@
 //! Where a figure was measured: the machine, and the commit. A number without them says nothing.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs;
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     pub cores: usize,
     pub processor: String,

@@ -1,6 +1,7 @@
 //! # Lab
 //!
-//! What: a cluster of three processes on this machine (`dev`), and a scripted day played through it (`rehearse`).
+//! What: a cluster of three processes on this machine (`dev`), a scripted day played through it (`rehearse`), load with thousands of
+//! subscribers (`load`), and what is kept of a run (`results`).
 //! Why: what the product promises is looked at from outside, with real processes and real sockets, against an oracle of its own.
 //! Never: the inside of a node. The lab knows the settings, the HTTP API and the frames, nothing else.
 //! Start: [`rehearse`], then [`scenario`], [`oracle`], [`ledger`] (what was delivered) and [`sequel`] (what followed).
@@ -29,11 +30,13 @@ mod fixture;
 mod folder;
 pub mod http;
 pub mod ledger;
+pub mod load;
 pub mod machine;
 pub mod oracle;
 pub mod publisher;
 pub mod rehearse;
 pub mod report;
+pub mod results;
 pub mod scenario;
 pub mod sender;
 pub mod sequel;

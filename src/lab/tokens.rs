@@ -47,6 +47,17 @@ impl Tokens {
     }
 }
 
+/// A token for each of many users, who may listen; in their order.
+pub async fn for_subscribers(
+    node: SocketAddr,
+    admin: &str,
+    users: impl Iterator<Item = String>,
+) -> Result<Vec<String>> {
+    let wanted = users.map(|user| json!({"user": user, "role": "guest", "scopes": ["subscribe"]}));
+    let made = all(node, admin, wanted.enumerate().collect()).await?;
+    Ok(made.into_values().collect())
+}
+
 async fn all<K: Ord>(node: SocketAddr, admin: &str, wanted: Vec<(K, Value)>) -> Result<BTreeMap<K, String>> {
     let one = async |(key, wanted): (K, Value)| anyhow::Ok((key, bearer(&mint(node, admin, &wanted).await?)));
     stream::iter(wanted)

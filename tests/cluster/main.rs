@@ -24,6 +24,7 @@ mod import;
 mod judges;
 mod keys;
 mod kills;
+mod load;
 mod local;
 mod metrics;
 mod rehearsal;

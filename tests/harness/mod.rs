@@ -14,6 +14,7 @@ pub mod load;
 pub mod oracle;
 pub mod sink;
 pub mod stream;
+pub mod tamper;
 pub mod terminal;
 pub mod upstream;
 pub mod wait;

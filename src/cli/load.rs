@@ -1,0 +1,166 @@
+//! `campanile load` and `campanile report`: measuring, and laying two measurements side by side.
+
+use super::failure::Failure;
+use super::output;
+use crate::base::size::Span;
+use crate::lab::load::scenario::{self, ScenarioError};
+use crate::lab::load::stage::Where;
+use crate::lab::load::{self, crowd};
+use crate::lab::results::{compare, folder};
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Put load on three nodes and account for every delivery
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Starts three nodes of its own (or uses those of --url), imports people whose names begin with
+`load-`, connects each of them on a real socket, publishes at fixed times, and compares what each
+one read with what was accepted. Latency counts from accepted to read, and from when a broadcast
+was due. Exits 1 when anything was missing, wrong or repeated; targets are passed, missed or not
+measured. The report is a folder with a page of HTML, JSON with all histograms, and CSV.
+
+Scenarios:
+  standard    100 broadcasts a second to 25 groups of 200        season    300 to 50 of 300
+  weekend     200 to 40 of 250, for ten minutes                  publish   how many are taken
+  emergency   a critical to 15,000 while the standard load runs  reconnect all drop at once
+  or a file of the same form, see data/scenarios/load
+
+--scale makes it smaller: fewer groups and broadcasts, and so many fewer deliveries. With --url
+the people stay there, and where the nodes ask for tokens rates.enabled must be false.
+
+Examples:
+  campanile load
+  campanile load --scenario season --for 30s --scale 0.5
+  campanile load --scenario ./my-load.toml --seed 7 --out ./my-load
+  campanile load --scenario publish --set storage.log_flush_wait_us=0
+  campanile load --url http://10.0.0.1:8205,http://10.0.0.2:8205 --json > report.json")]
+pub struct Load {
+    /// One that is built in, or a TOML file
+    #[arg(long, value_name = "NAME|FILE", default_value = "standard")]
+    pub scenario: String,
+    /// Nodes that run already; several are separated by commas [default: three of its own]
+    #[arg(long, value_delimiter = ',')]
+    pub url: Vec<String>,
+    /// An administrator's, for --url
+    #[arg(long, env = "CAMPANILE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// How long it is measured, after the warm-up [default: the scenario's]
+    #[arg(long = "for", value_name = "DURATION")]
+    pub length: Option<Span>,
+    /// Groups and broadcasts a second times this
+    #[arg(long, default_value_t = 1.0, value_parser = scale)]
+    pub scale: f64,
+    /// WebSocket subscribers confirm what they get, as if the scenario said so
+    #[arg(long)]
+    pub receipts: bool,
+    /// What is drawn is drawn the same with the same number
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// A setting for nodes of its own; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE", conflicts_with = "url")]
+    pub set: Vec<String>,
+    /// Where the report goes [default: campanile-reports/load-NAME-TIME]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Lay two reports side by side
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints each figure of both with their ratio, and warns of what makes them hard to compare: other
+machines, commits, seeds or settings.
+
+Examples:
+  campanile report campanile-reports/load-standard-20261126T120000 ./my-load
+  campanile report before after --out compared.html")]
+pub struct Report {
+    /// A folder, or its report.json
+    pub first: PathBuf,
+    pub second: PathBuf,
+    /// Also write a page of HTML
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+fn scale(text: &str) -> Result<f64, String> {
+    let scale: f64 = text.parse().map_err(|_| "it must be a number".to_owned())?;
+    if scale > 0.0 && scale <= 100.0 {
+        Ok(scale)
+    } else {
+        Err("it must be above 0, 100 at most".into())
+    }
+}
+
+pub fn run(options: Load, json: bool) -> Result<ExitCode, Failure> {
+    crate::config::load(None, std::iter::empty(), &options.set)?;
+    let command = typed(&options);
+    let mut scenario = scenario::open(&options.scenario)?;
+    if let Some(Span(length)) = options.length {
+        if length.is_zero() {
+            return Err(Failure::usage("--for 0s measures nothing"));
+        }
+        scenario = scenario.lasting(length);
+    }
+    scenario = scenario.scaled(options.scale);
+    scenario.receipts |= options.receipts;
+    let scenario = scenario.checked()?;
+    let place = if options.url.is_empty() {
+        Where::Own { set: options.set }
+    } else {
+        Where::There {
+            urls: options.url,
+            token: options.token,
+        }
+    };
+    Ok(load::run(&load::Options {
+        scenario,
+        place,
+        seed: options.seed,
+        out: options.out,
+        command,
+        json,
+    })?)
+}
+
+/// As it could be typed again; a token is nobody's business.
+fn typed(options: &Load) -> String {
+    let mut words = vec!["campanile load --scenario".to_owned(), options.scenario.clone()];
+    if !options.url.is_empty() {
+        words.push(format!("--url {}", options.url.join(",")));
+    }
+    if let Some(length) = options.length {
+        words.push(format!("--for {length}"));
+    }
+    if options.receipts {
+        words.push("--receipts".to_owned());
+    }
+    words.push(format!("--scale {} --seed {}", options.scale, options.seed));
+    words.extend(options.set.iter().map(|set| format!("--set {set}")));
+    words.join(" ")
+}
+
+/// A process that holds subscribers for a run; it is told what to do over its standard input.
+pub fn crowd() -> Result<ExitCode, Failure> {
+    Ok(crowd::run()?)
+}
+
+pub fn report(options: &Report, json: bool) -> Result<ExitCode, Failure> {
+    let (first, second) = (folder::read(&options.first)?, folder::read(&options.second)?);
+    let comparison = compare::compare(&first, &second);
+    if let Some(out) = &options.out {
+        std::fs::write(out, comparison.page())?;
+    }
+    if json {
+        output::say(&comparison.json().to_string())?;
+    } else {
+        output::say(&comparison.text())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl From<ScenarioError> for Failure {
+    fn from(error: ScenarioError) -> Self {
+        Self::usage(error.to_string()).hint("`campanile load --help` names the scenarios that are built in")
+    }
+}

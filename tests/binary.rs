@@ -13,12 +13,13 @@ use std::time::Duration;
 #[path = "binary/doctor.rs"]
 mod doctor;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 18] = [
     "serve",
     "dev",
     "rehearse",
     "load",
     "report",
+    "season",
     "publish",
     "subscribe",
     "who",

@@ -63,6 +63,13 @@ pub fn shown_in(zone: &str, at: Millis) -> Option<String> {
     Some(stamp.in_tz(zone).ok()?.strftime("%F %T").to_string())
 }
 
+/// When the clocks of a zone (an IANA name) show `2027-06-19T16:42:00`. What they show twice is the first of both, what they leave out
+/// is as much later; `None` for a zone that nobody knows, or no date.
+pub fn shown_at(zone: &str, local: &str) -> Option<Millis> {
+    let local: jiff::civil::DateTime = local.parse().ok()?;
+    Some(local.in_tz(zone).ok()?.timestamp().as_millisecond())
+}
+
 /// What is left until `deadline`; zero when it has passed.
 pub fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(now())
@@ -70,7 +77,7 @@ pub fn left(deadline: Instant) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_http_date, parse_rfc3339, rfc3339, shown_in};
+    use super::{parse_http_date, parse_rfc3339, rfc3339, shown_at, shown_in};
 
     #[test]
     fn times_are_read_in_any_zone_and_written_in_utc() {
@@ -94,5 +101,12 @@ mod tests {
         assert_eq!(shown_in("America/New_York", at).as_deref(), Some("2027-06-19 16:42:00"));
         assert_eq!(shown_in("Asia/Tokyo", at).as_deref(), Some("2027-06-20 05:42:00"));
         assert_eq!(shown_in("Nowhere/At_All", at), None);
+        let at = parse_rfc3339("2027-06-19T20:42:00Z");
+        assert_eq!(shown_at("America/New_York", "2027-06-19T16:42:00"), at);
+        let twice = parse_rfc3339("2027-11-07T05:30:00Z");
+        assert_eq!(shown_at("America/New_York", "2027-11-07T01:30:00"), twice);
+        let never = parse_rfc3339("2027-03-14T07:30:00Z");
+        assert_eq!(shown_at("America/New_York", "2027-03-14T02:30:00"), never);
+        assert_eq!(shown_at("Nowhere/At_All", "2027-06-19T16:42:00"), None);
     }
 }

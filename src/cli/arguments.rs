@@ -3,6 +3,7 @@
 use super::doctor::Doctor;
 use super::top::options::Top;
 use super::load::{Load, Report};
+use super::season::Season;
 use super::who::options::Who;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -54,6 +55,7 @@ pub enum Command {
     /// Hold subscribers for `load`
     #[command(hide = true)]
     LoadCrowd,
+    Season(Season),
     Publish(Box<Publish>),
     Cancel(Cancel),
     Subscribe(Subscribe),

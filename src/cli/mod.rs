@@ -21,6 +21,7 @@ pub mod nodes;
 pub mod output;
 mod outputs;
 pub mod publish;
+pub mod season;
 pub mod serve;
 pub mod settings;
 pub mod sight;
@@ -79,6 +80,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Load(options) => return load::run(options, json),
         Command::Report(options) => return load::report(&options, json),
         Command::LoadCrowd => return load::crowd(),
+        Command::Season(options) => return season::run(options, json),
         Command::Publish(options) => wait(publish::run(&options, json)),
         Command::Cancel(options) => wait(cancel::run(&options, json)),
         Command::Subscribe(options) => {

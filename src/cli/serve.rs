@@ -102,6 +102,7 @@ pub fn rehearse(options: Rehearse, as_json: bool) -> Result<ExitCode, Failure> {
         scenario: options.scenario,
         speed: options.speed,
         faults: options.faults,
+        probing: lab::uptime::Probing::Off,
         json: as_json,
     };
     Ok(lab::rehearse::run(&options)?)

@@ -18,6 +18,7 @@ use super::{
     sequel::{self, Conditions, Sequel},
     sink::Sink,
     tokens::{Tokens, bearer},
+    uptime::{Prober, Probing},
 };
 use crate::base::clock;
 use anyhow::{Result, bail};
@@ -37,6 +38,7 @@ pub struct Options {
     /// How much shorter the pauses between broadcasts are.
     pub speed: f64,
     pub faults: bool,
+    pub probing: Probing,
     pub json: bool,
 }
 
@@ -46,6 +48,7 @@ impl Default for Options {
             scenario: scenario::BUILT_IN.to_owned(),
             speed: 1200.0,
             faults: false,
+            probing: Probing::Off,
             json: false,
         }
     }
@@ -77,7 +80,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     })
 }
 
-async fn play(scenario: &Scenario, options: &Options) -> Result<Report> {
+/// A scenario whose day is now, played as the options say.
+pub(super) async fn play(scenario: &Scenario, options: &Options) -> Result<Report> {
     let bar = progress(scenario, options);
     let oracle = Oracle::new(&scenario.directory)?;
     let (stage, sender) = Stage::set(scenario, &oracle, &bar).await?;
@@ -88,6 +92,7 @@ async fn play(scenario: &Scenario, options: &Options) -> Result<Report> {
     };
     let plan = plan(scenario, options);
     let not_played = faults::ids(&plan.not_played);
+    let prober = Prober::start(options.probing, stage.nodes.clone(), stage.admin.clone());
     let breaks = stage.play_faults(plan, tempo, &oracle);
     let told = || {
         bar.inc(1);
@@ -100,6 +105,10 @@ async fn play(scenario: &Scenario, options: &Options) -> Result<Report> {
     let say = |words| bar.set_message(words);
     stage.crowd.settle(&courses, &stage.sink, say).await;
     let took = clock::now() - tempo.begun;
+    let uptime = match prober {
+        Some(prober) => Some(prober.end().await?),
+        None => None,
+    };
     bar.set_message("the cluster says what became of it");
     let reconnects = stage.world.reconnects.load(Ordering::Relaxed);
     let (judgement, sequel) = stage.end(&sent.entries, &courses, conditions(&played)).await?;
@@ -113,6 +122,7 @@ async fn play(scenario: &Scenario, options: &Options) -> Result<Report> {
         publish: sent.publish,
         publish_gap_max: sent.gap_max,
         reconnects,
+        uptime,
         played,
         not_played,
         machine: machine::machine(),

@@ -7,6 +7,7 @@ use super::{
     ledger::{Deliveries, Judgement, Verdicts},
     machine::Machine,
     sequel::Sequel,
+    uptime::Uptime,
 };
 use crate::model::{PerPriority, Priority};
 use hdrhistogram::Histogram;
@@ -34,6 +35,8 @@ pub struct Report {
     pub publish_gap_max: Duration,
     /// Of devices.
     pub reconnects: u64,
+    /// `None` when nobody probed.
+    pub uptime: Option<Uptime>,
     pub played: Vec<String>,
     pub not_played: Vec<String>,
     pub machine: Machine,
@@ -47,7 +50,7 @@ impl Report {
     }
 
     /// What is wrong, in words.
-    fn findings(&self) -> impl Iterator<Item = &String> {
+    pub fn findings(&self) -> impl Iterator<Item = &String> {
         let (first, then) = (self.judgement.findings.words(), self.sequel.findings.words());
         first.iter().chain(then)
     }
@@ -203,6 +206,7 @@ mod tests {
             publish: ledger::histogram(),
             publish_gap_max: Duration::from_millis(900),
             reconnects: 0,
+            uptime: None,
             played: vec!["flt-06".into()],
             not_played: vec!["flt-03".into()],
             machine: machine::machine(),

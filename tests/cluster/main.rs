@@ -32,6 +32,7 @@ mod resume;
 mod retention;
 mod retry;
 mod schedule;
+mod season;
 mod service;
 mod terminal;
 mod tokens;

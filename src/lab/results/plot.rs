@@ -15,6 +15,9 @@ const TICKS: f64 = 5.0;
 const CURVE: u32 = 120;
 /// Nines on the axis of percentiles: 90, 99, 99.9, 99.99, 99.999.
 const NINES: u32 = 5;
+/// Axes that are longer count hours, or days.
+const HOURS_FROM: f64 = 3.0 * 3_600.0;
+const DAYS_FROM: f64 = 3.0 * 86_400.0;
 /// Styles of lines; more lines take turns.
 const STYLES: usize = 6;
 /// Priorities have the colours that they have on the dashboard.
@@ -67,12 +70,22 @@ pub fn over_time(chart: &Chart) -> String {
     };
     let lines = (frame.y_max / step).round() as u32;
     let rows = (0..=lines).map(|row| f64::from(row) * step);
-    let every = round_step(frame.x_max).max(1.0);
-    let columns = (0..=(frame.x_max / every) as u32).map(|column| {
-        let second = f64::from(column) * every;
-        (second, format!("{} s", shown(second)))
+    let (seconds, unit) = axis(frame.x_max);
+    let every = round_step(frame.x_max / seconds).max(1.0);
+    let columns = (0..=(frame.x_max / seconds / every) as u32).map(|column| {
+        let count = f64::from(column) * every;
+        (count * seconds, format!("{} {unit}", shown(count)))
     });
     drawn(&frame, rows.collect(), columns.collect(), &chart.lines, &chart.title)
+}
+
+/// What an axis counts in that is so many seconds long: a season is counted in days.
+fn axis(seconds: f64) -> (f64, &'static str) {
+    match seconds {
+        DAYS_FROM.. => (86_400.0, "d"),
+        HOURS_FROM.. => (3_600.0, "h"),
+        _ => (1.0, "s"),
+    }
 }
 
 /// Latency by percentile: every nine takes the same width, since the tail is what matters.
@@ -215,8 +228,14 @@ pub fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{escaped, legend, over_time, percentiles, round_step};
+    use super::{axis, escaped, legend, over_time, percentiles, round_step};
     use crate::lab::results::{Buckets, Chart, Distribution, Line, fixture};
+
+    #[test]
+    fn long_axes_count_hours_and_days() {
+        let units = [600.0, 10_799.0, 10_800.0, 259_199.0, 259_200.0, 3e7].map(|seconds| axis(seconds).1);
+        assert_eq!(units, ["s", "s", "h", "h", "d", "d"]);
+    }
 
     #[test]
     fn grids_stand_at_round_numbers() {

@@ -155,6 +155,7 @@ fn distributions(replayed: Option<&Replayed>) -> Vec<Distribution> {
     let latency = replayed.map(Replayed::latency).unwrap_or_default();
     let of = |(priority, buckets): (crate::model::Priority, _)| Distribution {
         key: format!("replay.{}", priority.name()),
+        group: "accepted to read, in the replayed day".to_owned(),
         name: priority.name().to_owned(),
         buckets,
     };

@@ -10,7 +10,10 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-const COMMANDS: [&str; 16] = [
+#[path = "binary/doctor.rs"]
+mod doctor;
+
+const COMMANDS: [&str; 18] = [
     "serve",
     "dev",
     "rehearse",
@@ -21,11 +24,13 @@ const COMMANDS: [&str; 16] = [
     "subscribe",
     "who",
     "status",
+    "top",
     "alerts",
     "import",
     "token",
     "outputs",
     "config",
+    "doctor",
     "version",
 ];
 
@@ -536,8 +541,8 @@ something to say; `problem` is the node's whole answer ([API.md](API.md)).
 
 | exit code | meaning |
 |---|---|
-| 0 | done; for `serve`, `dev` and `subscribe` also Ctrl-C |
-| 1 | failed: the node said no (and did not publish), a check did not pass, a file of the input has faults, a port or data folder is in use |
+| 0 | done; for `serve`, `dev`, `subscribe`, `top` and `status --watch` also Ctrl-C |
+| 1 | failed: the node said no (and did not publish), a check did not pass, a file of the input has faults, a port or data folder is in use; `status`: there is no leader |
 | 2 | wrong arguments or settings; nothing was sent and nothing has started |
 | 3 | `who`: somebody is not done, or said something other than ok |
 | 69 | no node could be reached, or none answered in time |

@@ -33,7 +33,7 @@ const TOP_LEVEL: [&str; 9] = [
     "tests",
 ];
 /// A crate, and the only parts that may name it.
-const HOMES: [(&str, &[&str]); 30] = [
+const HOMES: [(&str, &[&str]); 32] = [
     ("openraft", &["consensus"]),
     ("raft_log", &["consensus"]),
     ("codeq", &["consensus"]),
@@ -55,6 +55,8 @@ const HOMES: [(&str, &[&str]); 30] = [
     ("socket2", &["net", "gateway"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli", "lab"]),
+    ("ratatui", &["cli"]),
+    ("crossterm", &["cli"]),
     ("anstream", &["cli", "lab"]),
     ("anstyle", &["cli", "lab"]),
     ("jiff", &["base", "control"]),

@@ -1,7 +1,9 @@
 //! What can be typed. The help texts are the first documentation that people meet; `docs/COMMANDS.md` is made of them.
 
+use super::doctor::Doctor;
 use super::load::{Load, Report};
 use super::season::Season;
+use super::top::options::Top;
 use super::who::options::Who;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -59,11 +61,13 @@ pub enum Command {
     Subscribe(Subscribe),
     Who(Who),
     Status(Status),
+    Top(Top),
     Alerts(Alerts),
     Import(Import),
     Token(Token),
     Outputs(Outputs),
     Config(Config),
+    Doctor(Doctor),
     /// Print version, commit and data format
     #[command(after_help = "Example:\n  campanile version --json")]
     Version,
@@ -345,18 +349,32 @@ pub enum Transport {
     Ndjson,
 }
 
-/// Show nodes, leader, sessions, and what waits in the queues
+/// Show on one screen whether all is well, once or as it changes
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What the cluster knows is told by the node that is asked; `says` is what each node answers itself
-to \"are you ready?\" within a second. Exits 1 when the node that is asked has no leader.
+The first line is the answer. Below it stand the health score and what took points off it, the part
+of the last hour's probes that were answered, the nodes, what waits in their queues (summed over
+all that answer), threads and what scaling last did, how often the cache has what is asked for,
+alerts that fire, and the newest critical broadcasts with how many are missing: who has not
+confirmed or, where nobody is asked to, who has not received it. `says` is what each node answers
+itself to \"are you ready?\" within a second.
+
+With --watch it follows the cluster until Ctrl-C; when the node that tells is lost, it goes on with
+another one and says so. --json prints one value, with --watch one a line for every change.
+
+Exits 0, or 1 when the last look found no leader, 69 when no node could be reached.
 
 Examples:
   campanile status
-  campanile status --url http://10.0.0.2:8205 --json")]
+  campanile status --watch
+  campanile status --url http://10.0.0.2:8205 --json
+  campanile status --watch --json | jq --unbuffered -c .health.concerns")]
 pub struct Status {
     #[command(flatten)]
     pub target: Target,
+    /// Show it as it changes
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// Show what is wrong, what was, and how each rule stands

@@ -10,6 +10,7 @@ pub mod arguments;
 pub mod audience;
 pub mod broadcast;
 mod cancel;
+pub mod doctor;
 mod dry_run;
 pub mod failure;
 pub mod frames;
@@ -23,9 +24,11 @@ pub mod publish;
 pub mod season;
 pub mod serve;
 pub mod settings;
+pub mod sight;
 pub mod status;
 pub mod subscribe;
 pub mod token;
+pub mod top;
 pub mod version;
 pub mod who;
 
@@ -88,11 +91,13 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
         Command::Who(options) => return wait(who::run(&options, json)),
         Command::Status(options) => wait(status::run(&options, json)),
+        Command::Top(options) => wait(top::run(&options, json)),
         Command::Alerts(options) => wait(alerts::run(&options, json)),
         Command::Import(options) => wait(import::run(&options, json)),
         Command::Token(options) => wait(token::run(&options.verb, json)),
         Command::Outputs(options) => wait(outputs::run(&options.verb, json)),
         Command::Config(options) => settings::run(&options.verb, json),
+        Command::Doctor(options) => wait(doctor::run(&options, json)),
         Command::Version => version::run(json),
     }?;
     Ok(ExitCode::SUCCESS)

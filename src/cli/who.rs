@@ -7,8 +7,8 @@ pub mod clock;
 pub mod options;
 mod page;
 pub mod person;
-mod report;
-mod screen;
+pub mod report;
+pub mod screen;
 mod sheet;
 
 use super::failure::{Exit, Failure};

@@ -1,8 +1,10 @@
-//! The line in which commands wait for their entry: this node's own, and on the leader those that followers have passed on.
+//! The lines in which commands wait for their entry: this node's own, and on the leader those that followers have passed on. What is
+//! critical has one of its own, all the way into the log: it overtakes whatever else waits.
 
 use super::admission::Standing;
 use super::handle::{ProposeError, Proposed};
 use super::rpc::Forwarded;
+use crate::model::Priority;
 use crate::queue::admission::share;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -76,8 +78,36 @@ impl Waiting {
     }
 }
 
-/// Commands that a follower has passed on, in its order; they stay together.
+/// Which of the lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    Critical,
+    Usual,
+}
+
+impl Lane {
+    pub const ALL: [Self; 2] = [Self::Critical, Self::Usual];
+
+    pub const fn of(standing: Standing) -> Self {
+        match standing {
+            Standing::Broadcast(Priority::Critical) => Self::Critical,
+            Standing::Broadcast(Priority::High | Priority::Normal | Priority::Low)
+            | Standing::Needed
+            | Standing::Patient => Self::Usual,
+        }
+    }
+
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Critical => 0,
+            Self::Usual => 1,
+        }
+    }
+}
+
+/// Commands that a follower has passed on, in its order; they stay together. All are of one line there.
 pub struct Group {
+    pub lane: Lane,
     pub commands: Vec<(Bytes, Admission)>,
     pub reply: oneshot::Sender<Forwarded>,
 }
@@ -112,6 +142,13 @@ impl Item {
         }
     }
 
+    fn lane(&self) -> Lane {
+        match self {
+            Self::One(waiting) => Lane::of(waiting.standing),
+            Self::Group(group) => group.lane,
+        }
+    }
+
     pub fn bytes(&self) -> usize {
         match self {
             Self::One(waiting) => waiting.command.len(),
@@ -120,10 +157,11 @@ impl Item {
     }
 }
 
-/// The end of the line that commands are put in at. Commands are counted, not items: a follower's request brings many.
+/// The end of the lines that commands are put in at. Commands are counted, not items: a follower's request brings many.
 #[derive(Clone)]
 pub struct Line {
-    items: mpsc::Sender<Item>,
+    lanes: [mpsc::Sender<Item>; 2],
+    /// In both.
     commands: Arc<AtomicUsize>,
 }
 
@@ -134,18 +172,30 @@ pub enum NotTaken {
 }
 
 impl Line {
-    /// A line of so many places; one item takes one, however many commands it has.
-    pub fn new(places: usize) -> (Self, mpsc::Receiver<Item>) {
-        let (items, waiting) = mpsc::channel(places);
-        let commands = Arc::new(AtomicUsize::new(0));
-        (Self { items, commands }, waiting)
+    /// Lines of so many places each, in the order of [`Lane::ALL`]; one item takes one, however many commands it has.
+    pub fn new(places: usize) -> (Self, [mpsc::Receiver<Item>; 2]) {
+        let (critical, first) = mpsc::channel(places);
+        let (usual, second) = mpsc::channel(places);
+        let line = Self {
+            lanes: [critical, usual],
+            commands: Arc::new(AtomicUsize::new(0)),
+        };
+        (line, [first, second])
+    }
+
+    fn lane(&self, item: &Item) -> &mpsc::Sender<Item> {
+        let [critical, usual] = &self.lanes;
+        match item.lane() {
+            Lane::Critical => critical,
+            Lane::Usual => usual,
+        }
     }
 
     pub fn try_push(&self, item: Item) -> Result<(), NotTaken> {
         let commands = item.commands();
         // Counted first: whoever takes it out may be quicker than this.
         self.commands.fetch_add(commands, Ordering::Relaxed);
-        self.items.try_send(item).map_err(|error| {
+        self.lane(&item).try_send(item).map_err(|error| {
             self.taken(commands);
             match error {
                 mpsc::error::TrySendError::Full(_) => NotTaken::Full,
@@ -156,7 +206,7 @@ impl Line {
 
     /// Waits for a place; `false` when nobody takes anything any more.
     pub async fn push(&self, item: Item) -> bool {
-        let Ok(place) = self.items.reserve().await else {
+        let Ok(place) = self.lane(&item).reserve().await else {
             return false;
         };
         self.commands.fetch_add(item.commands(), Ordering::Relaxed);
@@ -176,37 +226,44 @@ impl Line {
 
     /// How full it is, were there so many more commands in it.
     pub fn share_with(&self, more: usize) -> f64 {
-        share(self.waiting() + more, self.items.max_capacity())
+        let [critical, _] = &self.lanes;
+        share(self.waiting() + more, critical.max_capacity())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Admission, Group, Item, Line, NotTaken, Progress};
+    use super::{Admission, Group, Item, Lane, Line, NotTaken, Progress};
     use bytes::Bytes;
     use tokio::sync::oneshot;
 
-    fn group(commands: usize) -> Item {
+    fn group(lane: Lane, commands: usize) -> Item {
         let (reply, _) = oneshot::channel();
         let commands = vec![(Bytes::from_static(b"x"), Admission::Full); commands];
-        Item::Group(Group { commands, reply })
+        Item::Group(Group { lane, commands, reply })
     }
 
     #[tokio::test]
     async fn a_line_is_as_full_as_the_commands_in_it() {
-        let (line, mut waiting) = Line::new(2);
+        let usual = |commands| group(Lane::Usual, commands);
+        let (line, [mut urgent, mut waiting]) = Line::new(2);
         let is = |share: f64| assert!((line.share_with(0) - share).abs() < 1e-9, "{}", line.share_with(0));
         is(0.0);
-        assert!(line.try_push(group(3)).is_ok() && line.push(group(1)).await);
+        assert!(line.try_push(usual(3)).is_ok() && line.push(usual(1)).await);
         is(2.0);
-        assert!(matches!(line.try_push(group(9)), Err(NotTaken::Full)));
+        assert!(matches!(line.try_push(usual(9)), Err(NotTaken::Full)));
         is(2.0);
+        // what is critical has a place where the others have none, and is taken first
+        assert!(line.try_push(group(Lane::Critical, 1)).is_ok());
+        is(2.5);
+        assert_eq!(urgent.try_recv().map(|item| item.commands()).ok(), Some(1));
+        line.taken(1);
         let first = waiting.recv().await.unwrap();
         line.taken(first.commands());
         is(0.5);
         drop(waiting);
-        assert!(matches!(line.try_push(group(9)), Err(NotTaken::Closed)));
-        assert!(!line.push(group(9)).await);
+        assert!(matches!(line.try_push(usual(9)), Err(NotTaken::Closed)));
+        assert!(!line.push(usual(9)).await);
         is(0.5);
     }
 

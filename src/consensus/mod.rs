@@ -56,7 +56,8 @@ pub struct Config {
     pub pack_commands_max: usize,
     /// Bytes of one log entry; a larger command goes alone.
     pub pack_bytes_max: Size,
-    /// Entries proposed and not yet committed; on a follower, requests to the leader not yet answered.
+    /// Entries proposed and not yet committed; on a follower, requests to the leader not yet answered. As many again for what is
+    /// critical.
     pub packs_in_flight_max: usize,
     /// Commands that may wait to be packed; each priority has a share of it, and all of it is critical's.
     pub waiting_max: usize,

@@ -6,7 +6,7 @@
 use super::Config;
 use super::admission::{Standing, fullness, rows_share};
 use super::handle::{Leadership, ProposeError, Proposed};
-use super::line::{Admission, Group, Item, Line, Waiting};
+use super::line::{Admission, Group, Item, Lane, Line, Waiting};
 use super::network::Peers;
 use super::road::Road;
 use super::room::Room;
@@ -74,7 +74,8 @@ struct LogTime {
 pub struct Packer {
     pub raft: Raft,
     pub shared: Arc<Shared>,
-    road: Road,
+    /// One for each line, so that nothing critical waits for answers to the rest.
+    roads: [Road; 2],
     room: Arc<Room>,
     pub config: Config,
     pub leadership: watch::Receiver<Leadership>,
@@ -101,7 +102,7 @@ impl Packer {
         Arc::new(Self {
             raft,
             shared,
-            road: Road::new(peers),
+            roads: Lane::ALL.map(|_| Road::new(peers.clone())),
             room,
             config,
             leadership,
@@ -110,8 +111,8 @@ impl Packer {
         })
     }
 
-    /// Runs until every sender of `waiting` is gone.
-    pub async fn run(self: Arc<Self>, mut waiting: mpsc::Receiver<Item>) {
+    /// Packs what waits in one of the lines, until every sender of `waiting` is gone.
+    pub async fn run(self: Arc<Self>, lane: Lane, mut waiting: mpsc::Receiver<Item>) {
         let mut permits = self.permits();
         let mut leadership = self.leadership.clone();
         let mut held: Option<Item> = None;
@@ -131,7 +132,7 @@ impl Packer {
                 Ok(()) = leadership.changed() => {
                     // What is still under way to a leader of before must not hold up the way to this one.
                     permits = self.permits();
-                    self.road.leave().await;
+                    self.roads[lane.index()].leave().await;
                     held = Some(first);
                     continue;
                 }
@@ -139,7 +140,7 @@ impl Packer {
             };
             let Ok(permit) = permit else { return };
             let parcel = self.gather(first, &mut waiting, &mut held);
-            self.send(parcel, permit).await;
+            self.send(lane, parcel, permit).await;
         }
     }
 
@@ -165,12 +166,12 @@ impl Packer {
         parcel
     }
 
-    /// Entries, or requests to the leader, under way. Both go in order, so that the lines of a batch keep theirs.
+    /// Entries, or requests to the leader, of one line that are under way. Both go in order, so that the lines of a batch keep theirs.
     fn permits(&self) -> Arc<Semaphore> {
         Arc::new(Semaphore::new(self.config.packs_in_flight_max))
     }
 
-    async fn send(self: &Arc<Self>, mut parcel: Parcel, permit: OwnedSemaphorePermit) {
+    async fn send(self: &Arc<Self>, lane: Lane, mut parcel: Parcel, permit: OwnedSemaphorePermit) {
         let leadership = self.leadership.borrow().clone();
         if leadership.is_leader && leadership.leader.is_some() {
             let rows = rows_share(&self.shared);
@@ -188,7 +189,7 @@ impl Packer {
         let Some(leader) = leadership.leader else {
             return self.later(parcel.own, RETRY_EVERY);
         };
-        self.forward(leader, parcel.own, permit).await;
+        self.forward(lane, leader, parcel.own, permit).await;
     }
 
     /// Leads: one entry for all of them.
@@ -227,7 +228,12 @@ impl Packer {
     pub fn take_forwarded(&self, forward: Forward) -> impl Future<Output = Forwarded> + use<> {
         let (reply, answer) = oneshot::channel();
         let refused = if self.leadership.borrow().is_leader {
+            let first = forward
+                .commands
+                .first()
+                .map(|(command, _)| Standing::of_encoded(command));
             let group = Group {
+                lane: first.map_or(Lane::Usual, Lane::of),
                 commands: self.admit(forward),
                 reply,
             };
@@ -270,7 +276,7 @@ impl Packer {
     }
 
     /// Follows: one request for all of them, behind those before it.
-    async fn forward(self: &Arc<Self>, leader: u64, mut pack: Vec<Waiting>, permit: OwnedSemaphorePermit) {
+    async fn forward(self: &Arc<Self>, lane: Lane, leader: u64, mut pack: Vec<Waiting>, permit: OwnedSemaphorePermit) {
         let now = clock::now();
         pack.retain(|waiting| waiting.progress.propose());
         let Some(latest) = pack.iter().map(|waiting| waiting.deadline).max() else {
@@ -286,7 +292,7 @@ impl Packer {
         };
         let mut leadership = self.leadership.clone();
         let sent = tokio::select! {
-            sent = self.road.send(leader, &forward, latest) => sent,
+            sent = self.roads[lane.index()].send(leader, &forward, latest) => sent,
             Ok(_) = leadership.wait_for(|now| now.leader != Some(leader)) => Err(std::io::ErrorKind::NotConnected.into()),
         };
         let Ok(answer) = sent else {
@@ -436,7 +442,7 @@ fn refuse(pack: Vec<Waiting>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Admission, Fate, Group, PACK_VERSION, Parcel, ProposeError, Waiting, answer};
+    use super::{Admission, Fate, Group, Lane, PACK_VERSION, Parcel, ProposeError, Waiting, answer};
     use crate::base::clock;
     use crate::consensus::admission::{RETRY_AFTER, Standing};
     use crate::consensus::rpc::Forwarded;
@@ -507,6 +513,7 @@ mod tests {
             .map(|command| (encoded(command), Admission::Until(deadline)));
         let (reply, mut answered) = oneshot::channel();
         parcel.groups.push(Group {
+            lane: Lane::Usual,
             commands: commands.collect(),
             reply,
         });

@@ -2,7 +2,7 @@
 
 use super::handle::{Applied, Handle, Leadership};
 use super::leadership::{Heard, Watch};
-use super::line::Line;
+use super::line::{Lane, Line};
 use super::log_store::LogStore;
 use super::network::{Network, Peers};
 use super::packer::Packer;
@@ -101,7 +101,7 @@ pub async fn start(
     let room = Arc::new(Room::default());
     let mut look = Look::new(shared.clone(), room.clone());
     look.look();
-    let (line, waiting) = Line::new(config.waiting_max);
+    let (line, [critical, usual]) = Line::new(config.waiting_max);
     let packer = Packer::new(
         raft.clone(),
         shared.clone(),
@@ -122,7 +122,8 @@ pub async fn start(
     };
     let mut tasks = vec![
         tokio::spawn(Watch::new(raft.clone(), heard.clone(), &config, leading).run()),
-        tokio::spawn(packer.clone().run(waiting)),
+        tokio::spawn(packer.clone().run(Lane::Critical, critical)),
+        tokio::spawn(packer.clone().run(Lane::Usual, usual)),
         tokio::spawn(look.run()),
         tokio::spawn(Upkeep::new(shared.clone(), log.clone(), raft.clone(), room).run()),
     ];

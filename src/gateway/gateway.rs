@@ -360,7 +360,7 @@ impl Gateway {
         self.shared.config.sessions_max
     }
 
-    /// Counts what stands between each cell's watermark and the head of the window.
+    /// Counts what stands between each cell's watermark and the head of the window. No release waits for the counting.
     pub fn queues(&self) -> PerPriority<QueueStatus> {
         let shared = &self.shared;
         let present = shared.collector.present();
@@ -376,7 +376,7 @@ impl Gateway {
                 written: METRICS.of_priority[index].written.get(),
                 ..QueueStatus::default()
             };
-            shared.window.each_after(priority, lowest, STATUS_MAX, |entry| {
+            for entry in shared.window.copy_after(priority, lowest, STATUS_MAX) {
                 let waits = |user: &u32| marks[shared.cell_of(*user)][index] < entry.position();
                 let waiting = (&present & &*entry.release.recipients).iter().filter(waits).count() as u64;
                 if waiting > 0 {
@@ -384,7 +384,7 @@ impl Gateway {
                     status.in_flight = status.in_flight.max(waiting);
                 }
                 status.waiting += waiting;
-            });
+            }
             status
         })
     }

@@ -306,6 +306,13 @@ impl Window {
         self.lanes.iter().zip(positions).all(reaches)
     }
 
+    /// At most `max` of the entries after `after`: for looks that take longer than a release may wait.
+    pub fn copy_after(&self, priority: Priority, after: Position, max: usize) -> Vec<Arc<Entry>> {
+        let lane = self.lanes[priority.index()].read();
+        let from = lane.after(after);
+        lane.entries.range(from..).take(max).cloned().collect()
+    }
+
     /// Calls `each` with the entries after `after`, at most `max` of them.
     pub fn each_after(&self, priority: Priority, after: Position, max: usize, mut each: impl FnMut(&Entry)) {
         let lane = self.lanes[priority.index()].read();

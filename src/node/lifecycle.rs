@@ -46,7 +46,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let config = settings.config.clone();
     check_address(&config)?;
     let service = Service::of_environment();
-    let notifier = notifier(&service)?;
+    let notifier = notifier(&service);
     let gate = Arc::new(Gate::new(&config.auth).context("the files of the section auth cannot be used")?);
     let outputs = Arc::new(Outputs::new(&config.outputs).context("the outputs cannot be used")?);
     let node = config.node.id;
@@ -226,14 +226,14 @@ fn check_address(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// The way to systemd, where it started this process.
-fn notifier(service: &Service) -> Result<Option<Arc<Notifier>>> {
-    let Some(name) = &service.notify else {
-        return Ok(None);
-    };
-    let notifier = Notifier::connect(name);
-    let notifier = notifier.with_context(|| format!("NOTIFY_SOCKET {} cannot be used", name.display()))?;
-    Ok(Some(Arc::new(notifier)))
+/// The way to systemd, where it started this process. A shell may have the variable from a service that is long gone.
+fn notifier(service: &Service) -> Option<Arc<Notifier>> {
+    let name = service.notify.as_ref()?;
+    let connected = Notifier::connect(name).map(Arc::new);
+    let socket = name.display();
+    connected
+        .inspect_err(|error| tracing::warn!(%error, %socket, "NOTIFY_SOCKET cannot be used: nobody is told that this node is ready"))
+        .ok()
 }
 
 /// Reads the set of keys again when it changes. A file that cannot be read right now is told once, and changes nothing.

@@ -34,6 +34,7 @@ mod retry;
 mod schedule;
 mod season;
 mod service;
+mod terminal;
 mod tokens;
 mod traces;
 mod urgent;

@@ -15,6 +15,7 @@ pub mod oracle;
 pub mod sink;
 pub mod stream;
 pub mod tamper;
+pub mod terminal;
 pub mod upstream;
 pub mod wait;
 

@@ -176,7 +176,7 @@ fn an_upstream_is_asked_once_by_the_whole_cluster_and_a_day_without_it_goes_on()
 }
 
 /// A time so many seconds from now, as RFC 3339. Days since 1970 become a date as in H. Hinnant's `civil_from_days`.
-fn after(seconds: u64) -> String {
+pub fn after(seconds: u64) -> String {
     let at = SystemTime::now() + Duration::from_secs(seconds);
     let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let shifted = at / 86_400 + 719_468;

@@ -1,9 +1,9 @@
 //! What can be typed. The help texts are the first documentation that people meet; `docs/COMMANDS.md` is made of them.
 
 use super::doctor::Doctor;
-use super::top::options::Top;
 use super::load::{Load, Report};
 use super::season::Season;
+use super::top::options::Top;
 use super::who::options::Who;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};

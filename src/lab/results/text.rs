@@ -62,6 +62,9 @@ impl Report {
     }
 
     fn write_latency(&self, text: &mut String) {
+        if self.distributions.is_empty() {
+            return;
+        }
         let _ = write!(text, "\n{DIM}{:<34} {:>10}", "ms", "count");
         for (name, _) in QUANTILES {
             let _ = write!(text, " {name:>9}");

@@ -6,7 +6,7 @@
 //! deliver is what it delivers.
 
 use super::curve::{Curve, Work};
-use super::foresight::Outlook;
+use super::foresight::{Outlook, day_of};
 use crate::base::clock::{self, Millis};
 use crate::scaling::calendar::Local;
 use crate::scaling::{Capacity, Decision, History, Load, Moment, Profile, decide};
@@ -16,7 +16,6 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const LOOKS_MAX: u64 = 30_000_000;
 /// How often the clocks on the walls are looked at: zones differ by whole quarters of an hour.
 const QUARTER: Millis = 15 * 60_000;
-const DAY: Millis = 24 * 3_600_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TooMuch {
@@ -354,7 +353,7 @@ pub struct Ready {
 pub fn ready(curve: &Curve, decided: &Decided, setting: &Setting<'_>) -> Ready {
     let mut most: BTreeMap<Millis, (Millis, u64)> = BTreeMap::new();
     for (at, work) in &curve.looks {
-        let day = most.entry(at.div_euclid(DAY)).or_insert((*at, 0));
+        let day = most.entry(day_of(*at)).or_insert((*at, 0));
         if work.deliveries > day.1 {
             *day = (*at, work.deliveries);
         }

@@ -114,7 +114,7 @@ pub fn judge(curve: &Curve, outlooks: &[Outlook]) -> Foresight {
     let mut foresight = Foresight::default();
     let mut most: BTreeMap<Millis, (Millis, u64)> = BTreeMap::new();
     for (at, count) in curve.connected.iter().copied().filter(|(_, count)| *count > 0) {
-        let day = most.entry((at - MORNING).div_euclid(DAY)).or_insert((at, 0));
+        let day = most.entry(day_of(at)).or_insert((at, 0));
         if count > day.1 {
             *day = (at, count);
         }
@@ -131,6 +131,11 @@ pub fn judge(curve: &Curve, outlooks: &[Outlook]) -> Foresight {
     }
     foresight.leads.sort_unstable();
     foresight
+}
+
+/// Which of a season's days it is.
+pub fn day_of(at: Millis) -> i64 {
+    (at - MORNING).div_euclid(DAY)
 }
 
 fn said_at(outlooks: &[Outlook], at: Millis) -> Option<(usize, f64)> {

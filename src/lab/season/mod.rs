@@ -251,6 +251,9 @@ mod tests {
             let is_open = key.starts_with("scaling.") || key.starts_with("replay.");
             assert!(!is_open || value.is_null(), "{key} {value}");
         }
+        for key in ["scaling.decisions", "replay.uptime", "replay.mean", "replay.score"] {
+            assert!(json["values"].get(key).is_some(), "{key} is told as not measured");
+        }
         assert_eq!(json["outcomes"]["score of the replayed day"], "not measured");
         assert_eq!(json["verdict"], "good");
         assert!(json["headline"].as_str().unwrap().contains("not measured"));

@@ -12,6 +12,8 @@ use serde_json::json;
 /// A day is passed with so many points and so much of its time up, at least.
 const SCORE_MIN: f64 = 85.0;
 const UPTIME_MIN: f64 = 99.5;
+/// With fewer weddings than this on a mean day, chance makes the busiest one.
+const FEW_A_DAY: usize = 30;
 /// A bound that is to be reached is written as one to be above by a hair.
 const HAIR: f64 = 1e-9;
 
@@ -173,6 +175,12 @@ fn notes(
         "Drawn, not measured: weddings, broadcasts, incidents and connections come from figures with their kinds and sources, on the \
          calendar of {year}. Incidents come on top of a day's broadcasts."
     )];
+    let days = simulated.days_open();
+    if simulated.weddings.len() < FEW_A_DAY * days {
+        notes.push(format!(
+            "With fewer than {FEW_A_DAY} weddings a day the busiest day is mostly luck: what was drawn says little about a ratio."
+        ));
+    }
     notes.push(match capacity {
         Some(capacity) => format!(
             "Scaling and forecast are the real ones, in virtual time, on one node that serves everybody. It can deliver {} a second \
@@ -191,7 +199,8 @@ fn notes(
         Some(replayed) => notes.push(format!(
             "{} was played with {} of its people, its pauses {} times shorter and its power cuts as reconnects of everybody; rate caps \
              were off. Uptime is the share of publishes to nobody, one a second, that a node took within a second. In a score an \
-             incident is a time without any: what goes wrong at a wedding is no fault of the server.",
+             incident is a time without any: what goes wrong at a wedding is no fault of the server. What a device reads before the \
+             publisher has its answer counts as 0 ms.",
             replayed.date,
             if replayed.scale < 1.0 { shown(replayed.scale) } else { "all".to_owned() },
             shown(options.replay_speed)

@@ -56,7 +56,7 @@ fn the_busiest_day_of_a_small_season_is_played_and_nothing_is_lost() {
     );
     let (expected, made) = (ran.value("replay.expected"), ran.value("replay.made"));
     assert!(expected > 50.0 && (made - expected).abs() < 0.5, "{made} of {expected}");
-    assert_eq!([ran.value("replay.missing"), ran.value("replay.wrong")], [0.0; 2]);
+    assert!(ran.value("replay.missing") + ran.value("replay.wrong") < 0.5);
     assert!(ran.value("replay.probes") >= 2.0 && ran.value("replay.mean") > 0.0);
     // how fast it is on a busy machine is not judged here, but that it was measured
     assert!(ran.value("replay.score") >= 0.0 && ran.value("replay.uptime") >= 0.0);

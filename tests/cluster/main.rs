@@ -25,6 +25,7 @@ mod judges;
 mod keys;
 mod kills;
 mod local;
+mod overload;
 mod rehearsal;
 mod resume;
 mod retention;

@@ -28,6 +28,7 @@ mod kills;
 mod load;
 mod local;
 mod metrics;
+mod overload;
 mod rehearsal;
 mod resume;
 mod retention;

@@ -105,9 +105,10 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use crate::alerting::Measure;
+    use crate::alerting::{Day, History, Measure, Moment, Rule, Sample, Samples, evaluate};
     use crate::config::{Config, load};
     use crate::model::alert::Severity::{Critical, Error, Warning};
+    use crate::model::alert::Side;
     use std::collections::BTreeSet;
     use std::time::Duration;
 
@@ -132,6 +133,64 @@ mod tests {
             );
             assert!((rule.bound - bound).abs() < 1e-9, "{name}: {}", rule.bound);
             assert_eq!(rule.cooldown, Duration::from_secs(minutes * 60), "{name}");
+        }
+    }
+
+    /// What one rule comes to while its measure goes from far beyond to its clear bound, looked at these many milliseconds after the
+    /// first look.
+    fn phases(rule: &Rule, day: Day, looks: &[(u64, f64)]) -> Vec<&'static str> {
+        let mut history = History::default();
+        let each = looks.iter().map(|(now, value)| {
+            let mut samples = Samples::default();
+            let sample = Sample {
+                value: *value,
+                of: Some(rule.least),
+                detail: String::new(),
+            };
+            samples.set(rule.measure, sample);
+            let moment = Moment { now: *now, day };
+            let found = evaluate(std::slice::from_ref(rule), &samples, &mut history, moment);
+            found[0].phase.name()
+        });
+        each.collect()
+    }
+
+    #[test]
+    fn every_rule_of_the_file_fires_after_its_time_and_clears_at_its_bound() {
+        for rule in Config::default().alert_rules().unwrap() {
+            let held = u64::try_from(rule.held.as_millis()).unwrap();
+            for (day, bounds) in [(Day::Ordinary, rule.ordinary()), (Day::Event, rule.on_event_days())] {
+                let worse = match rule.measure.side() {
+                    Side::Above => bounds.bound + 0.001,
+                    Side::Below => bounds.bound - 0.001,
+                };
+                let (bound, clear) = (bounds.bound, bounds.clear);
+                assert_eq!(
+                    phases(&rule, day, &[(0, bound), (held, bound)]),
+                    ["quiet"; 2],
+                    "{}",
+                    rule.name
+                );
+                let over = 1_000 * held + 1;
+                let looks = [
+                    (0, worse),
+                    (held.saturating_sub(1), worse),
+                    (held, worse),
+                    (over, clear),
+                    (over + held.saturating_sub(1), clear),
+                    (over + held, clear),
+                ];
+                let expected = if held == 0 {
+                    ["firing", "firing", "firing", "quiet", "quiet", "quiet"]
+                } else {
+                    ["pending", "pending", "firing", "clearing", "clearing", "quiet"]
+                };
+                assert_eq!(phases(&rule, day, &looks), expected, "{} {day:?}", rule.name);
+                if (bound - clear).abs() > f64::EPSILON {
+                    let between = [(0, worse), (held, worse), (over, f64::midpoint(bound, clear))];
+                    assert_eq!(phases(&rule, day, &between)[2], "firing", "{} {day:?}", rule.name);
+                }
+            }
         }
     }
 

@@ -134,11 +134,19 @@ pub enum Item {
     Group(Group),
 }
 
+impl Group {
+    /// Commands that are let in: the others take no room, they only wait for their answer.
+    pub fn admitted(&self) -> usize {
+        let is_in = |(_, admission): &&(Bytes, Admission)| matches!(admission, Admission::Until(_));
+        self.commands.iter().filter(is_in).count()
+    }
+}
+
 impl Item {
     pub fn commands(&self) -> usize {
         match self {
             Self::One(_) => 1,
-            Self::Group(group) => group.commands.len(),
+            Self::Group(group) => group.admitted(),
         }
     }
 
@@ -234,12 +242,16 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::{Admission, Group, Item, Lane, Line, NotTaken, Progress};
+    use crate::base::clock;
     use bytes::Bytes;
     use tokio::sync::oneshot;
 
     fn group(lane: Lane, commands: usize) -> Item {
         let (reply, _) = oneshot::channel();
-        let commands = vec![(Bytes::from_static(b"x"), Admission::Full); commands];
+        let until = Admission::Until(clock::now());
+        let mut commands = vec![(Bytes::from_static(b"x"), until); commands];
+        // what is turned away takes no room
+        commands.push((Bytes::from_static(b"x"), Admission::Full));
         Item::Group(Group { lane, commands, reply })
     }
 

@@ -237,10 +237,15 @@ impl Packer {
                 commands: self.admit(forward),
                 reply,
             };
-            self.again
-                .try_push(Item::Group(group))
-                .err()
-                .map(|_| Forwarded::Overloaded)
+            if group.admitted() == 0 {
+                // they need not wait for an entry to hear of it
+                Some(Forwarded::Done(
+                    group.commands.iter().filter_map(|(_, it)| refused(*it)).collect(),
+                ))
+            } else {
+                let pushed = self.again.try_push(Item::Group(group));
+                pushed.err().map(|_| Forwarded::Overloaded)
+            }
         } else {
             Some(Forwarded::NotLeader)
         };
@@ -389,6 +394,15 @@ impl Packer {
             };
         }
         applied.max(time.anchor + time.since.elapsed().as_millis() as Millis)
+    }
+}
+
+/// What becomes of a command that is not let in.
+const fn refused(admission: Admission) -> Option<Fate> {
+    match admission {
+        Admission::Until(_) => None,
+        Admission::NoRoom => Some(Fate::NoRoom),
+        Admission::Full => Some(Fate::Full),
     }
 }
 

@@ -194,7 +194,7 @@ fn upstream_of_teams(client: &mut Client) -> Value {
 }
 
 /// A time so many seconds from now, as RFC 3339. Days since 1970 become a date as in H. Hinnant's `civil_from_days`.
-fn after(seconds: u64) -> String {
+pub fn after(seconds: u64) -> String {
     let at = SystemTime::now() + Duration::from_secs(seconds);
     let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let shifted = at / 86_400 + 719_468;

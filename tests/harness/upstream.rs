@@ -1,4 +1,5 @@
-//! An application that owns what is cached: it answers each path with a text that names it, counts, and can be out of reach.
+//! An application that owns what is cached: it answers each path with a text that names it, or with what it was told to say; it
+//! counts, and can be out of reach.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -10,6 +11,8 @@ use std::sync::{Arc, Mutex};
 struct Shared {
     /// Questions by path.
     asked: Mutex<BTreeMap<String, usize>>,
+    /// What it says instead, by path.
+    bodies: Mutex<BTreeMap<String, String>>,
     is_away: AtomicBool,
 }
 
@@ -43,6 +46,11 @@ impl Upstream {
         )
     }
 
+    /// It answers this path with this from now on.
+    pub fn say(&self, path: &str, body: &str) {
+        self.shared.bodies.lock().unwrap().insert(path.into(), body.into());
+    }
+
     /// Closes connections without an answer from now on, or not any more.
     pub fn set_away(&self, away: bool) {
         self.shared.is_away.store(away, Ordering::SeqCst);
@@ -66,7 +74,8 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     if shared.is_away.load(Ordering::SeqCst) {
         return Ok(());
     }
-    let body = format!("this is {path}");
+    let body = shared.bodies.lock().unwrap().get(&path).cloned();
+    let body = body.unwrap_or_else(|| format!("this is {path}"));
     let head = format!(
         "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         body.len()

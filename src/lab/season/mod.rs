@@ -50,6 +50,8 @@ use std::time::Duration;
 /// Weddings of one season.
 pub const WEDDINGS_MAX: usize = 20_000;
 pub const TRAFFIC_MAX: f64 = 20.0;
+/// Broadcasts of one season, about: they are all kept in memory.
+const BROADCASTS_MAX: f64 = 2_500_000.0;
 /// What stands for the day with most weddings.
 pub const BUSIEST: &str = "busiest";
 
@@ -123,6 +125,10 @@ fn simulate(options: &Options, capacity: Option<&Capacity>, bar: &ProgressBar) -
         bail!("{} weddings; it must be 1 to {WEDDINGS_MAX}", options.weddings);
     }
     let season = figures::open(options.profile)?;
+    let broadcasts = options.weddings as f64 * season.broadcasts.mean * options.traffic;
+    if broadcasts > BROADCASTS_MAX {
+        bail!("{broadcasts:.0} broadcasts are more than {BROADCASTS_MAX}; ask for fewer weddings or less traffic");
+    }
     let mut config = Config::default();
     config.scaling.profile.clone_from(&season.scaling);
     let rules = config.scaling_profile().map_err(anyhow::Error::msg)?;
@@ -268,5 +274,7 @@ mod tests {
             options.weddings = weddings;
             assert!(simulate(&options, None, &ProgressBar::hidden()).is_err());
         }
+        (options.weddings, options.traffic) = (super::WEDDINGS_MAX, super::TRAFFIC_MAX);
+        assert!(simulate(&options, None, &ProgressBar::hidden()).is_err());
     }
 }

@@ -38,6 +38,10 @@ impl Uptime {
     pub fn note(&mut self, at: Millis, probed: Probed) {
         self.since.get_or_insert(at);
         let begins = at - at.rem_euclid(MINUTE);
+        if self.minutes.back().is_some_and(|last| last.begins > begins + MINUTE) {
+            // the clock was ahead: what it counted in minutes that are still to come says nothing about them
+            self.minutes.retain(|minute| minute.begins <= begins);
+        }
         if self.minutes.back().is_none_or(|last| last.begins < begins) {
             self.minutes.push_back(Minute {
                 begins,
@@ -153,7 +157,9 @@ mod tests {
             uptime.note(NOON + minute * 60_000, Probed::Answered);
         }
         assert_eq!(uptime.minutes.len(), MINUTES_MAX);
-        uptime.note(NOON, Probed::Answered); // the clock went back
-        assert_eq!(uptime.minutes.len(), MINUTES_MAX);
+        // the clock goes back: what was counted in times that are still to come says nothing
+        uptime.note(NOON + 4_000 * 60_000, failed());
+        assert_eq!(uptime.share(NOON + 4_000 * 60_000, HOUR), Some(61.0 / 62.0));
+        assert_eq!(uptime.minutes.len(), MINUTES_MAX - 999);
     }
 }

@@ -194,7 +194,8 @@ impl Alerter {
             match (fires, is_open) {
                 (true, true) => drop(memory.untold.remove(&rule.name)),
                 (true, false) => self.raise(rule, memory).await,
-                (false, true) if !is_known => {}
+                // What is worse again, and not for long enough, is not over.
+                (false, true) if !is_known || matches!(shown.finding.phase, Phase::Pending { .. }) => {}
                 (false, true) => self.clear(&rule.name, memory).await,
                 (false, false) => self.tell_passed(rule, memory, now).await,
             }

@@ -38,6 +38,8 @@ pub struct Measuring {
     urgent: Urgent,
     alone_since: Option<Instant>,
     clocks: Option<(Instant, Option<Sample>)>,
+    /// As a leader last said: while there is none, who was lost stays lost.
+    nodes_lost: Option<Sample>,
 }
 
 impl Default for Measuring {
@@ -48,6 +50,7 @@ impl Default for Measuring {
             urgent: Urgent::default(),
             alone_since: None,
             clocks: None,
+            nodes_lost: None,
         }
     }
 }
@@ -90,11 +93,20 @@ impl Measuring {
 
     /// What can be known of the other nodes.
     async fn cluster(&mut self, handle: &Handle, samples: &mut Samples) {
+        if self.clocks.as_ref().is_none_or(|(at, _)| at.elapsed() >= CLOCKS_EVERY) {
+            self.clocks = Some((clock::now(), skew(&handle.clocks().await)));
+        }
+        if let Some((_, Some(sample))) = &self.clocks {
+            samples.set(Measure::ClockSkew, sample.clone());
+        }
         let is_founded = handle.read(State::epoch) != 0;
         if handle.leadership().leader.is_none() {
             let since = *self.alone_since.get_or_insert_with(clock::now);
             if is_founded {
                 samples.set(Measure::NoLeader, millis(since.elapsed()));
+            }
+            if let Some(sample) = &self.nodes_lost {
+                samples.set(Measure::NodesLost, sample.clone());
             }
             return;
         }
@@ -110,13 +122,8 @@ impl Measuring {
             of: None,
             detail: lost.join(", "),
         };
-        samples.set(Measure::NodesLost, sample);
-        if self.clocks.as_ref().is_none_or(|(at, _)| at.elapsed() >= CLOCKS_EVERY) {
-            self.clocks = Some((clock::now(), skew(&handle.clocks().await)));
-        }
-        if let Some((_, Some(sample))) = &self.clocks {
-            samples.set(Measure::ClockSkew, sample.clone());
-        }
+        samples.set(Measure::NodesLost, sample.clone());
+        self.nodes_lost = Some(sample);
     }
 }
 

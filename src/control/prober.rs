@@ -52,7 +52,9 @@ impl Prober {
         self.uptime.lock().clone()
     }
 
+    /// `None`: not measured now.
     pub fn failures_in_a_row(&self) -> Option<u64> {
+        self.interval()?;
         let uptime = self.uptime.lock();
         uptime.measured_since().map(|_| uptime.failures_in_a_row())
     }
@@ -85,6 +87,9 @@ impl Prober {
             Day::Ordinary => self.settings.interval,
             Day::Event => self.settings.interval_enhanced,
         };
+        let has_failed = self.uptime.lock().failures_in_a_row() > 0;
+        // who has failed is looked at again soon: an outage that is over must not look like one that lasts
+        let interval = if has_failed { interval.min(IDLE) } else { interval };
         (!interval.is_zero()).then_some(interval)
     }
 

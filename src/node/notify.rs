@@ -28,6 +28,9 @@ const PATIENCE_PARTS: u32 = 2;
 /// The writing behind moves once in `storage.write_behind_every`: it is given this many of them at least.
 const ROUNDS: u32 = 3;
 
+/// A full queue of words must not keep a node from stopping.
+const SAID_WITHIN: Duration = Duration::from_secs(1);
+
 /// The way to systemd.
 pub struct Notifier(UnixDatagram);
 
@@ -46,8 +49,10 @@ impl Notifier {
 
     /// A word that systemd does not take is no reason to stop: if it was needed, systemd acts by itself.
     pub async fn say(&self, words: &str) {
-        if let Err(error) = self.0.send(words.as_bytes()).await {
-            tracing::warn!(%error, words, "systemd does not listen");
+        match tokio::time::timeout(SAID_WITHIN, self.0.send(words.as_bytes())).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, words, "systemd does not listen"),
+            Err(_) => tracing::warn!(words, "systemd does not read what it is told"),
         }
     }
 }

@@ -266,12 +266,14 @@ impl State {
             return;
         };
         let event = if alert.is_told { Event::Lasting } else { Event::Raised };
-        alert.is_told = true;
         alert.last_notice = Some(now);
         let notice = Notice::of(alert, event, now);
         let outputs = alert.rule.outputs.clone();
         self.changed.insert(RowKey::Alert(rule.to_owned()));
-        self.call_all(outputs, notice);
+        let is_told = self.call_all(outputs, notice);
+        if let Some(alert) = self.alerts.all.get_mut(rule) {
+            alert.is_told |= is_told;
+        }
     }
 
     fn clear(&mut self, rule: &str, node: NodeId, ending: Ending) {
@@ -301,10 +303,11 @@ impl State {
     }
 
     /// Remembers one that is over, and tells those who know that it had begun, or have to.
-    fn end(&mut self, past: Past, event: Event) {
+    fn end(&mut self, mut past: Past, event: Event) {
         if past.is_told {
             let notice = Notice::of_past(&past, event, self.counters.log_time);
-            self.call_all(past.rule.outputs.clone(), notice);
+            let has_heard = self.call_all(past.rule.outputs.clone(), notice);
+            past.is_told = has_heard || event == Event::Cleared;
         }
         self.alerts.remember(past);
         self.changed.insert(RowKey::AlertsPast);
@@ -371,10 +374,12 @@ impl State {
         });
     }
 
-    fn call_all(&mut self, outputs: Vec<String>, notice: Notice) {
-        for output in outputs {
-            self.call_notice(&output, notice.clone());
-        }
+    /// Whether there is anybody who will be told.
+    fn call_all(&mut self, outputs: Vec<String>, notice: Notice) -> bool {
+        let calls = outputs
+            .into_iter()
+            .filter_map(|output| self.call_notice(&output, notice.clone()));
+        calls.count() > 0
     }
 }
 

@@ -143,8 +143,12 @@ impl Outbox {
 
     /// Whether it waits for another attempt although there is a later notice of the same.
     fn is_out_of_date(&self, id: CallId) -> bool {
-        let waiting = self.get(id).filter(|call| call.state == CallState::Waiting);
-        let of = waiting.and_then(|call| Some((call.output.as_str(), call.rule()?)));
+        self.get(id).is_some_and(|call| call.state == CallState::Waiting) && self.has_later(id)
+    }
+
+    /// Whether there is a later notice of the same to the same output.
+    fn has_later(&self, id: CallId) -> bool {
+        let of = self.get(id).and_then(|call| Some((call.output.as_str(), call.rule()?)));
         of.is_some_and(|(output, rule)| self.notices(output, rule).iter().any(|other| *other > id))
     }
 
@@ -269,6 +273,11 @@ impl State {
         let now = self.counters.log_time;
         let known = self.outbox.get(claim.call);
         let is_due = known.is_some_and(|call| call.is_open() && call.next_at <= now && call.attempts == claim.attempts);
+        if is_due && self.outbox.has_later(claim.call) {
+            // whoever had claimed it has died meanwhile, and a later notice is due as well
+            self.supersede_call(claim.call);
+            return Outcome::Claimed(false);
+        }
         if is_due {
             self.outbox.change(claim.call, |call| {
                 call.attempts += 1;

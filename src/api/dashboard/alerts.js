@@ -41,7 +41,7 @@ const create = () =>
     make('p', { class: 'hint', 'data-part': 'facts' }),
   );
 
-function update(item, { rule, severity, state, since, value_now: now, bound, side, unit, reason, nodes, last_notice: notice }) {
+function update(item, { rule, severity, state, since, value_now: now, bound, side, unit, reason, nodes, told, last_notice: notice }) {
   const isFiring = state === 'firing';
   mark(item, 'data-state', state);
   mark(part(item, 'tag'), 'class', `tag ${isFiring ? (CLASSES[severity] ?? '') : ''}`);
@@ -52,7 +52,7 @@ function update(item, { rule, severity, state, since, value_now: now, bound, sid
   const shown = UNITS[unit] ?? count;
   const figures = now === null ? '' : `now ${shown(now)}, bad ${side} ${shown(bound)}`;
   const where = `${nodes.length === 1 ? 'node' : 'nodes'} ${nodes.join(', ')}`;
-  say(part(item, 'facts'), [nodes.length > 0 && where, figures, notice && `told ${exact(notice)}`].filter(Boolean).join(' · '));
+  say(part(item, 'facts'), [nodes.length > 0 && where, figures, told && `told ${exact(notice)}`].filter(Boolean).join(' · '));
 }
 
 // The share of what was tried that worked; measured, or said not to be.

@@ -127,6 +127,8 @@ async function run(on, leave) {
     let reason = '';
     const tell = (name, data, url) => {
       if (name === 'goodbye') reason = data.reason;
+      // an old board must not look like a live one
+      if (name === 'problem') throw new Error(data.title);
       if (leave.aborted || name !== 'board') return;
       heard = true;
       wait = PAUSE_FIRST;

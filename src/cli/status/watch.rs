@@ -117,9 +117,14 @@ async fn follow(asker: &mut Asker, watch: &mut Watch, told: &mut usize) -> Resul
         // Of several that came together only the newest is worth a look.
         let mut boards = events.iter().rev().filter(|event| event.event == "board");
         let newest = boards.find_map(|event| serde_json::from_str::<Value>(&event.data).ok());
+        let has_board = newest.is_some();
         if let Some(board) = newest {
             *told += 1;
             watch.see(asker.complete(board).await?)?;
+        }
+        // an old screen must not look like a live one
+        if !has_board && events.iter().any(|event| event.event == "problem") {
+            return Ok(format!("{} cannot tell how things are", asker.url()));
         }
         if events.iter().any(|event| event.event == "goodbye") {
             return Ok(format!("{} is stopping", asker.url()));

@@ -340,7 +340,7 @@ impl Run<'_> {
                 break;
             }
             let quiet = Duration::from_nanos(now.saturating_sub(course.last_change.max(begun)));
-            let is_late = Duration::from_nanos(now - begun) >= spread + BACK_MAX;
+            let is_late = !are_back && Duration::from_nanos(now - begun) >= spread + BACK_MAX;
             if is_late || (quiet >= QUIET_MAX && are_back) {
                 break;
             }

@@ -165,9 +165,11 @@ impl Tally {
         if position < *last {
             counts.disordered += 1;
         }
+        // on a connection that has just come back what was in flight comes again, once, in its order
+        let comes_on = position > *last;
         *last = position.max(*last);
         if !seen.insert(stamp.ordinal) {
-            if state.returns > 1 {
+            if state.returns > 1 && comes_on {
                 counts.resent += 1;
             } else {
                 counts.repeated += 1;

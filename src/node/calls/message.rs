@@ -75,7 +75,7 @@ pub fn alert(epoch: u32, call: CallId, notice: &Notice) -> Message {
             Severity::Warning => Priority::Normal,
         },
         drill: false,
-        group: format!("campanile-{epoch:08x}-alert-{}", notice.rule),
+        group: group(epoch, notice),
         turn: match notice.event {
             Event::Raised | Event::Lasting | Event::Passed => Turn::Begins,
             Event::Cleared => Turn::Ends,
@@ -114,6 +114,15 @@ fn said(notice: &Notice) -> String {
         }
         Event::Cleared => format!("Alert {rule} ({nodes}) is over after {lasted}; it was: {reason}"),
         Event::Passed => format!("Alert {rule} ({nodes}) lasted {lasted} and is over: {reason}"),
+    }
+}
+
+/// One for all notices of a rule. What has passed is one of its own: nothing ends it, and it must not swallow what comes later.
+fn group(epoch: u32, notice: &Notice) -> String {
+    let rule = format!("campanile-{epoch:08x}-alert-{}", notice.rule);
+    match notice.event {
+        Event::Raised | Event::Lasting | Event::Cleared => rule,
+        Event::Passed => format!("{rule}-passed-{}", notice.since),
     }
 }
 

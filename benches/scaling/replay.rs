@@ -60,12 +60,22 @@ pub fn replay(counts: &[usize], times: usize) {
     for (fixed, runs) in variants.iter().zip(&runs) {
         let shown: Vec<String> = (0..=STEPS.len()).map(|step| medians(runs, step)).collect();
         let turns = runs.iter().map(|run| run.turns).max().unwrap_or(0);
+        let (all, critical) = (alike(runs, |s| s.all_p95), alike(runs, |s| s.critical_p95));
         println!(
-            "{:>6}: {}; changes of direction in a step: {turns}",
+            "{:>6}: {}; each step counting alike: {all:.2} / {critical:.2} ms; changes of direction in a step: {turns}",
             name(*fixed),
             shown.join("; ")
         );
     }
+}
+
+/// The geometric mean over the steps: the whole is counted by deliveries, of which two in three are of the step of 10x.
+fn alike(runs: &[Run], what: fn(&Step) -> f64) -> f64 {
+    let of_run = |run: &Run| {
+        let logs = run.steps.iter().map(|step| what(step).max(f64::MIN_POSITIVE).ln());
+        (logs.sum::<f64>() / run.steps.len() as f64).exp()
+    };
+    median(runs.iter().map(of_run).collect())
 }
 
 /// Of a step, or of the whole behind the last step.

@@ -13,13 +13,14 @@ use super::problem::{Problem, Published};
 use super::wire::Warning;
 use crate::base::clock;
 use crate::cache::{CacheError, Found, Readers, SourceOf, Tier};
+use crate::consensus::handle::ProposeError;
 use crate::control::zones;
-use crate::model::{Clause, Draft, Millis};
+use crate::model::{Clause, Draft, Millis, Priority};
 use crate::state::sources::{Source, Sourced};
 use futures_util::StreamExt;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Users whom one value may list.
 const USERS_MAX: usize = 10_000;
@@ -27,6 +28,12 @@ const USERS_MAX: usize = 10_000;
 const AT_ONCE: usize = 8;
 /// Of the time that a request has, this part at most goes for asking: the log needs some.
 const ASKING_DIVISOR: u32 = 2;
+
+/// A critical does not wait longer than this for a list that may be newer than the one that is known.
+const CRITICAL_WAITS: Duration = Duration::from_millis(100);
+
+/// After which a sender may try again when what the upstream said could not be kept.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What the cache reads with.
 pub const READERS: Readers = Readers { segment, preferences };
@@ -95,39 +102,74 @@ pub async fn fresh(context: &Arc<Context>, draft: &Draft, deadline: Instant) -> 
     let until = clock::now() + clock::left(deadline) / ASKING_DIVISOR;
     let asked = names
         .into_iter()
-        .map(|name| ask(context.clone(), namespace.to_owned(), name, until));
+        .map(|name| ask(context.clone(), namespace.to_owned(), name, draft.priority, until));
     let mut asked = futures_util::stream::iter(asked).buffer_unordered(AT_ONCE);
     let mut warnings = Vec::new();
-    while let Some(warning) = asked.next().await {
-        warnings.extend(warning?);
+    while let Some(known) = asked.next().await {
+        match known? {
+            Known::Fresh => {}
+            Known::Stale => warnings.push(Warning::StaleSegment),
+            // the publish ends there, and there is nothing to ask for it any more
+            Known::Nowhere => break,
+        }
     }
     warnings.dedup();
     Ok(warnings)
+}
+
+/// What there is to go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Fresh,
+    Stale,
+    /// Neither the upstream nor the directory has such a segment.
+    Nowhere,
 }
 
 async fn ask(
     context: Arc<Context>,
     namespace: String,
     name: String,
+    priority: Priority,
     until: Instant,
-) -> Result<Option<Warning>, Problem> {
-    let found = context.cache.get(&namespace, &name, until).await;
-    judge(&context, &name, found)
+) -> Result<Known, Problem> {
+    let is_known = || context.handle.read(|state| state.directory().has_segment(&name));
+    if priority != Priority::Critical || !is_known() {
+        let found = context.cache.get(&namespace, &name, until).await;
+        return judge(is_known, found);
+    }
+    let cache = context.cache.clone();
+    let wanted = name.clone();
+    // it goes on when the critical does not wait for it any more: the next one may have the newer list
+    let asking = tokio::spawn(async move { cache.get(&namespace, &wanted, until).await });
+    match tokio::time::timeout(CRITICAL_WAITS, asking).await {
+        Ok(Ok(found)) => judge(is_known, found),
+        Ok(Err(_)) | Err(_) => Ok(Known::Stale),
+    }
 }
 
 /// A segment that is known serves, however old it is; one that nobody knows is worth another try.
-fn judge(context: &Context, name: &str, found: Result<Option<Found>, CacheError>) -> Result<Option<Warning>, Problem> {
+fn judge(is_known: impl Fn() -> bool, found: Result<Option<Found>, CacheError>) -> Result<Known, Problem> {
     match found {
-        // It is as it should be, or the upstream has no such segment: the directory may have.
-        Ok(
-            Some(Found {
-                tier: Tier::Local | Tier::Replicated | Tier::Miss,
-                ..
-            })
-            | None,
-        ) => Ok(None),
-        Ok(Some(Found { tier: Tier::Stale, .. })) => Ok(Some(Warning::StaleSegment)),
-        Err(_) if context.handle.read(|state| state.directory().has_segment(name)) => Ok(Some(Warning::StaleSegment)),
+        // It was brought and could not be kept: nobody can go by it.
+        Ok(Some(found)) if !found.kept.is_kept() => {
+            let why = ProposeError::Overloaded {
+                retry_after: RETRY_AFTER,
+            };
+            if is_known() {
+                Ok(Known::Stale)
+            } else {
+                Err(refusal(CacheError::NotProposed(why)).with_outcome(Published::NotPublished))
+            }
+        }
+        Ok(Some(Found {
+            tier: Tier::Local | Tier::Replicated | Tier::Miss,
+            ..
+        })) => Ok(Known::Fresh),
+        // The upstream has no such segment: the directory may have.
+        Ok(None) => Ok(if is_known() { Known::Fresh } else { Known::Nowhere }),
+        Ok(Some(Found { tier: Tier::Stale, .. })) => Ok(Known::Stale),
+        Err(_) if is_known() => Ok(Known::Stale),
         Err(error) => Err(refusal(error).with_outcome(Published::NotPublished)),
     }
 }

@@ -24,6 +24,13 @@ pub struct Kept {
     pub value: Arc<Value>,
 }
 
+impl Kept {
+    /// Whether the state has it, too: what an upstream gave and the log did not take is good for one answer.
+    pub fn is_kept(&self) -> bool {
+        self.entry.version != 0
+    }
+}
+
 /// What is known here of a key, until when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {

@@ -24,6 +24,8 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub enum Standing {
     /// What keeps the cluster going is not turned away.
     Needed,
+    /// The same, and a critical may hang on it: what is due, and what calls a false alarm off.
+    Urgent,
     Broadcast(Priority),
     /// The directory and the cache can wait like a broadcast of low priority, though they have none to name.
     Patient,
@@ -36,8 +38,8 @@ impl Standing {
             // What turns away everything turns a probe away too; a burst of what is less urgent is no outage.
             Command::Probe(_) => Self::Broadcast(Priority::Critical),
             Command::Directory(_) | Command::Cache(_) => Self::Patient,
+            Command::Tick(_) | Command::Cancel(_) => Self::Urgent,
             Command::Found(_)
-            | Command::Cancel(_)
             | Command::Redeliver(_)
             | Command::Settle(_)
             | Command::Acknowledge(_)
@@ -45,7 +47,6 @@ impl Standing {
             | Command::Presence(_)
             | Command::NodeStarted(_)
             | Command::NodeLost { .. }
-            | Command::Tick(_)
             | Command::Zones(_)
             | Command::CreateToken(_)
             | Command::RevokeToken(_)
@@ -63,7 +64,7 @@ impl Standing {
 
     pub fn fits(self, fullness: Fullness) -> bool {
         match self {
-            Self::Needed => true,
+            Self::Needed | Self::Urgent => true,
             Self::Broadcast(priority) => admits(priority, fullness),
             Self::Patient => admits(Priority::Low, fullness),
         }
@@ -83,7 +84,7 @@ impl Standing {
                 METRICS.shed.with_label_values(&[priority.name()]).inc();
                 ProposeError::of_shed(priority, retry_after)
             }
-            Self::Needed | Self::Patient => ProposeError::Overloaded { retry_after },
+            Self::Needed | Self::Urgent | Self::Patient => ProposeError::Overloaded { retry_after },
         }
     }
 }

@@ -90,7 +90,7 @@ impl Lane {
 
     pub const fn of(standing: Standing) -> Self {
         match standing {
-            Standing::Broadcast(Priority::Critical) => Self::Critical,
+            Standing::Broadcast(Priority::Critical) | Standing::Urgent => Self::Critical,
             Standing::Broadcast(Priority::High | Priority::Normal | Priority::Low)
             | Standing::Needed
             | Standing::Patient => Self::Usual,

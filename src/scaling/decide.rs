@@ -72,13 +72,28 @@ impl Crowded {
             }
             self.ceiling = Some((moment.threads / 2).max(1));
             self.free_since = None;
-        } else if load.free.is_none_or(|free| free <= rules.free_again) {
-            self.free_since = None;
         } else if self.ceiling.is_some() {
-            let since = *self.free_since.get_or_insert(now);
-            if now.saturating_sub(since) >= rest {
-                (self.ceiling, self.ended_at) = (None, Some(now));
-            }
+            self.rest(rules, load, (now, rest));
+        }
+    }
+
+    /// Whether it is over: at once when much is free, later when there is something, and nobody has to wait for a core. Where the
+    /// system has stopped to say how much is free, that counts as something.
+    fn rest(&mut self, rules: &Crowd, load: &Load, (now, rest): (u64, u64)) {
+        let is_above = |bound: f64| load.free.is_none_or(|free| free > bound);
+        let waits = load.crowded.is_some_and(|waiting| waiting > rules.waiting / 2.0);
+        if !is_above(rules.free_min) || waits {
+            self.free_since = None;
+            return;
+        }
+        let since = *self.free_since.get_or_insert(now);
+        let rest = if load.free.is_some_and(|free| free > rules.free_again) {
+            rest
+        } else {
+            rest * SOON
+        };
+        if now.saturating_sub(since) >= rest {
+            (self.ceiling, self.ended_at) = (None, Some(now));
         }
     }
 }

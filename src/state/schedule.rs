@@ -28,7 +28,13 @@ impl State {
     /// When the next thing is due.
     pub fn next_due(&self) -> Option<Millis> {
         let broadcasts = self.due.first().map(|(at, _)| *at);
-        broadcasts.into_iter().chain(self.alerts.next_due()).min()
+        // a namespace that was emptied goes on leaving, whoever asked for it
+        let leaving = self.cache.first_leaving().map(|_| self.counters.log_time);
+        broadcasts
+            .into_iter()
+            .chain(self.alerts.next_due())
+            .chain(leaving)
+            .min()
     }
 
     pub(super) fn check_schedule(&self) -> Result<(), Refused> {

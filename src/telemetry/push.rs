@@ -41,8 +41,8 @@ pub struct Pusher {
     pub(super) waiting: mpsc::Receiver<Span>,
     pub(super) filling: Arc<Notify>,
     pub every: Duration,
-    /// The last push failed: that is told once.
-    pub(super) complained: bool,
+    /// The last push of these failed: that is told once.
+    pub(super) complained: [bool; 2],
 }
 
 impl Pusher {
@@ -98,11 +98,15 @@ impl Pusher {
         };
         let result = if failed.is_none() { "taken" } else { "failed" };
         METRICS.pushes.with_label_values(&[signal.name(), result]).inc();
+        let complained = &mut self.complained[match signal {
+            Signal::Metrics => 0,
+            Signal::Traces => 1,
+        }];
         match failed {
-            None => self.complained = false,
-            Some(why) if self.complained => tracing::debug!(signal = signal.name(), why, "a push failed"),
+            None => *complained = false,
+            Some(why) if *complained => tracing::debug!(signal = signal.name(), why, "a push failed"),
             Some(why) => {
-                self.complained = true;
+                *complained = true;
                 tracing::warn!(
                     signal = signal.name(),
                     why,

@@ -61,7 +61,7 @@ pub fn start(config: &Config, node: u64) -> Result<(Tracer, Option<Pusher>), Set
         waiting,
         filling: filling.clone(),
         every: config.every.0,
-        complained: false,
+        complained: [false; 2],
     };
     let tracer = if config.traces {
         Tracer::new(queue, config.sample, filling)

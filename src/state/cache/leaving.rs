@@ -72,7 +72,7 @@ impl Index {
     }
 
     /// The first namespace that something has to leave.
-    pub(super) fn first_leaving(&self) -> Option<Arc<str>> {
+    pub(in crate::state) fn first_leaving(&self) -> Option<Arc<str>> {
         self.leaving.keys().next().cloned()
     }
 

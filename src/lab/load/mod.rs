@@ -3,7 +3,7 @@
 //! What: `campanile load`: thousands of subscribers on real sockets, publishers that keep their times, and every delivery accounted for.
 //! Why: how fast and how whole delivery is under load is a promise, and a promise is measured from outside.
 //! Never: a figure that was not measured; a broadcast to anybody whom the load did not bring along.
-//! Start: [`scenario`], [`plan`], then [`run`], [`crowd`] and [`tally`]; [`judged`] makes the report.
+//! Start: [`scenario`], [`plan`], then [`run()`], [`crowd`] and [`tally`]; [`judged`] makes the report.
 //!
 //! ```text
 //! scenario ─ plan ─► press (one thread: all publishers) ──► nodes ──► crowd (processes: all subscribers)

@@ -80,18 +80,15 @@ impl Crowded {
     /// Whether it is over: at once when much is free, later when there is something, and nobody has to wait for a core. Where the
     /// system has stopped to say how much is free, that counts as something.
     fn rest(&mut self, rules: &Crowd, load: &Load, (now, rest): (u64, u64)) {
-        let is_above = |bound: f64| load.free.is_none_or(|free| free > bound);
+        let is_much = load.free.is_some_and(|free| free > rules.free_again);
         let waits = load.crowded.is_some_and(|waiting| waiting > rules.waiting / 2.0);
-        if !is_above(rules.free_min) || waits {
+        let is_some = load.free.is_none_or(|free| free > rules.free_min) && !waits;
+        if !is_much && !is_some {
             self.free_since = None;
             return;
         }
         let since = *self.free_since.get_or_insert(now);
-        let rest = if load.free.is_some_and(|free| free > rules.free_again) {
-            rest
-        } else {
-            rest * SOON
-        };
+        let rest = if is_much { rest } else { rest * SOON };
         if now.saturating_sub(since) >= rest {
             (self.ceiling, self.ended_at) = (None, Some(now));
         }

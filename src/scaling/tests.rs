@@ -183,6 +183,16 @@ fn threads_that_wait_for_cores_give_way_at_once() {
     crowd(&mut node, 30, (0.1, 0.05), 1.0, "");
     // 3 s of room, and then at once
     crowd(&mut node, 4, (0.5, 0.0), 1.0, "35:emergency=8");
+    // with little to do a thread waits now and then although most is free: that is no crowd
+    let mut calm = node_that_gives_way(8, 4);
+    crowd(&mut calm, 1, (0.0, 0.45), 0.9, "0:crowd=4");
+    calm.load.critical = 1_000;
+    crowd(&mut calm, 5, (0.8, 0.28), 0.2, "4:emergency=8");
+    // something is free and nobody waits: ten times as long
+    let mut busy = node_that_gives_way(8, 4);
+    crowd(&mut busy, 1, (0.0, 0.45), 0.9, "0:crowd=4");
+    busy.load.critical = 1_000;
+    crowd(&mut busy, 40, (0.3, 0.1), 0.9, "31:emergency=8");
     let mut idle = node_that_gives_way(8, 4);
     crowd(&mut idle, 15, (0.9, 0.9), 0.5, ""); // who hardly runs delays nobody
 }

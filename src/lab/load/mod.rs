@@ -35,7 +35,7 @@ pub mod tally;
 mod watch;
 
 use crate::base::clock;
-use crate::lab::results::{Report, Verdict, folder};
+use crate::lab::results::folder::{self, Shown};
 use anyhow::{Result, bail};
 use scenario::Scenario;
 use stage::Where;
@@ -80,19 +80,6 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         took_s: (clock::now() - begun).as_secs_f64(),
     };
     let report = judged::report(&options.scenario, &played, frame);
-    let place = options.out.clone().unwrap_or_else(|| folder::usual(&report));
-    let page = folder::write(&report, &place)?;
-    if options.json {
-        println!("{}", report.json());
-    } else {
-        anstream::println!("{}\nreport: {}", report.text(), page.display());
-    }
-    Ok(exit(&report))
-}
-
-fn exit(report: &Report) -> ExitCode {
-    match report.verdict {
-        Verdict::Good | Verdict::Missed => ExitCode::SUCCESS,
-        Verdict::Bad => ExitCode::FAILURE,
-    }
+    let shown = if options.json { Shown::Json } else { Shown::Text };
+    folder::hand_over(&report, options.out.as_deref(), shown)
 }

@@ -1,11 +1,12 @@
 //! The folder of a run: everything in it can be read by a person or by any program.
 
-use super::{Report, page};
+use super::{Report, Verdict, page};
 use crate::base::clock;
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// Where reports go when nobody says so.
 const REPORTS: &str = "campanile-reports";
@@ -21,6 +22,27 @@ pub fn usual(report: &Report) -> PathBuf {
         .filter(|letter| !"-:".contains(*letter))
         .collect();
     Path::new(REPORTS).join(format!("{}-{}-{digits}", report.kind, report.name))
+}
+
+/// What goes to standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    Text,
+    Json,
+}
+
+/// Writes the folder, shows the report, and says how the command ends: what is lost, wrong or repeated fails it, a missed target does not.
+pub fn hand_over(report: &Report, folder: Option<&Path>, shown: Shown) -> Result<ExitCode> {
+    let place = folder.map_or_else(|| usual(report), Path::to_owned);
+    let page = write(report, &place)?;
+    match shown {
+        Shown::Json => println!("{}", report.json()),
+        Shown::Text => anstream::println!("{}\nreport: {}", report.text(), page.display()),
+    }
+    Ok(match report.verdict {
+        Verdict::Good | Verdict::Missed => ExitCode::SUCCESS,
+        Verdict::Bad => ExitCode::FAILURE,
+    })
 }
 
 /// Writes the folder and names its page.

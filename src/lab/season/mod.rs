@@ -35,7 +35,7 @@ pub mod told;
 use crate::base::clock;
 use crate::config::Config;
 use crate::lab::machine;
-use crate::lab::results::{Report, Verdict, folder};
+use crate::lab::results::folder::{self, Shown};
 use crate::scaling::Capacity;
 use anyhow::{Context, Result, bail};
 use draw::Order;
@@ -92,21 +92,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         took_s: (clock::now() - begun).as_secs_f64(),
     };
     let report = told::report(options, &simulated, capacity.as_ref(), replayed.as_ref(), frame);
-    let place = options.out.clone().unwrap_or_else(|| folder::usual(&report));
-    let page = folder::write(&report, &place)?;
-    if options.json {
-        println!("{}", report.json());
-    } else {
-        anstream::println!("{}\nreport: {}", report.text(), page.display());
-    }
-    Ok(exit(&report))
-}
-
-fn exit(report: &Report) -> ExitCode {
-    match report.verdict {
-        Verdict::Good | Verdict::Missed => ExitCode::SUCCESS,
-        Verdict::Bad => ExitCode::FAILURE,
-    }
+    let shown = if options.json { Shown::Json } else { Shown::Text };
+    folder::hand_over(&report, options.out.as_deref(), shown)
 }
 
 /// What the bench of the machine wrote.

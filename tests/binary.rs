@@ -293,7 +293,9 @@ impl Node {
             format!("api.listen={api}"),
             format!("cluster.listen={peer}"),
         ];
+        // A switch of these tests, like that of the browser's, is no setting, and a node refuses what it does not know.
         let child = Command::new(env!("CARGO_BIN_EXE_campanile"))
+            .env_clear()
             .args(["serve", "--json"])
             .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .stdin(Stdio::null())

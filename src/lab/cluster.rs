@@ -163,6 +163,11 @@ impl Cluster {
         self.node(number).ok()?.child.as_ref().map(Child::id)
     }
 
+    /// The folder with a node's data.
+    pub fn data(&self, number: u64) -> PathBuf {
+        self.folder.path().join(format!("node-{number}"))
+    }
+
     /// The folder with the nodes' data and logs.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -314,7 +319,7 @@ impl Cluster {
             format!("{{ node = {number}, peer = \"{peer}\", url = \"{url}\" }}")
         };
         let peers: Vec<String> = (1..=NODES).map(peer).collect();
-        let data = self.folder.path().join(format!("node-{number}"));
+        let data = self.data(number);
         let own = [
             format!("node.id={number}"),
             format!("node.data={}", data.display()),

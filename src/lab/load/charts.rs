@@ -1,5 +1,6 @@
 //! A run over time. Pure.
 
+use super::figures::MIB;
 use super::run::{Played, Second};
 use super::watch::Sample;
 use crate::lab::results::{Chart, Line};
@@ -81,6 +82,19 @@ pub fn charts(played: &Played) -> Vec<Chart> {
         }),
     ));
     all.push(chart("cores", "Cores in use", "", cores(&played.samples)));
+    let mib = |bytes: Option<&Option<u64>>| Some((*bytes?)? as f64 / MIB);
+    all.push(chart(
+        "memory",
+        "Memory",
+        "MiB",
+        by_node(&played.samples, |sample, node| mib(sample.resident.get(node))),
+    ));
+    all.push(chart(
+        "disk",
+        "Disk",
+        "MiB",
+        by_node(&played.samples, |sample, node| mib(sample.disk.get(node))),
+    ));
     all
 }
 

@@ -3,11 +3,12 @@
 use super::run::Played;
 use super::scenario::Scenario;
 use super::sums::{Sums, mean, p95};
+use super::watch::Mark;
 use crate::lab::results::{Better, Buckets, Distribution, Figure, figure, millis};
 use crate::model::Priority;
 use hdrhistogram::Histogram;
 
-const MIB: f64 = 1_048_576.0;
+pub const MIB: f64 = 1_048_576.0;
 const KIB: f64 = 1_024.0;
 const MILLION: f64 = 1e6;
 
@@ -78,6 +79,7 @@ impl Sums<'_> {
         }
         all.extend(self.published());
         all.extend(self.machine(scenario));
+        all.extend(self.growth());
         all
     }
 
@@ -137,6 +139,32 @@ impl Sums<'_> {
             ));
         }
         all
+    }
+
+    /// What was more when it ended than when the warm-up was over, and how much there was then.
+    fn growth(&self) -> Vec<Figure> {
+        use Better::Lower;
+        let mib = |bytes: Option<f64>| bytes.map(|bytes| bytes / MIB);
+        let marks = self.step.map(|step| (&step.from, &step.until));
+        let of = |value: fn(&Mark) -> Option<u64>| {
+            let until = marks.and_then(|(_, until)| Some(value(until)? as f64));
+            let from = marks.and_then(|(from, _)| Some(value(from)? as f64));
+            (mib(until), mib(until.zip(from).map(|(until, from)| until - from)))
+        };
+        let (memory, memory_more) = of(|mark| mark.resident);
+        let (disk, disk_more) = of(|mark| mark.disk);
+        vec![
+            figure("growth.memory", "memory, more than before", "MiB", memory_more, Lower),
+            figure(
+                "growth.memory_end",
+                "memory of the nodes at the end",
+                "MiB",
+                memory,
+                Lower,
+            ),
+            figure("growth.disk", "disk, more than before", "MiB", disk_more, Lower),
+            figure("growth.disk_end", "disk of the nodes at the end", "MiB", disk, Lower),
+        ]
     }
 
     fn machine(&self, scenario: &Scenario) -> Vec<Figure> {

@@ -167,6 +167,8 @@ mod tests {
             at: at * SECOND,
             delivered,
             server_cpu: Some(cpu),
+            resident: Some(at << 20),
+            disk: None,
             generator_cpu: vec![Some(cpu / 10.0), Some(cpu / 2.0)],
             cores: None,
             cache,
@@ -247,10 +249,14 @@ mod tests {
             ("server.hit_rate", 95.0),
             ("generator.share", 20.0),
             ("everybody.last", 400.0),
+            ("growth.memory", 11.0),
+            ("growth.memory_end", 21.0),
         ] {
             assert_eq!(json["values"][key], value, "{key}");
         }
-        assert_eq!(json["values"]["server.memory"], serde_json::Value::Null);
+        for key in ["server.memory", "growth.disk", "growth.disk_end"] {
+            assert_eq!(json["values"][key], serde_json::Value::Null, "{key}");
+        }
         assert!(report.notes.iter().any(|note| note == "It was not the bottleneck."));
         let report = judged(&standard, &played(WHOLE, None));
         assert_eq!(report.json()["outcomes"]["cache hit rate"], "not measured");

@@ -1,8 +1,14 @@
-//! What the system says about processes of this machine: CPU time, memory, and how busy the cores are.
+//! What the system says about processes of this machine: CPU time, memory, disk, and how busy the cores are.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 const KIB: u64 = 1_024;
+/// What `st_blocks` counts, whatever the file system's own blocks are.
+const BLOCK: u64 = 512;
+/// Folders within folders; a node's data has two.
+const DEPTH_MAX: u32 = 4;
 
 /// User and system time of a process with all threads it ever had, in seconds.
 pub fn cpu_seconds(process: u32) -> Option<f64> {
@@ -25,6 +31,21 @@ pub fn resident_bytes(process: u32) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kib * KIB)
+}
+
+/// What the files of a folder take up on the disk, in bytes: blocks, not lengths. Files that go meanwhile do not count.
+pub fn disk_bytes(folder: &Path) -> Option<u64> {
+    folder.is_dir().then(|| bytes_in(folder, DEPTH_MAX))
+}
+
+fn bytes_in(folder: &Path, depth: u32) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let one = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(data) if data.is_dir() && depth > 0 => bytes_in(&entry.path(), depth - 1),
+        Ok(data) if data.is_file() => data.blocks() * BLOCK,
+        Ok(_) | Err(_) => 0,
+    };
+    entries.flatten().map(one).sum()
 }
 
 /// Of all cores since the machine started, in ticks.
@@ -59,7 +80,7 @@ impl Cores {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cores, cores, cores_of, cpu_seconds, resident_bytes, ticks_of};
+    use super::{Cores, cores, cores_of, cpu_seconds, disk_bytes, resident_bytes, ticks_of};
 
     #[test]
     fn the_system_is_read() {
@@ -74,5 +95,20 @@ mod tests {
         let busy = Cores { idle: 105, total: 200 }.busy_since(before).unwrap();
         assert!((busy - 0.75).abs() < 1e-9, "{busy}");
         assert_eq!(before.busy_since(before), None);
+    }
+
+    #[test]
+    fn a_folder_is_as_large_as_the_blocks_of_all_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(disk_bytes(&folder.path().join("none")), None);
+        let empty = disk_bytes(folder.path()).unwrap();
+        std::fs::create_dir(folder.path().join("inner")).unwrap();
+        std::fs::write(folder.path().join("inner/file"), vec![7; 100_000]).unwrap();
+        std::fs::File::open(folder.path().join("inner/file"))
+            .unwrap()
+            .sync_all()
+            .unwrap();
+        let full = disk_bytes(folder.path()).unwrap();
+        assert!((100_000..200_000).contains(&(full - empty)), "{empty} {full}");
     }
 }

@@ -81,6 +81,7 @@ pub async fn play(scenario: &Scenario, place: &Where, seed: u64, bar: &ProgressB
         addresses: stage.nodes.clone(),
         bearer: stage.bearer.clone(),
         processes: stage.processes.clone(),
+        folders: stage.folders.clone(),
     };
     bar.set_message("the nodes settle");
     let before = settled(&nodes).await;

@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Lines of the directory in one request.
 const IMPORT_LINES: usize = 2_000;
@@ -37,6 +38,8 @@ pub struct Stage {
     pub everybody: String,
     /// Of nodes of its own.
     pub processes: Vec<u32>,
+    /// With their data.
+    pub folders: Vec<PathBuf>,
     cluster: Option<Cluster>,
 }
 
@@ -75,8 +78,12 @@ impl Stage {
         let processes = cluster
             .iter()
             .flat_map(|cluster| (1..=NODES).filter_map(|node| cluster.pid(node)));
+        let folders = cluster
+            .iter()
+            .flat_map(|cluster| (1..=NODES).map(|node| cluster.data(node)));
         Ok(Self {
             processes: processes.collect(),
+            folders: folders.collect(),
             nodes: nodes.into_iter().take(scenario.nodes as usize).collect(),
             bearer,
             bearers,

@@ -6,6 +6,7 @@ use crate::lab::http::{self, Call};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -23,6 +24,8 @@ pub struct Nodes {
     pub bearer: String,
     /// Their processes, when they are on this machine and ours.
     pub processes: Vec<u32>,
+    /// Their data, likewise.
+    pub folders: Vec<PathBuf>,
 }
 
 /// One look; what a node did not say is not there.
@@ -35,6 +38,9 @@ pub struct Sample {
     /// Of each node.
     pub threads: Vec<Option<u64>>,
     pub cpu_seconds: Vec<Option<f64>>,
+    /// In bytes.
+    pub resident: Vec<Option<u64>>,
+    pub disk: Vec<Option<u64>>,
 }
 
 /// A decision of the scaling of a node.
@@ -54,6 +60,9 @@ pub struct Mark {
     pub delivered: u64,
     /// Of all nodes; `None` unless all are known.
     pub server_cpu: Option<f64>,
+    /// Memory and disk of all nodes in bytes, likewise.
+    pub resident: Option<u64>,
+    pub disk: Option<u64>,
     /// Of the run's own process and of each process of subscribers.
     pub generator_cpu: Vec<Option<f64>>,
     pub cores: Option<Cores>,
@@ -78,6 +87,8 @@ impl Nodes {
             at: clock::monotonic(),
             delivered,
             server_cpu: server.filter(|each| !each.is_empty()).map(|each| each.iter().sum()),
+            resident: self.resident(),
+            disk: sum(self.disk()),
             generator_cpu: generator.iter().map(|process| process::cpu_seconds(*process)).collect(),
             cores: process::cores(),
             cache: self.cache().await,
@@ -86,12 +97,17 @@ impl Nodes {
 
     /// Memory of all nodes in bytes.
     pub fn resident(&self) -> Option<u64> {
-        let each: Option<Vec<u64>> = self
-            .processes
-            .iter()
-            .map(|process| process::resident_bytes(*process))
-            .collect();
-        each.filter(|each| !each.is_empty()).map(|each| each.iter().sum())
+        sum(self.residents())
+    }
+
+    fn residents(&self) -> Vec<Option<u64>> {
+        let each = self.processes.iter();
+        each.map(|process| process::resident_bytes(*process)).collect()
+    }
+
+    fn disk(&self) -> Vec<Option<u64>> {
+        let each = self.folders.iter();
+        each.map(|folder| process::disk_bytes(folder)).collect()
     }
 
     async fn ask(&self, node: SocketAddr, path: &str) -> Option<Value> {
@@ -135,6 +151,8 @@ impl Nodes {
                 .iter()
                 .map(|process| process::cpu_seconds(*process))
                 .collect(),
+            resident: self.residents(),
+            disk: self.disk(),
         }
     }
 
@@ -188,6 +206,12 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// `None` unless all are known, and there are any.
+fn sum(each: Vec<Option<u64>>) -> Option<u64> {
+    let each: Option<Vec<u64>> = each.into_iter().collect();
+    each.filter(|each| !each.is_empty()).map(|each| each.iter().sum())
 }
 
 fn waiting_of(queues: &Value) -> Option<u64> {

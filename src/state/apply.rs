@@ -152,6 +152,9 @@ impl State {
                 for at in touched.cached {
                     self.cache_drop(&at, effects);
                 }
+                for at in touched.shortened {
+                    self.cache_doubt(&at, effects);
+                }
                 for user in touched.erased {
                     self.presence.forget(user, &mut self.changed);
                     effects.push(Effect::Erased(user));

@@ -348,8 +348,7 @@ impl Directory {
         }
         Arc::make_mut(&mut self.everyone).remove(number);
         self.preferred.remove(number);
-        let cached = self.has_gone(id, number, &mut touched.rows);
-        touched.cached.extend(cached);
+        self.has_gone(id, number, touched);
         touched.rows.insert(RowKey::User(number));
         touched.rows.insert(RowKey::Preferences(number));
         touched.erased.push(number);
@@ -475,6 +474,8 @@ pub struct Touched {
     pub erased: Vec<UserNumber>,
     /// What the cache has under the ids of those.
     pub cached: Vec<CacheKey>,
+    /// Lists of the cache that they left.
+    pub shortened: BTreeSet<CacheKey>,
     pub counters: bool,
     /// Somebody is in a zone where nobody was, or a place is in another one.
     pub zones: bool,

@@ -5,7 +5,7 @@
 //! value. Then the directory's own rule and preferences, which it has kept, are in force again.
 
 use super::cache::CacheKey;
-use super::directory::Directory;
+use super::directory::{Directory, Touched};
 use super::rows::RowKey;
 use super::zones::ZoneTable;
 use crate::model::UserNumber;
@@ -196,16 +196,19 @@ impl Directory {
         }
     }
 
-    /// Somebody is gone, and leaves the lists. The place of what the cache has under their own id: it has to go, too.
-    pub(super) fn has_gone(&mut self, id: &str, number: UserNumber, rows: &mut BTreeSet<RowKey>) -> Option<CacheKey> {
+    /// Somebody is gone, and leaves the lists, which are shorter then than what their owner has. What the cache has under their own id
+    /// goes, too.
+    pub(super) fn has_gone(&mut self, id: &str, number: UserNumber, touched: &mut Touched) {
         for listed in self.sources.segments.values_mut() {
             if listed.users.remove(number) {
-                rows.insert(row_key(&listed.at));
+                touched.rows.insert(row_key(&listed.at));
+                touched.shortened.insert(listed.at.clone());
             }
         }
-        let wants = self.sources.preferences.remove(id)?;
-        rows.insert(row_key(&wants.at));
-        Some(wants.at)
+        if let Some(wants) = self.sources.preferences.remove(id) {
+            touched.rows.insert(row_key(&wants.at));
+            touched.cached.push(wants.at);
+        }
     }
 
     /// What the row of a place in the cache says; `None` when nothing comes from there.

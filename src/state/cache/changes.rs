@@ -120,6 +120,22 @@ impl State {
         Outcome::Done
     }
 
+    /// What is in force is no longer what the upstream said: it has to say it again, and not only that nothing is new.
+    pub(in crate::state) fn cache_doubt(&mut self, at: &CacheKey, effects: &mut Vec<Effect>) {
+        let known = self.cache.get(&at.namespace, &at.key).cloned();
+        let Some(mut slot) = known.filter(|slot| slot.entry.validator.is_some()) else {
+            return;
+        };
+        let entry = Arc::new(Entry {
+            validator: None,
+            ..(*slot.entry).clone()
+        });
+        slot.entry = entry.clone();
+        effects.push(Effect::Cache(CacheEffect::Renewed { at: at.clone(), entry }));
+        self.cache.set(at, slot);
+        self.changed.insert(entry_row(at));
+    }
+
     /// There are only so many claims that they can all go at once, as they must: nothing that was asked before may come in.
     fn cache_empty(&mut self, namespace: Arc<str>, effects: &mut Vec<Effect>) -> Outcome {
         let floor = self.next_cache_version();

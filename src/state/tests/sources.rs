@@ -20,7 +20,7 @@ fn put(at: CacheKey, source: Option<Source>) -> Command {
             fresh_ms: LIVES_MS,
             stale_ms: LIVES_MS,
         },
-        validator: None,
+        validator: Some("\"7\"".into()),
         warm: Warm::WhereKnown,
         limits: Limits {
             entries: 3,
@@ -204,6 +204,18 @@ fn people_come_to_a_list_and_leave_it() {
     house.check("vip", &["ann"], 0);
     house.change(Change::PutUser(user("zoe", "guest")));
     house.check("vip", &["ann"], 0);
+    // ... until their owner says the whole list again, as it must: that nothing is new there would leave zoe out for ever
+    let again = house.again();
+    for state in [&house.bench.state, &again] {
+        for segment in ["vip", "crew"] {
+            let slot = state.cache().get("segments", segment).unwrap();
+            assert_eq!(slot.entry.validator, None, "{segment}");
+        }
+    }
+    house.list("crew", &["zoe", "cat"]);
+    house.change(Change::DeleteUser("ann".into()));
+    let crew = house.bench.state.cache().get("segments", "crew").unwrap();
+    assert!(crew.entry.validator.is_some(), "ann was not in it");
 }
 
 #[test]

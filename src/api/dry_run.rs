@@ -92,9 +92,9 @@ pub async fn answer(
 ) -> Result<Response, Problem> {
     let now = context.handle.log_time();
     let draft: Draft = draft::read(json::parse(body, "data")?, &context.config, now)?;
-    let noticed = notice(context, &draft, deadline).await?;
     let written = Written { draft: &draft, body };
     let grant = rights::grant(context, caller, written, None, deadline).await?;
+    let noticed = notice(context, &draft, deadline).await?;
     superseded(context, caller, &draft, deadline).await?;
     let outlook = context
         .handle

@@ -166,14 +166,15 @@ async fn propose(
         let known = context.handle.read(|state| state.keys().look(&key));
         !matches!(known, Known::No)
     };
+    // Before anything is asked for: who may not send this makes the node ask nobody.
+    let written = Written { draft: &draft, body };
+    let grant = rights::grant(context, caller, written, Some(&key), deadline).await?;
     // Of what is only repeated the first answer stands, whatever there is to say by now.
     let noticed = if is_repeated() {
         Vec::new()
     } else {
         notice(context, &draft, deadline).await?
     };
-    let written = Written { draft: &draft, body };
-    let grant = rights::grant(context, caller, written, Some(&key), deadline).await?;
     let rate = grant.rate.clone();
     let superseded = if is_repeated() {
         None

@@ -112,6 +112,22 @@ async fn a_publish_asks_for_a_segment_and_lives_with_what_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_send_it_makes_the_node_ask_nobody() {
+    let server = Server::plain(&[say(r#"["ann"]"#)]).await;
+    let node = reading(vec![from(&server, SourceOf::Segments)]).await;
+    let to_vip = json!({"segments": ["vip"]});
+    let refused = broadcast(&json!({"type": "cue.stop", "priority": "critical", "audience": to_vip}));
+    for path in ["/v1/broadcasts", "/v1/broadcasts?dry_run=true"] {
+        let answer = node.post(path, &refused).await;
+        answer.expect_problem(422, "CRITICAL_TYPE_NOT_ALLOWED", "/priority");
+    }
+    assert_eq!(server.connections(), 0);
+    node.post("/v1/broadcasts", &to("vip")).await.expect(201);
+    assert_eq!(server.connections(), 1);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_directory_s_own_rule_serves_while_the_upstream_is_silent() {
     let server = Server::plain(&[status("500 Broken"), status("404 Not Found")]).await;
     let node = reading(vec![from(&server, SourceOf::Segments)]).await;

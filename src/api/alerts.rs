@@ -134,7 +134,7 @@ pub fn board(context: &Context) -> Board {
     })
 }
 
-/// What is open anywhere, and what this node alone knows yet; the gravest first, the oldest of these first.
+/// What is open anywhere, and what this node alone knows yet; the gravest first, of these what fires, of these the oldest.
 fn items(state: &Applied, node: NodeId, rules: &[Rule], here: &[Shown]) -> Vec<Item> {
     let mut all: BTreeMap<&str, Item> = BTreeMap::new();
     for alert in state.alerts().open() {
@@ -153,7 +153,7 @@ fn items(state: &Applied, node: NodeId, rules: &[Rule], here: &[Shown]) -> Vec<I
         }
     }
     let mut items: Vec<Item> = all.into_values().collect();
-    items.sort_by_key(|item| (Reverse(item.severity), item.since.0));
+    items.sort_by_key(|item| (Reverse(item.severity), item.state == Phase::PENDING, item.since.0));
     items
 }
 

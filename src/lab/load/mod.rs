@@ -20,7 +20,7 @@ mod line;
 pub mod orders;
 pub mod plan;
 pub mod press;
-mod process;
+pub mod process;
 mod published;
 mod reading;
 mod request;

@@ -1,8 +1,8 @@
 //! Tables: as Markdown, and those of several runs laid into one.
 
 use super::Table;
-use std::fmt::Write as _;
 use super::kept::Spread;
+use std::fmt::Write as _;
 
 /// What separates several numbers in one cell.
 const BESIDE: &str = " / ";

@@ -11,6 +11,7 @@ pub mod compare;
 pub mod folder;
 pub mod grid;
 pub mod kept;
+pub mod measured;
 pub mod page;
 pub mod plot;
 pub mod text;

@@ -184,9 +184,10 @@ impl Kept {
         fs::write(path, text).with_context(|| path.display().to_string())
     }
 
-    /// The tables of all runs in one.
+    /// The tables of all runs that have some, in one.
     pub fn tables(&self) -> Vec<Table> {
-        let runs: Vec<&[Table]> = self.runs.iter().map(|run| run.tables.as_slice()).collect();
+        let runs = self.runs.iter().map(|run| run.tables.as_slice());
+        let runs: Vec<&[Table]> = runs.filter(|tables| !tables.is_empty()).collect();
         super::grid::together(&runs)
     }
 

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 #[path = "binary/doctor.rs"]
 mod doctor;
+#[path = "binary/report.rs"]
+mod report;
 
 const COMMANDS: [&str; 18] = [
     "serve",

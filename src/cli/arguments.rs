@@ -1,7 +1,8 @@
 //! What can be typed. The help texts are the first documentation that people meet; `docs/COMMANDS.md` is made of them.
 
 use super::doctor::Doctor;
-use super::load::{Load, Report};
+use super::load::Load;
+use super::report::Report;
 use super::season::Season;
 use super::top::options::Top;
 use super::who::options::Who;

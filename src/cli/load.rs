@@ -1,12 +1,10 @@
-//! `campanile load` and `campanile report`: measuring, and laying two measurements side by side.
+//! `campanile load`: thousands of subscribers, and every delivery accounted for.
 
 use super::failure::Failure;
-use super::output;
 use crate::base::size::Span;
 use crate::lab::load::scenario::{self, ScenarioError};
 use crate::lab::load::stage::Where;
 use crate::lab::load::{self, crowd};
-use crate::lab::results::{compare, folder};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,24 +60,6 @@ pub struct Load {
     pub set: Vec<String>,
     /// Where the report goes [default: campanile-reports/load-NAME-TIME]
     #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-}
-
-/// Lay two reports side by side
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Prints each figure of both with their ratio, and warns of what makes them hard to compare: other
-machines, commits, seeds or settings.
-
-Examples:
-  campanile report campanile-reports/load-standard-20261126T120000 ./my-load
-  campanile report before after --out compared.html")]
-pub struct Report {
-    /// A folder, or its report.json
-    pub first: PathBuf,
-    pub second: PathBuf,
-    /// Also write a page of HTML
-    #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
 
@@ -143,20 +123,6 @@ fn typed(options: &Load) -> String {
 /// A process that holds subscribers for a run; it is told what to do over its standard input.
 pub fn crowd() -> Result<ExitCode, Failure> {
     Ok(crowd::run()?)
-}
-
-pub fn report(options: &Report, json: bool) -> Result<ExitCode, Failure> {
-    let (first, second) = (folder::read(&options.first)?, folder::read(&options.second)?);
-    let comparison = compare::compare(&first, &second);
-    if let Some(out) = &options.out {
-        std::fs::write(out, comparison.page())?;
-    }
-    if json {
-        output::say(&comparison.json().to_string())?;
-    } else {
-        output::say(&comparison.text())?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 impl From<ScenarioError> for Failure {

@@ -21,6 +21,7 @@ pub mod nodes;
 pub mod output;
 mod outputs;
 pub mod publish;
+pub mod report;
 pub mod season;
 pub mod serve;
 pub mod settings;
@@ -78,7 +79,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Dev(options) => return serve::dev(options, json),
         Command::Rehearse(options) => return serve::rehearse(options, json),
         Command::Load(options) => return load::run(options, json),
-        Command::Report(options) => return load::report(&options, json),
+        Command::Report(options) => return report::run(&options, json),
         Command::LoadCrowd => return load::crowd(),
         Command::Season(options) => return season::run(options, json),
         Command::Publish(options) => wait(publish::run(&options, json)),

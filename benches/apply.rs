@@ -1,13 +1,16 @@
-//! The state alone: how fast commands apply, and what 400,000 users cost in memory. Prints one JSON line.
+//! The state alone: how fast commands apply, and what 400,000 users cost in memory.
 //!
 //! `cargo bench --bench apply`
 
 use campanile::base::clock;
+use campanile::lab::results::Better;
+use campanile::lab::results::bench::Bench;
 use campanile::model::directory::{User, Wedding, WeddingStatus};
 use campanile::model::{Audience, Clause, Draft, Place, PlaceKind};
 use campanile::state::command::{Change, Key, Publish, Spans};
 use campanile::state::rights::Grant;
 use campanile::state::{Command, State};
+use std::process::ExitCode;
 
 const USERS: u32 = 400_000;
 const WEDDINGS: u32 = 2_000;
@@ -76,7 +79,11 @@ fn publish(number: u32) -> Command {
     }))
 }
 
-fn main() {
+fn main() -> ExitCode {
+    let mut bench = Bench::new(
+        "apply",
+        "The state machine alone, without log and disk: a directory of users, each a member of a wedding, then publishes.",
+    );
     let mut state = State::new();
     let mut effects = Vec::new();
     let mut index = 0;
@@ -118,12 +125,39 @@ fn main() {
         }
     }
     let publish_seconds = start.elapsed().as_secs_f64();
-    println!(
-        "{}",
-        serde_json::json!({
-            "import_400k_seconds": import_seconds, "users_mib": users_mib,
-            "publishes_per_second": f64::from(PUBLISHES) / publish_seconds, "rows_share": rows_seconds / publish_seconds,
-            "resident_mib": resident_kib() as f64 / 1024.0,
-        })
-    );
+    let rate = f64::from(PUBLISHES) / publish_seconds;
+    bench
+        .setting("users", USERS)
+        .setting("weddings", WEDDINGS)
+        .setting("publishes", PUBLISHES)
+        .figure(
+            "directory.seconds",
+            "users and memberships applied",
+            "s",
+            import_seconds,
+            Better::Lower,
+        )
+        .figure(
+            "directory.mib",
+            "resident memory they take",
+            "MiB",
+            users_mib,
+            Better::Lower,
+        )
+        .figure("publish.rate", "publishes, rows included", "/s", rate, Better::Higher)
+        .figure(
+            "publish.rows_percent",
+            "of that time for taking the rows",
+            "%",
+            100.0 * rows_seconds / publish_seconds,
+            Better::Neither,
+        )
+        .figure(
+            "publish.resident_mib",
+            "resident at the end",
+            "MiB",
+            resident_kib() as f64 / 1024.0,
+            Better::Lower,
+        )
+        .end()
 }

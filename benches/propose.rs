@@ -1,11 +1,13 @@
 //! Proposals through three nodes in one process: real sockets, real files, a majority on disk before each answer.
-//! Prints one JSON line per number of callers; the callers are spread over the nodes.
+//! One line per number of callers; the callers are spread over the nodes.
 //!
 //! `cargo bench --bench propose`, or with another `cluster.log_flush_wait_us`: `cargo bench --bench propose -- 50`
 #![allow(clippy::unwrap_used)] // a bench that cannot run stops
 
 use campanile::base::clock;
 use campanile::consensus::{self, Applied, Config, Handle, Peer, Running};
+use campanile::lab::results::Better;
+use campanile::lab::results::bench::Bench;
 use campanile::model::directory::{Wedding, WeddingStatus};
 use campanile::model::{Audience, Clause, Draft};
 use campanile::state::command::{Change, Found, Key, Publish, Spans};
@@ -16,6 +18,7 @@ use campanile::storage::layout::Layout;
 use hdrhistogram::Histogram;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -36,16 +39,17 @@ fn soon() -> Instant {
     clock::now() + DEADLINE
 }
 
-fn flush_wait() -> u64 {
-    let told = std::env::args().find_map(|argument| argument.parse().ok());
+/// As the command line says, or as usual.
+fn flush_wait(bench: &Bench) -> u64 {
+    let told = bench.words().iter().find_map(|word| word.parse().ok());
     told.unwrap_or(Config::default().log_flush_wait_us)
 }
 
-async fn start(folder: &Path, node: u64, peers: &[Peer]) -> (Handle, Running) {
+async fn start(folder: &Path, node: u64, peers: &[Peer], log_flush_wait_us: u64) -> (Handle, Running) {
     let config = Config {
         listen: peers[node as usize - 1].peer.clone(),
         peers: peers.to_vec(),
-        log_flush_wait_us: flush_wait(),
+        log_flush_wait_us,
         ..Config::default()
     };
     let storage = storage::Config::default();
@@ -114,7 +118,7 @@ async fn call(handle: Handle, next: Arc<AtomicU64>, end: Instant) -> Histogram<u
     micros
 }
 
-async fn measure(nodes: &[(Handle, Running)], callers: usize, next: &Arc<AtomicU64>) {
+async fn measure(bench: &mut Bench, nodes: &[(Handle, Running)], callers: usize, next: &Arc<AtomicU64>) {
     let end = clock::now() + RUN;
     let calls: Vec<_> = (0..callers)
         .map(|caller| tokio::spawn(call(nodes[caller % nodes.len()].0.clone(), next.clone(), end)))
@@ -124,17 +128,34 @@ async fn measure(nodes: &[(Handle, Running)], callers: usize, next: &Arc<AtomicU
         all.add(call.await.unwrap()).unwrap();
     }
     let millis = |quantile| all.value_at_quantile(quantile) as f64 / 1000.0;
-    println!(
-        "{}",
-        serde_json::json!({
-            "callers": callers, "proposals_per_second": (all.len() as f64 / RUN.as_secs_f64()).round(),
-            "p50_ms": millis(0.5), "p99_ms": millis(0.99), "max_ms": millis(1.0),
-        })
-    );
+    let rate = all.len() as f64 / RUN.as_secs_f64();
+    let who = if callers == 1 {
+        "1 caller".to_owned()
+    } else {
+        format!("{callers} callers")
+    };
+    let key = |what: &str| format!("callers_{callers}.{what}");
+    bench
+        .figure(
+            &key("rate"),
+            &format!("{who}: proposals"),
+            "/s",
+            rate.round(),
+            Better::Higher,
+        )
+        .figure(&key("p50"), &format!("{who}: p50"), "ms", millis(0.5), Better::Lower)
+        .figure(&key("p99"), &format!("{who}: p99"), "ms", millis(0.99), Better::Lower)
+        .figure(
+            &key("max"),
+            &format!("{who}: longest"),
+            "ms",
+            millis(1.0),
+            Better::Lower,
+        );
 }
 
 /// What one 4 KiB write and fdatasync takes here: the floor of a single proposal.
-fn floor(folder: &Path) {
+fn floor(folder: &Path) -> f64 {
     use std::os::unix::fs::FileExt;
     let file = std::fs::File::create(folder.join("floor")).unwrap();
     let mut micros = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap();
@@ -144,19 +165,30 @@ fn floor(folder: &Path) {
         file.sync_data().unwrap();
         micros.saturating_record(start.elapsed().as_micros() as u64);
     }
-    println!(
-        "{}",
-        serde_json::json!({ "floor": "write and fdatasync", "p50_ms": micros.value_at_quantile(0.5) as f64 / 1000.0 })
-    );
+    micros.value_at_quantile(0.5) as f64 / 1000.0
 }
 
-fn main() {
+fn main() -> ExitCode {
+    let mut bench = Bench::new(
+        "propose",
+        "Proposals through three nodes in one process, over real sockets, each answered when a majority has it on disk.",
+    );
+    let wait = flush_wait(&bench);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .unwrap();
     let folder = tempfile::tempdir_in(".").unwrap();
-    floor(folder.path());
+    bench
+        .setting("seconds each", RUN.as_secs())
+        .setting("log_flush_wait_us", wait)
+        .figure(
+            "floor.p50",
+            "one 4 KiB write and fdatasync, p50",
+            "ms",
+            floor(folder.path()),
+            Better::Neither,
+        );
     let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let peers: Vec<Peer> = listeners
         .iter()
@@ -171,7 +203,7 @@ fn main() {
     runtime.block_on(async {
         let mut nodes = Vec::new();
         for node in 1..=3 {
-            nodes.push(start(folder.path(), node, &peers).await);
+            nodes.push(start(folder.path(), node, &peers, wait).await);
         }
         let handle = nodes[0].0.clone();
         handle
@@ -181,10 +213,11 @@ fn main() {
         handle.propose(wedding(), soon()).await.unwrap();
         let next = Arc::new(AtomicU64::new(1));
         for callers in CALLERS {
-            measure(&nodes, callers, &next).await;
+            measure(&mut bench, &nodes, callers, &next).await;
         }
         for (_, running) in nodes {
             running.stop().await;
         }
     });
+    bench.end()
 }

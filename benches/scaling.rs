@@ -1,6 +1,6 @@
 //! Threads against load: what each number of threads does with everything it can get, what self-scaling makes of steps of load
-//! beside fixed numbers, and whether the calendar has threads ready before a step. Prints a line of JSON for each run, then medians.
-//! Nothing is asserted: figures are read.
+//! beside fixed numbers, and whether the calendar has threads ready before a step. What comes meanwhile goes to standard error.
+//! No target: figures are read.
 //!
 //! `cargo bench --bench scaling` runs all parts; `-- capacity`, `-- replay` and `-- calendar` run one, and `-- replay 1 2` the fixed
 //! numbers that are named, once. With `--write PATH` the first part writes what this machine can do to a file that
@@ -17,12 +17,19 @@ mod crowd;
 mod replay;
 #[path = "scaling/scaler.rs"]
 mod scaler;
+#[path = "common/sockets.rs"]
+mod sockets;
 
 use campanile::base::clock;
 use campanile::lab::machine;
+use campanile::lab::results::bench::Bench;
+use campanile::lab::results::kept::Spread;
+use campanile::lab::results::{Better, Table};
 use campanile::model::Priority;
 use campanile::scaling::Capacity;
 use crowd::Crowd;
+use sockets::median;
+use std::process::ExitCode;
 use std::time::Duration;
 
 /// Numbers of threads: the prototype's and the origin's.
@@ -33,39 +40,46 @@ const RUNS: usize = 3;
 const BURST: usize = 40;
 const CAPACITY_SESSIONS: usize = 2_000;
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let only = |name: &str| {
-        !["capacity", "replay", "calendar"]
-            .iter()
-            .any(|part| *part != name && arguments.iter().any(|a| a == part))
-    };
-    let write = arguments
-        .iter()
-        .position(|argument| argument == "--write")
-        .map(|at| &arguments[at + 1]);
-    if only("capacity") {
-        let capacity = capacity();
-        if let Some(path) = write {
-            std::fs::write(path, serde_json::to_string_pretty(&capacity).unwrap()).unwrap();
+const PARTS: [&str; 3] = ["capacity", "replay", "calendar"];
+
+fn main() -> ExitCode {
+    let mut bench = Bench::new(
+        "scaling",
+        "Threads against load, with clients and server in one process: everything each number of threads can deliver, steps of load with fixed numbers and with self-scaling, and a load that the calendar knew of.",
+    );
+    let words = bench.words().to_vec();
+    let is_named = |part: &&str| words.iter().any(|word| word == part);
+    let named: Vec<&str> = PARTS.into_iter().filter(is_named).collect();
+    let parts = if named.is_empty() { PARTS.to_vec() } else { named };
+    bench.setting("parts", parts.join(", "));
+    if parts.contains(&"capacity") {
+        let capacity = capacity(&mut bench);
+        if let Some(at) = words.iter().position(|word| word == "--write") {
+            std::fs::write(&words[at + 1], serde_json::to_string_pretty(&capacity).unwrap()).unwrap();
         }
     }
-    if only("replay") {
-        let named: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
+    if parts.contains(&"replay") {
+        let named: Vec<usize> = words.iter().filter_map(|word| word.parse().ok()).collect();
         if named.is_empty() {
-            replay::replay(&COUNTS, RUNS);
+            replay::replay(&mut bench, &COUNTS, RUNS);
         } else {
-            replay::replay(&named, 1);
+            replay::replay(&mut bench, &named, 1);
         }
     }
-    if only("calendar") {
-        calendar::calendar();
+    if parts.contains(&"calendar") {
+        calendar::calendar(&mut bench);
     }
+    bench.end()
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
+/// The median of what each round came to, with the extremes.
+fn spread(values: &[f64]) -> String {
+    let values: Vec<Option<f64>> = values.iter().copied().map(Some).collect();
+    Spread::of(&values).map(|spread| spread.text()).unwrap_or_default()
+}
+
+fn row(cells: &[&str]) -> Vec<String> {
+    cells.iter().map(|cell| (*cell).to_owned()).collect()
 }
 
 fn rounded(value: f64) -> f64 {
@@ -73,7 +87,7 @@ fn rounded(value: f64) -> f64 {
 }
 
 /// Broadcasts to everybody, each when all have read the one before; a number of threads after the other, three times.
-fn capacity() -> Capacity {
+fn capacity(bench: &mut Bench) -> Capacity {
     let crowd = Crowd::new(1, CAPACITY_SESSIONS);
     let everybody = crowd::group(0..CAPACITY_SESSIONS);
     let mut rates = vec![Vec::new(); COUNTS.len()];
@@ -96,7 +110,7 @@ fn capacity() -> Capacity {
             if run > 0 {
                 rates[index].push(rate);
                 costs[index].push(cost);
-                println!(
+                eprintln!(
                     "{}",
                     serde_json::json!({"bench": "capacity", "run": run, "threads": threads, "deliveries_per_second": rate.round(),
                         "cpu_us_per_delivery": rounded(cost), "missing": missing})
@@ -104,11 +118,37 @@ fn capacity() -> Capacity {
             }
         }
     }
+    let mut rows = Vec::new();
     for (index, threads) in COUNTS.into_iter().enumerate() {
-        let (rate, cost) = (median(rates[index].clone()), median(costs[index].clone()));
-        println!("{threads:>2} threads: {rate:>8.0} deliveries a second, {cost:.2} us of CPU each (medians)");
+        rows.push(row(&[
+            &threads.to_string(),
+            &spread(&rates[index]),
+            &spread(&costs[index]),
+        ]));
     }
     let chosen = fewest_of_the_best(&rates);
+    bench
+        .setting("capacity: sessions", CAPACITY_SESSIONS)
+        .setting("capacity: rounds", RUNS)
+        .figure(
+            "capacity.rate",
+            "deliveries of the fewest threads among the best",
+            "/s",
+            median(rates[chosen].clone()),
+            Better::Higher,
+        )
+        .figure(
+            "capacity.threads",
+            "those threads",
+            "",
+            COUNTS[chosen] as f64,
+            Better::Neither,
+        )
+        .table(Table {
+            title: "One broadcast to all sessions after the other".into(),
+            heading: row(&["threads", "deliveries a second", "µs of server CPU a delivery"]),
+            rows,
+        });
     let place = machine::machine();
     Capacity {
         deliveries_per_second: median(rates[chosen].clone()).round(),

@@ -4,9 +4,11 @@
 use crate::crowd::Crowd;
 use crate::replay::{SESSIONS, groups, step};
 use crate::scaler::Scaler;
-use crate::{RUNS, median, rounded};
+use crate::{RUNS, median, rounded, row, spread};
 use campanile::base::clock;
 use campanile::config::Config;
+use campanile::lab::results::bench::Bench;
+use campanile::lab::results::{Better, Table};
 use campanile::scaling::{Capacity, Expected, Profile, forecast};
 use std::time::Duration;
 
@@ -17,22 +19,55 @@ const FACTOR: usize = 3;
 /// The first moments of the load are what preparing is for.
 const SPAN: Duration = Duration::from_secs(1);
 
-pub fn calendar() {
+pub fn calendar(bench: &mut Bench) {
     let profile = Config::default().scaling_profile().unwrap();
     let mut late = [Vec::new(), Vec::new()];
+    let mut ready = Vec::new();
     for run in 1..=RUNS {
         for (index, guests) in [0, SESSIONS as u64].into_iter().enumerate() {
             let seen = once(&profile, guests);
-            println!(
+            eprintln!(
                 "{}",
                 serde_json::json!({"bench": "calendar", "run": run, "with_calendar": guests > 0, "threads_before": seen.before,
                     "threads_at_start": seen.at_start, "ready_hours_before": seen.ready.map(rounded), "p95_ms": rounded(seen.p95)})
             );
             late[index].push(seen.p95);
+            ready.extend(seen.ready.filter(|_| guests > 0));
         }
     }
+    let rows = ["without", "with it"].iter().zip(&late);
+    let rows = rows.map(|(calendar, late)| row(&[calendar, &spread(late)])).collect();
+    let in_time = ready.len() as f64;
     let [without, with] = late.map(median);
-    println!("calendar: p95 of the first second {with:.1} ms with it, {without:.1} ms without (medians)");
+    bench
+        .setting("calendar: rounds", RUNS)
+        .figure(
+            "calendar.without",
+            "95th percentile of the load's first second without it",
+            "ms",
+            without,
+            Better::Lower,
+        )
+        .figure("calendar.with", "the same with the calendar", "ms", with, Better::Lower)
+        .figure(
+            "calendar.in_time",
+            "rounds in which a thread was there before the wedding",
+            "",
+            in_time,
+            Better::Higher,
+        )
+        .figure(
+            "calendar.ready",
+            "hours before the wedding that it was there",
+            "h",
+            median(ready),
+            Better::Neither,
+        )
+        .table(Table {
+            title: "The load's first second by the calendar".into(),
+            heading: row(&["calendar", "95th percentile in ms"]),
+            rows,
+        });
 }
 
 struct Seen {

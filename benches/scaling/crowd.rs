@@ -1,44 +1,23 @@
 //! A gateway with sessions on real sockets, and one thread that reads all of them and notes how late each frame is.
 
+use crate::sockets;
+pub use crate::sockets::Group;
 use campanile::base::clock;
-use campanile::base::size::Span;
-use campanile::gateway::{Backlog, Config, From, Gateway, Socket, Subscriber, Transport, backlog};
-use campanile::model::{Broadcast, BroadcastId, Draft, PerPriority, Position, Priority, UserNumber};
-use campanile::state::{Release, ReleaseKind};
+use campanile::gateway::Gateway;
+use campanile::model::Priority;
 use parking_lot::Mutex;
-use std::io::{ErrorKind, Read};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-pub type Group = Arc<roaring::RoaringBitmap>;
-
 /// Every frame's body says when it was published, in microseconds since the start, behind this mark; `c` for critical.
 const MARK: &[u8] = b"~~";
 const DIGITS: usize = 12;
 /// The clock of `/proc/self/stat`.
 const TICKS_PER_SECOND: f64 = 100.0;
-
-/// Nothing was ever missed.
-struct Nothing;
-
-impl Backlog for Nothing {
-    fn start(&self, _: UserNumber, _: usize) -> backlog::Start {
-        backlog::Start::default()
-    }
-    fn read(&self, _: UserNumber, after: PerPriority<Position>, _: usize) -> backlog::Read {
-        backlog::Read {
-            scanned: after,
-            ..backlog::Read::default()
-        }
-    }
-    fn forgotten(&self) -> PerPriority<Position> {
-        [0; 4]
-    }
-}
 
 /// Milliseconds from publish to read.
 #[derive(Default)]
@@ -72,19 +51,11 @@ pub struct Crowd {
 
 impl Crowd {
     pub fn new(threads: usize, sessions: usize) -> Self {
-        let workers = campanile::workers::Config {
-            threads,
-            ..campanile::workers::Config::default()
-        };
-        // the clients of this bench answer no pings
-        let config = Config {
-            heartbeat: Span::seconds(3_600),
-            silent_max: Span::seconds(3_600),
-            ..Config::default()
-        };
-        let (requests, _) = tokio::sync::mpsc::channel(1);
-        let gateway = Gateway::start(&config, &workers, 1, 1, Arc::new(Nothing), requests).unwrap();
-        let clients = connect(&gateway, sessions);
+        let gateway = sockets::gateway(threads);
+        let (clients, _) = sockets::connect(&gateway, 0..sessions, |_| ());
+        while gateway.workers().iter().map(|worker| worker.sessions).sum::<usize>() < sessions {
+            thread::yield_now();
+        }
         let heard = Arc::new(Heard {
             started: clock::now(),
             count: AtomicUsize::new(0),
@@ -93,7 +64,7 @@ impl Crowd {
         });
         let all = heard.clone();
         let reader = thread::Builder::new().name("clients".into());
-        let reader = reader.spawn(move || read_all(clients, &all)).unwrap();
+        let reader = reader.spawn(move || listen(clients, &all)).unwrap();
         Self {
             gateway,
             heard,
@@ -104,37 +75,11 @@ impl Crowd {
 
     pub fn publish(&self, priority: Priority, recipients: &Group) {
         let position = self.position.fetch_add(1, Relaxed);
-        let at = clock::wall();
         let kind = if priority == Priority::Critical { 'c' } else { 'o' };
         let stamp = self.heard.started.elapsed().as_micros();
         let body = format!("~~{kind}{stamp:0DIGITS$}{}", "x".repeat(85));
-        self.gateway.release(Arc::new(Release {
-            position,
-            priority,
-            kind: ReleaseKind::Broadcast,
-            escalated: false,
-            released_at: at,
-            broadcast: Arc::new(Broadcast {
-                number: position,
-                id: BroadcastId::new(at, 1, position),
-                draft: Draft {
-                    priority,
-                    ..Draft::bare("guest.guidance", "Dinner is served", body)
-                },
-                sender: "bench".into(),
-                accepted_at: at,
-                expires_at: at + 86_400_000,
-                position: Some(position),
-                late: None,
-                log_index: position,
-                targeted: recipients.len() as u32,
-                connected: 0,
-                held: 0,
-                skipped: 0,
-                unknown: 0,
-            }),
-            recipients: recipients.clone(),
-        }));
+        self.gateway
+            .release(sockets::release(position, priority, body, recipients));
         self.gateway.stored(position);
     }
 
@@ -180,17 +125,7 @@ pub fn server_cpu() -> f64 {
         .into_iter()
         .map(|at: usize| fields[at].parse::<f64>().unwrap())
         .sum();
-    ticks / TICKS_PER_SECOND - clients_cpu()
-}
-
-fn clients_cpu() -> f64 {
-    for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
-        let text = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
-        if text("comm").trim() == "clients" {
-            return text("schedstat").split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9;
-        }
-    }
-    0.0
+    ticks / TICKS_PER_SECOND - sockets::cpu("clients").unwrap_or(0) as f64 / 1e9
 }
 
 impl Drop for Crowd {
@@ -201,67 +136,11 @@ impl Drop for Crowd {
     }
 }
 
-fn connect(gateway: &Gateway, sessions: usize) -> Vec<TcpStream> {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut clients = Vec::new();
-    for user in 0..sessions {
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (server, _) = listener.accept().unwrap();
-        server.set_nonblocking(true).unwrap();
-        let mut subscriber = Subscriber {
-            pass: None,
-            socket: Socket::Tcp(server),
-            read: bytes::Bytes::new(),
-            head: bytes::Bytes::from_static(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),
-            transport: Transport::WebSocket,
-            user: user as UserNumber,
-            from: From::Now,
-        };
-        while let Err(refused) = gateway.accept(subscriber) {
-            subscriber = refused;
-            thread::yield_now();
-        }
-        clients.push(client);
-    }
-    while gateway.workers().iter().map(|worker| worker.sessions).sum::<usize>() < sessions {
-        thread::yield_now();
-    }
-    clients
-}
-
-/// Reads whatever comes, as clients would: an epoll of its own.
-fn read_all(clients: Vec<TcpStream>, heard: &Heard) {
-    let mut poll = mio::Poll::new().unwrap();
-    let mut streams = Vec::new();
-    for (index, client) in clients.into_iter().enumerate() {
-        client.set_nonblocking(true).unwrap();
-        let mut stream = mio::net::TcpStream::from_std(client);
-        poll.registry()
-            .register(&mut stream, mio::Token(index), mio::Interest::READABLE)
-            .unwrap();
-        streams.push((stream, Vec::new()));
-    }
-    let mut events = mio::Events::with_capacity(512);
-    let mut buffer = vec![0; 1 << 17];
-    while !heard.stop.load(Relaxed) {
-        poll.poll(&mut events, Some(Duration::from_millis(20))).unwrap();
-        for event in &events {
-            let (stream, rest) = &mut streams[event.token().0];
-            loop {
-                match stream.read(&mut buffer) {
-                    Ok(0) => break,
-                    Ok(count) => {
-                        note(&buffer[..count], rest, heard);
-                        if count < buffer.len() {
-                            break;
-                        }
-                    }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    Err(error) => panic!("a client cannot read: {error}"),
-                }
-            }
-        }
-    }
+fn listen(clients: Vec<TcpStream>, heard: &Heard) {
+    let mut rests = vec![Vec::new(); clients.len()];
+    sockets::read_all(&clients, &heard.stop, |client, bytes| {
+        note(bytes, &mut rests[client], heard);
+    });
 }
 
 /// Counts the marks; one that was cut at the end of a read waits in `rest` for what follows.

@@ -2,9 +2,11 @@
 
 use crate::crowd::{self, Crowd, Group, Samples};
 use crate::scaler::Scaler;
-use crate::{median, rounded};
+use crate::{median, rounded, row, spread};
 use campanile::base::clock;
 use campanile::config::Config;
+use campanile::lab::results::bench::Bench;
+use campanile::lab::results::{Better, Table, shown};
 use campanile::model::Priority;
 use campanile::scaling::Profile;
 use std::time::Duration;
@@ -35,7 +37,7 @@ fn name(fixed: Option<usize>) -> String {
     fixed.map_or_else(|| "self".into(), |threads| threads.to_string())
 }
 
-pub fn replay(counts: &[usize], times: usize) {
+pub fn replay(bench: &mut Bench, counts: &[usize], times: usize) {
     let profile = Config::default().scaling_profile().unwrap();
     let variants: Vec<Option<usize>> = counts.iter().copied().map(Some).chain([None]).collect();
     let mut runs: Vec<Vec<Run>> = variants.iter().map(|_| Vec::new()).collect();
@@ -44,7 +46,7 @@ pub fn replay(counts: &[usize], times: usize) {
             let run = replay_once(*fixed, &profile);
             let steps = STEPS.map(|factor| format!("{factor}x")).into_iter().zip(&run.steps);
             for (step, seen) in steps.chain([("whole".to_owned(), &run.whole)]) {
-                println!(
+                eprintln!(
                     "{}",
                     serde_json::json!({"bench": "replay", "run": number, "threads": name(*fixed), "step": step,
                         "p95_ms": rounded(seen.all_p95), "critical_p95_ms": rounded(seen.critical_p95),
@@ -54,19 +56,70 @@ pub fn replay(counts: &[usize], times: usize) {
             runs[index].push(run);
         }
     }
-    println!(
-        "medians of {times} runs: p95 ms / p95 ms of critical / CPU us a delivery, by step {STEPS:?} and of the whole"
-    );
-    for (fixed, runs) in variants.iter().zip(&runs) {
-        let shown: Vec<String> = (0..=STEPS.len()).map(|step| medians(runs, step)).collect();
-        let turns = runs.iter().map(|run| run.turns).max().unwrap_or(0);
-        let (all, critical) = (alike(runs, |s| s.all_p95), alike(runs, |s| s.critical_p95));
-        println!(
-            "{:>6}: {}; each step counting alike: {all:.2} / {critical:.2} ms; changes of direction in a step: {turns}",
-            name(*fixed),
-            shown.join("; ")
-        );
+    bench
+        .setting("replay: rounds", times)
+        .setting("replay: sessions", SESSIONS)
+        .setting("replay: recipients", GROUP)
+        .setting("replay: broadcasts a second", RATE)
+        .setting("replay: seconds a step", STEP.as_secs());
+    let pairs = || variants.iter().zip(&runs);
+    bench
+        .table(Table {
+            title: "95th percentile in ms of all / of critical / µs of server CPU a delivery, by step (medians)".into(),
+            heading: row(&["threads", "1x", "3x", "10x", "1x again", "whole", "steps alike"]),
+            rows: pairs().map(|(fixed, runs)| by_step(*fixed, runs)).collect(),
+        })
+        .table(Table {
+            title: "The whole: medians with the lowest and the highest".into(),
+            heading: row(&[
+                "threads",
+                "all, ms",
+                "critical, ms",
+                "missing",
+                "most changes of direction in a step",
+            ]),
+            rows: pairs().map(|(fixed, runs)| whole(*fixed, runs)).collect(),
+        });
+    for (fixed, runs) in pairs() {
+        let of = |what: fn(&Step) -> f64| median(runs.iter().map(|run| what(&run.whole)).collect());
+        let (key, name) = (|what: &str| format!("threads_{}.{what}", name(*fixed)), name(*fixed));
+        bench
+            .figure(
+                &key("all"),
+                &format!("{name}: p95 of the whole"),
+                "ms",
+                of(|s| s.all_p95),
+                Better::Lower,
+            )
+            .figure(
+                &key("critical"),
+                &format!("{name}: the same of critical"),
+                "ms",
+                of(|s| s.critical_p95),
+                Better::Lower,
+            );
     }
+}
+
+fn by_step(fixed: Option<usize>, runs: &[Run]) -> Vec<String> {
+    let mut cells = vec![name(fixed)];
+    cells.extend((0..=STEPS.len()).map(|step| medians(runs, step)));
+    let (all, critical) = (alike(runs, |s| s.all_p95), alike(runs, |s| s.critical_p95));
+    cells.push(format!("{} / {}", shown(all), shown(critical)));
+    cells
+}
+
+fn whole(fixed: Option<usize>, runs: &[Run]) -> Vec<String> {
+    let of = |what: fn(&Step) -> f64| runs.iter().map(|run| what(&run.whole)).collect::<Vec<_>>();
+    let missing: usize = runs.iter().map(|run| run.whole.missing).sum();
+    let turns = runs.iter().map(|run| run.turns).max().unwrap_or(0);
+    row(&[
+        &name(fixed),
+        &spread(&of(|s| s.all_p95)),
+        &spread(&of(|s| s.critical_p95)),
+        &missing.to_string(),
+        &turns.to_string(),
+    ])
 }
 
 /// The geometric mean over the steps: the whole is counted by deliveries, of which two in three are of the step of 10x.
@@ -88,7 +141,7 @@ fn medians(runs: &[Run], step: usize) -> String {
         )
     };
     let (all, critical, cpu) = (of(|s| s.all_p95), of(|s| s.critical_p95), of(|s| s.cpu_us));
-    format!("{all:.1} / {critical:.1} / {cpu:.2}")
+    format!("{all:.1} / {critical:.1} / {cpu:.1}")
 }
 
 fn replay_once(fixed: Option<usize>, profile: &Profile) -> Run {

@@ -67,7 +67,7 @@ impl Scaler {
             self.directions.push(decision.threads > threads);
             let turns = self.directions.windows(2).filter(|pair| pair[0] != pair[1]).count();
             self.turns_max = self.turns_max.max(turns);
-            println!(
+            eprintln!(
                 "after {:.1} s: {threads} to {} threads by {} ({})",
                 self.started.elapsed().as_secs_f64(),
                 decision.threads,

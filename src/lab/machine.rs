@@ -11,6 +11,22 @@ pub struct Machine {
     pub system: String,
 }
 
+impl Machine {
+    /// In one line.
+    pub fn words(&self) -> String {
+        format!(
+            "{} cores ({}), {} MiB, {}",
+            self.cores, self.processor, self.memory_mib, self.system
+        )
+    }
+
+    /// The same for a page: memory by the GiB.
+    pub fn short(&self) -> String {
+        let gib = (self.memory_mib as f64 / 102.4).round() / 10.0;
+        format!("{} cores ({}), {gib} GiB, {}", self.cores, self.processor, self.system)
+    }
+}
+
 /// This machine, as far as it says; what it does not say is `unknown` or 0.
 pub fn machine() -> Machine {
     Machine {

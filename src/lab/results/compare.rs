@@ -131,14 +131,7 @@ fn warnings(first: &Report, second: &Report) -> Vec<String> {
     };
     differ("two kinds of run", &first.kind, &second.kind);
     differ("two scenarios", &first.name, &second.name);
-    let machine = |report: &Report| {
-        let machine = &report.machine;
-        format!(
-            "{} cores ({}), {} MiB, {}",
-            machine.cores, machine.processor, machine.memory_mib, machine.system
-        )
-    };
-    differ("two machines", &machine(first), &machine(second));
+    differ("two machines", &first.machine.words(), &second.machine.words());
     let commit = |report: &Report| {
         if report.commit.is_empty() {
             "unknown".to_owned()

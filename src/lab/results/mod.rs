@@ -5,9 +5,12 @@
 //! Never: a figure that was not measured. What could not be measured is `None`, and said so.
 //! Start: [`Report`], then [`folder`], [`page`] and [`compare`].
 
+pub mod bench;
 mod buckets;
 pub mod compare;
 pub mod folder;
+pub mod grid;
+pub mod kept;
 pub mod page;
 pub mod plot;
 pub mod text;
@@ -72,6 +75,13 @@ impl Build {
             Self::Debug
         } else {
             Self::Release
+        }
+    }
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Debug => "debug",
         }
     }
 }
@@ -181,7 +191,7 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     pub title: String,
     pub heading: Vec<String>,

@@ -19,7 +19,6 @@ impl Report {
         for table in &self.tables {
             write_table(&mut text, table);
         }
-        let machine = &self.machine;
         let commit = if self.commit.is_empty() {
             "unknown"
         } else {
@@ -27,8 +26,9 @@ impl Report {
         };
         let _ = writeln!(
             text,
-            "\n{DIM}{} cores ({}), {} MiB, {}, commit {commit}, seed {}{DIM:#}",
-            machine.cores, machine.processor, machine.memory_mib, machine.system, self.seed
+            "\n{DIM}{}, commit {commit}, seed {}{DIM:#}",
+            self.machine.words(),
+            self.seed
         );
         for note in &self.notes {
             let _ = writeln!(text, "{DIM}{note}{DIM:#}");

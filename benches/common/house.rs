@@ -1,45 +1,22 @@
-//! A gateway with one thread, whose clients answer no pings and have missed nothing that is not in its window.
+//! Sessions whose clients hold the other end of a pair, at a gateway with one thread.
 
-use campanile::base::size::Span;
-use campanile::gateway::{Backlog, Config, From, Gateway, Socket, Subscriber, Transport, backlog};
-use campanile::model::{PerPriority, Position, UserNumber};
+use super::sockets;
+use campanile::gateway::{From, Gateway, Socket, Subscriber, Transport};
+use campanile::model::UserNumber;
 use campanile::state::{Effect, Release};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-/// The history that cursors belong to.
+/// The history that the cursors of [`sockets::gateway`] belong to.
 pub const EPOCH: u32 = 1;
-const SILENCE: Span = Span::seconds(3_600);
-
-struct Nothing;
-
-impl Backlog for Nothing {
-    fn start(&self, _: UserNumber, _: usize) -> backlog::Start {
-        backlog::Start::default()
-    }
-    fn read(&self, _: UserNumber, after: PerPriority<Position>, _: usize) -> backlog::Read {
-        backlog::Read {
-            scanned: after,
-            ..backlog::Read::default()
-        }
-    }
-    fn forgotten(&self) -> PerPriority<Position> {
-        [0; 4]
-    }
-}
 
 pub fn open() -> Arc<Gateway> {
-    let workers = campanile::workers::Config {
-        threads: 1,
-        ..campanile::workers::Config::default()
-    };
-    let config = Config {
-        heartbeat: SILENCE,
-        silent_max: SILENCE,
-        ..Config::default()
-    };
-    let (requests, _) = tokio::sync::mpsc::channel(1);
-    Gateway::start(&config, &workers, 1, EPOCH, Arc::new(Nothing), requests).unwrap()
+    sockets::gateway(1)
+}
+
+/// Nanoseconds of CPU that the gateway's thread has had.
+pub fn cpu() -> u64 {
+    sockets::cpu("worker-0").expect("the gateway has a thread")
 }
 
 /// A session, and the client's end of it.

@@ -1,9 +1,11 @@
 //! What the benches of the steps share. A cost is told beside its floor: a plain way to do the same, of the same bytes, in the same
 //! run. Absolute figures do not travel from one machine to the next; the ratio nearly does.
 #![allow(dead_code)] // each bench uses a part of it
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a bench that cannot run says so
 
 pub mod house;
 pub mod people;
+pub mod sockets;
 
 use campanile::base::clock;
 use campanile::lab::results::bench::Bench;
@@ -28,7 +30,7 @@ impl Cost {
         self.measured_ns / self.floor_ns
     }
 
-    /// Adds two figures and a target. `key` names them, `what` is measured for each `unit`, and may take `most` times its floor.
+    /// Adds two figures and a target. `key` is their section; `what` is the one operation, which may take `most` times its floor.
     pub fn tell(&self, bench: &mut Bench, key: &str, what: &str, most: f64) {
         let micros = |ns: f64| ns / 1_000.0;
         bench

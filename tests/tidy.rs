@@ -2,6 +2,9 @@
 //! Every rule is also tried on a bad snippet: a rule that can't fail proves nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test says no by panicking
 
+#[path = "tidy/benches.rs"]
+mod benches;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;

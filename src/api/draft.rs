@@ -3,7 +3,7 @@
 use super::Config;
 use super::audience::{audience, clauses};
 use super::fields::{Faults, Fields, Path, WORD_MAX, check_text};
-use super::json::Json;
+use super::json::{self, Json};
 use super::problem::{Code, Problem};
 use crate::base::clock::Millis;
 use crate::model::broadcast::{Escalate, OnMissed};
@@ -50,8 +50,9 @@ const FIELDS: [&str; 16] = [
     "acknowledge",
 ];
 
-/// Reads a broadcast as its sender wrote it. `now` is the cluster's log time.
-pub fn read(body: Json<'_>, config: &Config, now: Millis) -> Result<Draft, Problem> {
+/// Reads a broadcast from the bytes of its sender. `now` is the cluster's log time.
+pub fn read(body: &[u8], config: &Config, now: Millis) -> Result<Draft, Problem> {
+    let body = json::parse(body, "data")?;
     let mut faults = Faults::default();
     let draft = draft(body, config, now, &mut faults);
     faults.or(draft)
@@ -328,7 +329,7 @@ fn escalate(value: Json<'_>, path: &Path<'_>, config: &Config, faults: &mut Faul
 #[cfg(test)]
 mod tests {
     use super::{is_kind, is_url, read};
-    use crate::api::{Config, json};
+    use crate::api::Config;
     use crate::model::{BroadcastId, Draft, Priority};
 
     const NOW: i64 = 1_800_000_000_000;
@@ -344,14 +345,12 @@ mod tests {
 
     fn good(with: &serde_json::Value) -> Draft {
         let body = body(with);
-        let json = json::parse(body.as_bytes(), "data").unwrap();
-        read(json, &Config::default(), NOW).unwrap_or_else(|problem| panic!("{body}: {problem:?}"))
+        read(body.as_bytes(), &Config::default(), NOW).unwrap_or_else(|problem| panic!("{body}: {problem:?}"))
     }
 
     fn check(with: &serde_json::Value, expected: &[(&str, &str)]) {
         let body = body(with);
-        let json = json::parse(body.as_bytes(), "data").unwrap();
-        let problem = read(json, &Config::default(), NOW).unwrap_err();
+        let problem = read(body.as_bytes(), &Config::default(), NOW).unwrap_err();
         let found: Vec<(&str, &str)> = problem
             .errors()
             .iter()

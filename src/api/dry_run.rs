@@ -4,13 +4,13 @@
 //! anybody to turn to.
 
 use super::context::Context;
+use super::draft;
 use super::person::Known;
 use super::problem::Problem;
 use super::publish::{notice, pointed, spans, superseded};
 use super::rights::{self, Written};
 use super::roles::Roles;
 use super::wire::{self, At};
-use super::{draft, json};
 use crate::base::size::Span;
 use crate::model::{Caller, Draft, Millis, Priority, Reason, Scope, UserNumber};
 use crate::state::audiences::{Resolved, resolve};
@@ -91,7 +91,7 @@ pub async fn answer(
     deadline: Instant,
 ) -> Result<Response, Problem> {
     let now = context.handle.log_time();
-    let draft: Draft = draft::read(json::parse(body, "data")?, &context.config, now)?;
+    let draft: Draft = draft::read(body, &context.config, now)?;
     let written = Written { draft: &draft, body };
     let grant = rights::grant(context, caller, written, None, deadline).await?;
     let noticed = notice(context, &draft, deadline).await?;

@@ -19,7 +19,7 @@ mod counts;
 pub mod dashboard;
 mod dead_letters;
 mod directory;
-mod draft;
+pub mod draft;
 mod drill;
 mod dry_run;
 mod escalations;

@@ -6,7 +6,7 @@ use super::problem::{Code, Problem, Published, code_of, overloaded};
 use super::recall::cold;
 use super::request::{self, Query};
 use super::rights::Written;
-use super::{Config, audit, draft, dry_run, json, pointer, rights, sources, wire};
+use super::{Config, audit, draft, dry_run, pointer, rights, sources, wire};
 use crate::base::clock::{self, Millis};
 use crate::metrics::METRICS;
 use crate::model::{Caller, Draft, Priority, Rate, Trace};
@@ -149,7 +149,7 @@ async fn propose(
     if context.is_draining() {
         return Err(Problem::new(Code::Stopping, "this node is stopping").with_outcome(Published::NotPublished));
     }
-    let mut draft = draft::read(json::parse(body, "data")?, &context.config, context.handle.log_time())?;
+    let mut draft = draft::read(body, &context.config, context.handle.log_time())?;
     draft.trace = trace;
     room(context, draft.priority)?;
     let key = key_of(context, caller, key, body);

@@ -12,7 +12,7 @@ pub mod figures;
 pub mod handle;
 mod leadership;
 mod line;
-mod log_store;
+pub mod log_store;
 mod log_sync;
 mod network;
 mod packer;
@@ -26,7 +26,7 @@ mod start;
 mod state_machine;
 #[cfg(test)]
 mod suite;
-mod types;
+pub mod types;
 mod upkeep;
 
 pub use clocks::ClockOffset;

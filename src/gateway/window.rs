@@ -4,7 +4,6 @@
 //! sled and the window is larger than its bound; who is further behind reads the rest through the backlog.
 
 use super::Transport;
-use super::frame;
 use crate::base::clock;
 use crate::metrics::{METRICS, delivery};
 use crate::model::{Millis, Number, PerPriority, Position, Priority, UserNumber};
@@ -41,13 +40,7 @@ impl Entry {
     }
 
     pub fn frame(&self, transport: Transport) -> &Bytes {
-        self.frames[transport.index()].get_or_init(|| {
-            let (event, text) = frame::release(&self.release);
-            let mut out = Vec::with_capacity(text.len() + 32);
-            transport.frame(&mut out, event, &text, None);
-            out.shrink_to_fit();
-            out.into()
-        })
+        self.frames[transport.index()].get_or_init(|| transport.encode(&self.release))
     }
 
     /// About what the release and one frame take.

@@ -5,6 +5,11 @@ use super::frame;
 use super::goodbye::Goodbye;
 use super::websocket;
 use crate::model::Cursor;
+use crate::state::Release;
+use bytes::Bytes;
+
+/// What a transport puts around a frame's text, at most.
+const AROUND_BYTES: usize = 32;
 
 impl Transport {
     pub const ALL: [Self; 3] = [Self::WebSocket, Self::Sse, Self::Lines];
@@ -19,6 +24,15 @@ impl Transport {
             Self::Sse => b"retry: 1000\n\n",
             Self::WebSocket | Self::Lines => b"",
         }
+    }
+
+    /// A release's frame: the same bytes for all sessions of a transport.
+    pub fn encode(self, release: &Release) -> Bytes {
+        let (event, text) = frame::release(release);
+        let mut out = Vec::with_capacity(text.len() + AROUND_BYTES);
+        self.frame(&mut out, event, &text, None);
+        out.shrink_to_fit();
+        out.into()
     }
 
     /// Appends a frame. `id` sets the browser's last event id along with it.

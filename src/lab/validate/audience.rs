@@ -8,6 +8,8 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
+/// Wanted for a stream; no other address looks at it.
+const STREAM: &str = "text/event-stream";
 /// Each person, their role at the wedding that is on, and at the venue.
 const PEOPLE: [(&str, Option<&str>, Option<&str>); 7] = [
     ("ana", Some("guest"), None),
@@ -245,7 +247,9 @@ async fn own_alone(stage: &Stage, house: &House, proof: &mut Proof) -> Result<()
     ];
     let mut refused = 0;
     for path in &others {
-        let answer = stage.ask_as(2, ("GET", path), &bearer, (&[], b"")).await?;
+        let answer = stage
+            .ask_as(2, ("GET", path), &bearer, (&[("Accept", STREAM)], b""))
+            .await?;
         if answer.status == 403 {
             refused += 1;
         } else {

@@ -1,5 +1,6 @@
 //! The cache: what a change replaced is never served after its answer, a trace like real ones hits, and memory has its limit.
 
+use super::listener::text;
 use super::proof::Proof;
 use super::stage::{Stage, applied};
 use anyhow::{Context, Result, bail};
@@ -172,17 +173,20 @@ async fn counted(stage: &Stage) -> Result<usize> {
     Ok(usize::try_from(all)?)
 }
 
-/// More than the local tier may hold is read on one node; then all of it is invalidated at once.
+/// More than the local tier may hold is read on one node; then each namespace is invalidated as a whole.
 async fn filled(stage: &Stage, proof: &mut Proof) -> Result<()> {
+    let names = namespaces(stage).await?;
+    let address = |number: usize| {
+        let (namespace, key) = (&names[number % names.len()], stage.name(&format!("large-{number}")));
+        format!("/v1/cache/{namespace}/{key}")
+    };
     let value = vec![b'x'; VALUE_BYTES];
     let put = async |number: usize| {
-        let path = address(stage, &format!("large-{number}"));
-        let answer = stage.ask(number, ("PUT", &path), &[], &value).await?;
+        let answer = stage.ask(number, ("PUT", &address(number)), &[], &value).await?;
         anyhow::Ok(usize::from(answer.status == 204))
     };
     let get = async |number: usize| {
-        let path = address(stage, &format!("large-{number}"));
-        let answer = stage.ask(0, ("GET", &path), &[], b"").await?;
+        let answer = stage.ask(0, ("GET", &address(number)), &[], b"").await?;
         anyhow::Ok(usize::from(answer.status == 200 && answer.body.len() == VALUE_BYTES))
     };
     let kept: Vec<usize> = stream::iter(0..VALUES)
@@ -209,24 +213,33 @@ async fn filled(stage: &Stage, proof: &mut Proof) -> Result<()> {
         bytes,
     );
     proof.at_least("and so much was really in it", LOCAL_FILLED_MIB, "MiB", bytes);
-    let emptied = stage
-        .ask(1, ("DELETE", &format!("/v1/cache/{NAMESPACE}")), &[], b"")
-        .await?;
-    let index = applied(&emptied)?;
     let mut left = 0;
-    for at in 0..stage.nodes.len() {
-        for key in ["large-0", "large-999", "key-0"] {
-            let path = format!("{}?at_least={index}", address(stage, key));
+    for (number, name) in names.iter().enumerate() {
+        let emptied = stage.ask(1, ("DELETE", &format!("/v1/cache/{name}")), &[], b"").await?;
+        for at in 0..stage.nodes.len() {
+            let path = format!("{}?at_least={}", address(number), applied(&emptied)?);
             left += usize::from(stage.ask(at, ("GET", &path), &[], b"").await?.status != 404);
         }
     }
     proof.none("values served after their namespace was emptied", left);
     proof.saw(format!(
-        "{VALUES} values of {} KiB were read on node 1: its local tier held {} items",
+        "{VALUES} values of {} KiB in {} namespaces were read on node 1: its local tier held {} items",
         VALUE_BYTES >> 10,
+        names.len(),
         status["local"]["items"]
     ));
     Ok(())
+}
+
+/// One alone may not hold as much as all of them.
+async fn namespaces(stage: &Stage) -> Result<Vec<String>> {
+    let status = stage.get(0, "/v1/cache").await?;
+    let all = status["namespaces"].as_array().map_or(&[][..], Vec::as_slice);
+    let names: Vec<String> = all.iter().map(|one| text(one, "name")).collect();
+    if names.is_empty() {
+        bail!("/v1/cache names no namespaces");
+    }
+    Ok(names)
 }
 
 fn mib(bytes: &Value) -> Option<f64> {

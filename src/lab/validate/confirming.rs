@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_millis(50);
 const EXPECTED: [(&str, &str, Option<&str>); 6] = [
     ("confirming-ana", "acknowledged", None),
     ("confirming-ben", "read", Some("not_acknowledged")),
-    ("confirming-cal", "received", Some("received_not_read")),
+    ("confirming-cal", "received", Some("not_acknowledged")),
     ("confirming-dan", "sent", Some("sent_not_received")),
     ("confirming-eve", "targeted", Some("no_session")),
     ("confirming-fay", "skipped", Some("muted_category")),

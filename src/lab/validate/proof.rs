@@ -4,9 +4,6 @@
 use crate::lab::findings::Findings;
 use crate::lab::results::{Bound, Target};
 
-/// A bound that may be reached is written as one to be above by a hair.
-const HAIR: f64 = 1e-9;
-
 #[derive(Debug, Default)]
 pub struct Proof {
     targets: Vec<Target>,
@@ -24,7 +21,7 @@ impl Proof {
     }
 
     pub fn at_least(&mut self, name: &str, bound: f64, unit: &str, measured: impl Into<Option<f64>>) {
-        self.target(name, Bound::Above(bound - HAIR), unit, measured.into());
+        self.target(name, Bound::AtLeast(bound), unit, measured.into());
     }
 
     pub fn exactly(&mut self, name: &str, bound: usize, measured: usize) {

@@ -5,7 +5,8 @@ use super::proof::Proof;
 use super::verdict::{Ending, Outcome, Whole, outcome, whole};
 use crate::lab::machine;
 use crate::lab::results::{
-    Better, Build, FORMAT, Figure, Outcome as Reached, Report, Table, Target, Verdict, bound_words, figure, shown,
+    Better, Bound, Build, FORMAT, Figure, Outcome as Reached, Report, Table, Target, Verdict, bound_words, figure,
+    shown,
 };
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
@@ -58,11 +59,13 @@ impl Looked {
         all.filter(|target| target.outcome() == Reached::Passed).count()
     }
 
-    /// The figure that stands for the check: the first that is missed, else the first.
+    /// The figure that stands for the check: the first that is missed, else the first that is more than a count.
     fn first(&self) -> Option<&Target> {
         let all = self.proof.targets();
-        let missed = all.iter().find(|target| target.outcome() == Reached::Missed);
-        missed.or_else(|| all.first())
+        let find = |holds: &dyn Fn(&Target) -> bool| all.iter().find(|target| holds(target));
+        find(&|target| target.outcome() == Reached::Missed)
+            .or_else(|| find(&|target| !target.unit.is_empty() && matches!(target.bound, Bound::Below(_))))
+            .or_else(|| all.first())
     }
 
     fn json(&self) -> Value {

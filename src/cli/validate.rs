@@ -18,7 +18,7 @@ const LENGTH: Span = Span(Duration::from_secs(20));
 const SCALE: f64 = 0.5;
 /// The same with --quick. The bounds and the connections stay.
 const QUICK_LENGTH: Span = Span(Duration::from_secs(5));
-const QUICK_SCALE: f64 = 0.1;
+const QUICK_SCALE: f64 = 0.2;
 const SCALE_MAX: f64 = 10.0;
 
 /// Try every promise on running nodes, each against its bound
@@ -69,7 +69,7 @@ pub struct Validate {
     /// These checks alone; the others are then not run
     #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Less load: for 5 s, at a tenth. The bounds stay
+    /// Less load: for 5 s, at a fifth. The bounds stay
     #[arg(long)]
     pub quick: bool,
     /// How long the load is measured [default: 20s]

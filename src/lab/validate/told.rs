@@ -260,7 +260,10 @@ pub fn text(all: &[Looked], report: &Report) -> String {
     for looked in all {
         line(&mut text, looked);
     }
-    for looked in all.iter().filter(|looked| looked.outcome() != Outcome::Passed) {
+    // Of what was never begun the line has said all.
+    let has_story =
+        |looked: &&Looked| !matches!(looked.ending, Ending::Skipped(_)) && looked.outcome() != Outcome::Passed;
+    for looked in all.iter().filter(has_story) {
         whole_story(&mut text, looked);
     }
     let machine = &report.machine;

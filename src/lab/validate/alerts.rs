@@ -2,8 +2,9 @@
 //! once, clears, and is told once more.
 
 use super::metrics::{self, Told};
+use super::nouns::draft;
 use super::proof::Proof;
-use super::stage::{DESK, SOON, Stage, draft};
+use super::stage::{DESK, SOON, Stage};
 use crate::base::clock;
 use crate::lab::sink::Sink;
 use crate::lab::stream::Transport;

@@ -1,8 +1,9 @@
 //! Audiences: who is meant gets it, nobody else does, and no frame names anybody but what it is about.
 
 use super::listener::{Listener, Promise, Seat, text};
+use super::nouns::{draft, member, user, venue, wedding};
 use super::proof::Proof;
-use super::stage::{SOON, Stage, draft, member, user, venue, wedding};
+use super::stage::{SOON, Stage};
 use crate::lab::stream::Transport;
 use anyhow::Result;
 use serde_json::{Value, json};

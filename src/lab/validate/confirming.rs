@@ -1,8 +1,9 @@
 //! Who has not confirmed, and why: seven people who went differently far, as every node tells it.
 
 use super::listener::{Promise, text};
+use super::nouns::draft;
 use super::proof::Proof;
-use super::stage::{SOON, Stage, draft};
+use super::stage::{SOON, Stage};
 use crate::base::clock;
 use crate::lab::stream::Transport;
 use anyhow::{Result, bail};

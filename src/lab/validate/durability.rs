@@ -2,8 +2,9 @@
 //! one too; and the others answer again soon.
 
 use super::listener::text;
+use super::nouns::draft;
 use super::proof::Proof;
-use super::stage::{SOON, Stage, draft};
+use super::stage::{SOON, Stage};
 use crate::base::clock;
 use crate::lab::publisher::{Post, post};
 use crate::lab::stream::Transport;

@@ -1,8 +1,9 @@
 //! Escalation: nobody of those who are needed confirms, so the step is taken once, alerts who has not confirmed and who is called in, and
 //! calls its output.
 
+use super::nouns::draft;
 use super::proof::Proof;
-use super::stage::{SIREN, SOON, Stage, draft};
+use super::stage::{SIREN, SOON, Stage};
 use crate::base::clock;
 use crate::lab::stream::Transport;
 use anyhow::{Result, bail};

@@ -1,8 +1,9 @@
 //! Idempotency: the same key with the same body is one broadcast, whichever nodes it comes to and however close together.
 
 use super::listener::text;
+use super::nouns::draft;
 use super::proof::Proof;
-use super::stage::{SOON, Stage, draft};
+use super::stage::{SOON, Stage};
 use crate::base::clock;
 use crate::lab::http::Answer;
 use crate::lab::stream::Transport;

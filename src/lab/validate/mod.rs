@@ -17,6 +17,7 @@ mod escalation;
 mod keys;
 mod listener;
 mod metrics;
+mod nouns;
 pub mod performance;
 mod preferences;
 mod proof;
@@ -25,6 +26,7 @@ mod refusals;
 mod resume;
 mod scaling;
 mod schedule;
+mod screen;
 pub mod stage;
 mod tokens;
 mod told;
@@ -84,14 +86,14 @@ pub fn run(options: &Options) -> Result<Whole> {
     });
     // Listeners may be in the middle of a read; nothing is owed to them.
     runtime.shutdown_background();
-    let (looked, load) = played?;
+    let (looked, load, trouble) = played?;
     let frame = told::Frame {
         command: options.command.clone(),
         seed: options.seed,
         at,
         took_s: (clock::now() - begun).as_secs_f64(),
         settings: settings(options),
-        notes: notes(options),
+        notes: notes(options).into_iter().chain(trouble).collect(),
         load: load.as_ref(),
     };
     let report = told::report(&looked, name(&options.place), frame);
@@ -101,7 +103,7 @@ pub fn run(options: &Options) -> Result<Whole> {
     if options.json {
         println!("{whole}");
     } else {
-        anstream::println!("{}\nreport: {}", told::text(&looked, &report), page.display());
+        anstream::println!("{}\nreport: {}", screen::text(&looked, &report), page.display());
     }
     Ok(told::verdict(&looked))
 }
@@ -149,12 +151,12 @@ fn notes(options: &Options) -> Vec<String> {
     notes
 }
 
-/// All checks in the order of the report, and the report of the load.
-async fn play(options: &Options) -> Result<(Vec<Looked>, Option<Report>)> {
+/// All checks in the order of the report, the report of the load, and what went wrong when all was put away.
+async fn play(options: &Options) -> Result<(Vec<Looked>, Option<Report>, Option<String>)> {
     let bar = checks_bar(options);
     let is_chosen = |check: &Check| options.only.is_empty() || options.only.iter().any(|one| one.name == check.name);
     let on_stage = |check: &&Check| is_chosen(check) && check.name != Name::Performance;
-    let mut looked = Vec::new();
+    let (mut looked, mut trouble) = (Vec::new(), None);
     if ALL.iter().any(|check| on_stage(&check)) {
         bar.set_message("the stage is set");
         let mut stage = Stage::set(&options.place, options.seed).await?;
@@ -171,7 +173,9 @@ async fn play(options: &Options) -> Result<(Vec<Looked>, Option<Report>)> {
             bar.inc(1);
         }
         bar.set_message("the nodes stop");
-        stage.end().await?;
+        // What was seen is told all the same.
+        let left = stage.end().await.err();
+        trouble = left.map(|error| format!("Not all was put away at the end: {error:#}."));
     }
     let mut load = None;
     for check in ALL.iter().filter(|check| !on_stage(check)) {
@@ -187,7 +191,7 @@ async fn play(options: &Options) -> Result<(Vec<Looked>, Option<Report>)> {
     }
     bar.finish_and_clear();
     looked.sort_by_key(|looked| ALL.iter().position(|check| check.name == looked.check.name));
-    Ok((looked, load))
+    Ok((looked, load, trouble))
 }
 
 fn checks_bar(options: &Options) -> ProgressBar {

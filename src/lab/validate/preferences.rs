@@ -1,8 +1,9 @@
 //! Preferences: quiet hours hold, mutes and "critical only" skip, a critical passes all of them. Quiet hours end with a minute, so what is
 //! held is published when the run begins, and looked for at its end.
 
+use super::nouns::draft;
 use super::proof::Proof;
-use super::stage::{Published, SOON, Stage, draft};
+use super::stage::{Published, SOON, Stage};
 use crate::base::clock::{self, Millis};
 use crate::lab::stream::Transport;
 use anyhow::{Result, bail};

@@ -2,8 +2,9 @@
 //! tried again after a real delay.
 
 use super::listener::{Listener, Promise, text};
+use super::nouns::draft;
 use super::proof::Proof;
-use super::stage::{Published, SOON, Stage, draft};
+use super::stage::{Published, SOON, Stage};
 use crate::base::clock;
 use crate::base::size::Span;
 use crate::lab::stream::{Event, Stream, Transport};

@@ -2,8 +2,9 @@
 //! in between comes all the same.
 
 use super::listener::text;
+use super::nouns::{draft, member, user, venue, wedding};
 use super::proof::Proof;
-use super::stage::{SOON, Stage, draft, member, user, venue, wedding};
+use super::stage::{SOON, Stage};
 use crate::base::clock;
 use crate::lab::http::Answer;
 use crate::lab::stream::Transport;

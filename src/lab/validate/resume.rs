@@ -1,8 +1,9 @@
 //! Resuming: a subscriber moves from node to node with nothing but a cursor, while broadcasts go on.
 
 use super::listener::{Promise, text};
+use super::nouns::draft;
 use super::proof::Proof;
-use super::stage::{SOON, Stage, draft};
+use super::stage::{SOON, Stage};
 use crate::lab::stream::Transport;
 use crate::model::Priority;
 use anyhow::{Context, Result};

@@ -1,8 +1,9 @@
 //! Scaling: the real deciders are given every month, the weekend's edges and every rule of the origin; the nodes are asked what they decide
 //! now, and why.
 
+use super::nouns::{member, user, venue, wedding};
 use super::proof::Proof;
-use super::stage::{SOON, Stage, member, user, venue, wedding};
+use super::stage::{SOON, Stage};
 use crate::base::clock;
 use crate::config::Config;
 use crate::scaling::calendar::Local;

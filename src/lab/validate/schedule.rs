@@ -1,8 +1,9 @@
 //! What has a time of its own, and what is called off: before it goes out, and after.
 
 use super::listener::text;
+use super::nouns::draft;
 use super::proof::Proof;
-use super::stage::{Published, SOON, Stage, draft};
+use super::stage::{Published, SOON, Stage};
 use crate::base::clock;
 use crate::lab::stream::Transport;
 use anyhow::{Context, Result, bail};

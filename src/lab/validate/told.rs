@@ -1,4 +1,4 @@
-//! What the checks came to: as lines in a terminal, as JSON, and as the report that is kept. Pure.
+//! What the checks came to, as the report that is kept and as JSON; [`super::screen`] has the lines of a terminal. Pure.
 
 use super::checks::{ALL, Check};
 use super::proof::Proof;
@@ -8,16 +8,8 @@ use crate::lab::results::{
     Better, Bound, Build, FORMAT, Figure, Outcome as Reached, Report, Table, Target, Verdict, bound_words, figure,
     shown,
 };
-use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 use std::time::Duration;
-
-const STRONG: Style = Style::new().bold();
-const DIM: Style = AnsiColor::BrightBlack.on_default();
-const GOOD: Style = AnsiColor::Green.on_default();
-const WARN: Style = AnsiColor::Yellow.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// One check, as it went.
 pub struct Looked {
@@ -54,13 +46,13 @@ impl Looked {
         all
     }
 
-    fn passed(&self) -> usize {
+    pub fn passed(&self) -> usize {
         let all = self.proof.targets().iter();
         all.filter(|target| target.outcome() == Reached::Passed).count()
     }
 
     /// The figure that stands for the check: the first that is missed, else the first that is more than a count.
-    fn first(&self) -> Option<&Target> {
+    pub fn first(&self) -> Option<&Target> {
         let all = self.proof.targets();
         let find = |holds: &dyn Fn(&Target) -> bool| all.iter().find(|target| holds(target));
         find(&|target| target.outcome() == Reached::Missed)
@@ -246,7 +238,7 @@ fn evidence(looked: &Looked) -> Table {
 }
 
 /// A figure and what was asked of it: `mean 3.1 ms, below 100 ms`.
-fn measured(target: &Target) -> String {
+pub fn measured(target: &Target) -> String {
     let value = target.measured.map_or_else(
         || "not measured".to_owned(),
         |value| format!("{} {}", shown(value), target.unit).trim_end().to_owned(),
@@ -254,104 +246,13 @@ fn measured(target: &Target) -> String {
     format!("{} {value}, {}", target.name, bound_words(target).trim_end())
 }
 
-/// One line for each check, then all about those that did not pass.
-pub fn text(all: &[Looked], report: &Report) -> String {
-    let mut text = format!("{STRONG}validate {}{STRONG:#}  {}\n\n", report.name, report.about);
-    for looked in all {
-        line(&mut text, looked);
-    }
-    // Of what was never begun the line has said all.
-    let has_story =
-        |looked: &&Looked| !matches!(looked.ending, Ending::Skipped(_)) && looked.outcome() != Outcome::Passed;
-    for looked in all.iter().filter(has_story) {
-        whole_story(&mut text, looked);
-    }
-    let machine = &report.machine;
-    let build = if report.build == Build::Debug {
-        ", debug build: its figures say nothing about speed"
-    } else {
-        ""
-    };
-    let _ = writeln!(
-        text,
-        "\n{DIM}{} cores ({}), {}{build}{DIM:#}",
-        machine.cores, machine.processor, machine.system
-    );
-    for note in &report.notes {
-        let _ = writeln!(text, "{DIM}{note}{DIM:#}");
-    }
-    let (style, sign) = match verdict(all) {
-        Whole::Validated => (GOOD, "✓"),
-        Whole::Failed => (BAD, "✗"),
-        Whole::NotValidated => (WARN, "–"),
-    };
-    let _ = write!(text, "{style}{sign} {}{style:#}", report.headline);
-    text
-}
-
-fn mark(outcome: Outcome) -> (Style, &'static str) {
-    match outcome {
-        Outcome::Passed => (GOOD, "✓"),
-        Outcome::Failed => (BAD, "✗"),
-        Outcome::NotRun => (WARN, "–"),
-    }
-}
-
-fn line(text: &mut String, looked: &Looked) {
-    let (style, sign) = mark(looked.outcome());
-    let figures = looked.proof.targets().len();
-    let words = match (looked.first(), looked.outcome()) {
-        (Some(first), Outcome::Passed | Outcome::Failed) => measured(first),
-        (_, Outcome::NotRun | Outcome::Failed) | (None, Outcome::Passed) => {
-            let first = looked.reasons().into_iter().next();
-            format!("{}: {}", looked.outcome().words(), first.unwrap_or_default())
-        }
-    };
-    let counted = if figures == 0 {
-        String::new()
-    } else {
-        format!("{}/{figures}", looked.passed())
-    };
-    let _ = writeln!(
-        text,
-        "{style}{sign}{style:#} {:<12} {counted:>5}  {words}  {DIM}{:.1} s{DIM:#}",
-        looked.check.word,
-        looked.took.as_secs_f64()
-    );
-}
-
-fn whole_story(text: &mut String, looked: &Looked) {
-    let (style, sign) = mark(looked.outcome());
-    let _ = writeln!(
-        text,
-        "\n{style}{sign} {}{style:#}: {}",
-        looked.check.word, looked.check.promise
-    );
-    for target in looked.proof.targets() {
-        let (style, sign) = match target.outcome() {
-            Reached::Passed => (GOOD, "✓"),
-            Reached::Missed => (BAD, "✗"),
-            Reached::NotMeasured => (WARN, "–"),
-        };
-        let _ = writeln!(text, "  {style}{sign}{style:#} {}", measured(target));
-    }
-    for finding in looked.proof.findings() {
-        let _ = writeln!(text, "  {BAD}✗{BAD:#} {finding}");
-    }
-    for why in looked.reasons() {
-        let _ = writeln!(text, "  {WARN}–{WARN:#} {why}");
-    }
-    for line in looked.proof.evidence() {
-        let _ = writeln!(text, "    {DIM}{line}{DIM:#}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Frame, Looked, json, report, text, verdict};
+    use super::{Frame, Looked, json, report, verdict};
     use crate::lab::results::Verdict;
     use crate::lab::validate::checks::ALL;
     use crate::lab::validate::proof::Proof;
+    use crate::lab::validate::screen::text;
     use crate::lab::validate::verdict::{Ending, Whole};
     use serde_json::Value;
     use std::time::Duration;

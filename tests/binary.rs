@@ -15,13 +15,14 @@ mod doctor;
 #[path = "binary/report.rs"]
 mod report;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "serve",
     "dev",
     "rehearse",
     "load",
     "report",
     "season",
+    "validate",
     "publish",
     "subscribe",
     "who",
@@ -549,6 +550,7 @@ something to say; `problem` is the node's whole answer ([API.md](API.md)).
 | 1 | failed: the node said no (and did not publish), a check did not pass, a file of the input has faults, a port or data folder is in use; `status`: there is no leader |
 | 2 | wrong arguments or settings; nothing was sent and nothing has started |
 | 3 | `who`: somebody is not done, or said something other than ok |
+| 4 | `validate`: nothing failed, but not every check was run, or not all of it |
 | 69 | no node could be reached, or none answered in time |
 | 74 | the disk of this machine failed or is full |
 | 75 | the outcome of a publish is unknown: it may have been published, or will be; repeat it with the same `--key` |

@@ -5,6 +5,7 @@ use super::load::Load;
 use super::report::Report;
 use super::season::Season;
 use super::top::options::Top;
+use super::validate::Validate;
 use super::who::options::Who;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -33,8 +34,9 @@ First steps, the first and the third in terminals of their own:
   campanile publish --to everyone --type venue.notice --title Hello --body \"Doors at five\"
 
 Exit codes: 0 done, 1 failed or refused by the node, 2 wrong arguments or settings (nothing was
-sent), 3 somebody is not done (`who`), 69 no node could be reached, 74 the disk of this machine
-failed or is full, 75 the outcome is unknown (repeat with the same --key).
+sent), 3 somebody is not done (`who`), 4 not every check was run (`validate`), 69 no node could be
+reached, 74 the disk of this machine failed or is full, 75 the outcome is unknown (repeat with the
+same --key).
 
 Settings: defaults < TOML file < CAMPANILE_SECTION__KEY < --set section.key=value."
 )]
@@ -57,6 +59,7 @@ pub enum Command {
     #[command(hide = true)]
     LoadCrowd,
     Season(Season),
+    Validate(Validate),
     Publish(Box<Publish>),
     Cancel(Cancel),
     Subscribe(Subscribe),

@@ -15,6 +15,8 @@ pub enum Exit {
     Usage = 2,
     /// `who`: somebody is not done, or said something other than ok.
     Waiting = 3,
+    /// `validate`: nothing failed, and not every check was run.
+    NotRun = 4,
     /// No node could be reached (`EX_UNAVAILABLE`).
     Unreachable = 69,
     /// The disk failed or is full (`EX_IOERR`).
@@ -151,6 +153,9 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         if let Some(faults) = error.downcast_ref::<crate::config::Faults>() {
             return faults.clone().into();
+        }
+        if let Some(unreachable) = error.downcast_ref::<crate::lab::validate::stage::Unreachable>() {
+            return Self::new(Exit::Unreachable, unreachable.to_string());
         }
         let disk = error
             .chain()

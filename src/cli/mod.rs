@@ -30,6 +30,7 @@ pub mod status;
 pub mod subscribe;
 pub mod token;
 pub mod top;
+pub mod validate;
 pub mod version;
 pub mod who;
 
@@ -82,6 +83,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Report(options) => return report::run(&options, json),
         Command::LoadCrowd => return load::crowd(),
         Command::Season(options) => return season::run(options, json),
+        Command::Validate(options) => return validate::run(options, json),
         Command::Publish(options) => wait(publish::run(&options, json)),
         Command::Cancel(options) => wait(cancel::run(&options, json)),
         Command::Subscribe(options) => {

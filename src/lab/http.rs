@@ -39,6 +39,7 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// When its head was read.
     pub at: Instant,
+    head: Head,
 }
 
 impl<'a> Call<'a> {
@@ -84,6 +85,10 @@ impl Head {
 }
 
 impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.header(name)
+    }
+
     pub fn json(&self) -> Result<Value> {
         serde_json::from_slice(&self.body).context("the answer is no JSON")
     }
@@ -112,6 +117,7 @@ pub async fn call(node: SocketAddr, call: &Call<'_>, limit: Duration) -> Result<
             status: head.status,
             body,
             at,
+            head,
         })
     };
     let end = clock::now() + limit;

@@ -1,10 +1,11 @@
 //! # Lab
 //!
 //! What: a cluster of three processes on this machine (`dev`), a scripted day played through it (`rehearse`), load with thousands of
-//! subscribers (`load`), a year of weddings drawn and decided (`season`), and what is kept of a run (`results`).
+//! subscribers (`load`), a year of weddings drawn and decided (`season`), every promise tried on the spot (`validate`), and what is kept
+//! of a run (`results`).
 //! Why: what the product promises is looked at from outside, with real processes and real sockets, against an oracle of its own.
-//! Never: the inside of a node. The lab knows the settings, the HTTP API and the frames, nothing else; a season
-//! asks the deciders of scaling besides, which are pure.
+//! Never: the inside of a node. The lab knows the settings, the HTTP API and the frames, nothing else; a season and a validation
+//! ask the deciders of scaling besides, which are pure.
 //! Start: [`rehearse`], then [`scenario`], [`oracle`], [`ledger`] (what was delivered) and [`sequel`] (what followed).
 //!
 //! ```text
@@ -46,5 +47,6 @@ pub mod sink;
 pub mod stream;
 mod tokens;
 pub mod uptime;
+pub mod validate;
 
 pub use cluster::Cluster;

@@ -38,11 +38,14 @@ const AGE_MAX_SECONDS: u64 = 300;
 const TAKEN: &[u8] = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
 const REFUSED: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
+/// A call, and all that it said.
+type Whole = (Call, Vec<u8>);
+
 pub struct Sink {
     address: SocketAddr,
     names: BTreeSet<String>,
     folder: Folder,
-    heard: Arc<Mutex<Vec<Call>>>,
+    heard: Arc<Mutex<Vec<Whole>>>,
     listens: JoinHandle<()>,
 }
 
@@ -101,17 +104,25 @@ impl Sink {
 
     /// Every request so far, in the order in which they came.
     pub fn heard(&self) -> Vec<Call> {
-        self.heard.lock().clone()
+        let heard = self.heard.lock();
+        heard.iter().map(|(call, _)| call.clone()).collect()
+    }
+
+    /// The same with what each said, as far as it is JSON.
+    pub fn bodies(&self) -> Vec<(Call, Value)> {
+        let heard = self.heard.lock();
+        let body = |bytes: &[u8]| serde_json::from_slice(bytes).unwrap_or_default();
+        heard.iter().map(|(call, bytes)| (call.clone(), body(bytes))).collect()
     }
 
     /// How many ids were told so far.
     pub fn ids(&self) -> u64 {
         let heard = self.heard.lock();
-        heard.iter().map(|call| &call.id).collect::<BTreeSet<_>>().len() as u64
+        heard.iter().map(|(call, _)| &call.id).collect::<BTreeSet<_>>().len() as u64
     }
 }
 
-async fn listen(listener: TcpListener, key: [u8; 32], heard: Arc<Mutex<Vec<Call>>>) {
+async fn listen(listener: TcpListener, key: [u8; 32], heard: Arc<Mutex<Vec<Whole>>>) {
     let turns = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Ok(turn) = turns.clone().acquire_owned().await {
         let Ok((socket, _)) = listener.accept().await else {
@@ -127,7 +138,7 @@ async fn listen(listener: TcpListener, key: [u8; 32], heard: Arc<Mutex<Vec<Call>
     }
 }
 
-async fn serve(mut socket: TcpStream, key: &[u8], heard: &Mutex<Vec<Call>>) -> Result<()> {
+async fn serve(mut socket: TcpStream, key: &[u8], heard: &Mutex<Vec<Whole>>) -> Result<()> {
     let request = match read(&mut socket).await {
         Ok(request) => request,
         Err(error) => {
@@ -136,7 +147,7 @@ async fn serve(mut socket: TcpStream, key: &[u8], heard: &Mutex<Vec<Call>>) -> R
         }
     };
     // remembered before it is answered: the answer means that it is
-    heard.lock().push(request.call(key));
+    heard.lock().push((request.call(key), request.body));
     socket.write_all(TAKEN).await?;
     Ok(())
 }

@@ -47,14 +47,31 @@ enum Decoder {
 impl Stream {
     /// Opens a subscription of whoever the `Authorization` names, at a cursor or as somebody new.
     pub async fn open(node: SocketAddr, transport: Transport, bearer: &str, cursor: Option<&str>) -> Result<Self> {
+        Self::open_as(node, transport, (bearer, None), cursor).await
+    }
+
+    /// The same of a user who is named in the address, where the `Authorization` (or the lack of one) may do that.
+    pub async fn open_as(
+        node: SocketAddr,
+        transport: Transport,
+        (bearer, user): (&str, Option<&str>),
+        cursor: Option<&str>,
+    ) -> Result<Self> {
         let mut socket = TcpStream::connect(node).await?;
         socket.set_nodelay(true)?;
         let key = BASE64.encode(rand::random::<[u8; 16]>());
-        let mut path = "/v1/subscribe".to_owned();
-        let mut headers = vec![("Authorization", bearer)];
+        let mut path = user.map_or_else(
+            || "/v1/subscribe".to_owned(),
+            |user| format!("/v1/subscribe?user={user}"),
+        );
+        let mut headers = Vec::new();
+        if !bearer.is_empty() {
+            headers.push(("Authorization", bearer));
+        }
         let connection = match transport {
             Transport::WebSocket => {
-                path.extend(cursor.map(|cursor| format!("?cursor={cursor}")));
+                let sign = if user.is_some() { '&' } else { '?' };
+                path.extend(cursor.map(|cursor| format!("{sign}cursor={cursor}")));
                 headers.extend([("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]);
                 headers.extend([
                     ("Sec-WebSocket-Key", key.as_str()),

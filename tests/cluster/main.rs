@@ -41,6 +41,7 @@ mod terminal;
 mod tokens;
 mod traces;
 mod urgent;
+mod validate;
 mod who;
 
 /// How often random checks are repeated: `CAMPANILE_CHECKS=N`, or what an ordinary run can afford.

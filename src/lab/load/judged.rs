@@ -87,7 +87,7 @@ fn headline(verdict: Verdict, counts: &Counts, targets: &[Target], scenario: &Sc
     match verdict {
         Verdict::Good => what,
         Verdict::Missed => format!("{what}; {missed} of {} targets missed", targets.len()),
-        Verdict::Bad => format!(
+        Verdict::Bad | Verdict::NotRun => format!(
             "{} missing, {} wrong, {} repeated, {} out of order, of {} deliveries",
             counts.missing, counts.wrong, counts.repeated, counts.disordered, counts.expected
         ),

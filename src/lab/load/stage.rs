@@ -127,7 +127,8 @@ fn start(set: &[String]) -> Result<Cluster> {
     })
 }
 
-async fn addresses(urls: &[String]) -> Result<Vec<SocketAddr>> {
+/// Where nodes are that somebody named by their URLs.
+pub async fn addresses(urls: &[String]) -> Result<Vec<SocketAddr>> {
     let mut nodes = Vec::new();
     for url in urls {
         let Some(place) = url.trim().strip_prefix("http://") else {

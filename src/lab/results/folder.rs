@@ -3,6 +3,7 @@
 use super::{Report, Verdict, page};
 use crate::base::clock;
 use anyhow::{Context, Result};
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,18 +42,23 @@ pub fn hand_over(report: &Report, folder: Option<&Path>, shown: Shown) -> Result
     }
     Ok(match report.verdict {
         Verdict::Good | Verdict::Missed => ExitCode::SUCCESS,
-        Verdict::Bad => ExitCode::FAILURE,
+        Verdict::Bad | Verdict::NotRun => ExitCode::FAILURE,
     })
 }
 
 /// Writes the folder and names its page.
 pub fn write(report: &Report, folder: &Path) -> Result<PathBuf> {
+    write_with(report, &report.json(), folder)
+}
+
+/// The same, with more in its JSON than a report has of itself.
+pub fn write_with(report: &Report, json: &Value, folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let put = |name: &str, text: &str| {
         let path = folder.join(name);
         fs::write(&path, text).with_context(|| path.display().to_string())
     };
-    put(REPORT, &format!("{:#}\n", report.json()))?;
+    put(REPORT, &format!("{json:#}\n"))?;
     put("figures.csv", &figures(report))?;
     put("targets.csv", &targets(report))?;
     put("latency.csv", &latency(report))?;

@@ -96,6 +96,8 @@ pub enum Verdict {
     Missed,
     /// Something was lost, wrong or repeated.
     Bad,
+    /// Nothing is wrong with what was looked at, but not everything was.
+    NotRun,
 }
 
 /// What had to be reached.
@@ -113,6 +115,9 @@ pub struct Target {
 pub enum Bound {
     Below(f64),
     Above(f64),
+    AtLeast(f64),
+    /// For counts: this many, no more and no less.
+    Exactly(f64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +145,8 @@ impl Target {
         let holds = match self.bound {
             Bound::Below(bound) => measured < bound,
             Bound::Above(bound) => measured > bound,
+            Bound::AtLeast(bound) => measured >= bound,
+            Bound::Exactly(bound) => (measured - bound).abs() < f64::EPSILON,
         };
         if holds { Outcome::Passed } else { Outcome::Missed }
     }
@@ -309,6 +316,8 @@ pub fn bound_words(target: &Target) -> String {
     match target.bound {
         Bound::Below(bound) => format!("below {} {}", shown(bound), target.unit),
         Bound::Above(bound) => format!("above {} {}", shown(bound), target.unit),
+        Bound::AtLeast(bound) => format!("at least {} {}", shown(bound), target.unit),
+        Bound::Exactly(bound) => format!("exactly {} {}", shown(bound), target.unit),
     }
 }
 
@@ -334,6 +343,11 @@ mod tests {
         assert_eq!(outcome(Bound::Below(100.0), Some(100.0)), Outcome::Missed);
         assert_eq!(outcome(Bound::Above(90.0), Some(90.0)), Outcome::Missed);
         assert_eq!(outcome(Bound::Above(90.0), None), Outcome::NotMeasured);
+        assert_eq!(outcome(Bound::AtLeast(95.0), Some(95.0)), Outcome::Passed);
+        assert_eq!(outcome(Bound::AtLeast(95.0), Some(94.9)), Outcome::Missed);
+        assert_eq!(outcome(Bound::Exactly(0.0), Some(0.0)), Outcome::Passed);
+        assert_eq!(outcome(Bound::Exactly(3.0), Some(2.0)), Outcome::Missed);
+        assert_eq!(outcome(Bound::Exactly(0.0), Some(f64::NAN)), Outcome::Missed);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub fn framed(title: &str, at: &str, body: &str) -> String {
 fn hero(report: &Report) -> String {
     let state = match report.verdict {
         Verdict::Good => "good",
-        Verdict::Missed => "missed",
+        Verdict::Missed | Verdict::NotRun => "missed",
         Verdict::Bad => "bad",
     };
     let mut text = format!(

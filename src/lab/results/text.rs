@@ -40,6 +40,7 @@ impl Report {
             Verdict::Good => (GOOD, "✓"),
             Verdict::Missed => (WARN, "!"),
             Verdict::Bad => (BAD, "✗"),
+            Verdict::NotRun => (WARN, "–"),
         };
         let _ = write!(text, "{style}{mark} {}{style:#}", self.headline);
         text

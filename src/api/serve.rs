@@ -10,7 +10,8 @@ use super::subscribe::{self, Plan, Wanted};
 use crate::base::clock;
 use crate::gateway::{Socket, Subscriber};
 use crate::metrics::METRICS;
-use crate::net::{Connection, Head, HeadError, Listener, Opening, Rewind, head};
+use crate::net::tls::Opened;
+use crate::net::{Acceptor, Connection, Detached, Head, HeadError, Listener, Opening, Rewind, Stream, head};
 use axum::Router;
 use axum::response::IntoResponse;
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -45,11 +46,17 @@ pub fn bind(config: &Config) -> io::Result<Listener> {
     Listener::bind(address, config.connections_max)
 }
 
-/// Serves until `closing`, then lets the requests under way end.
-pub async fn run(context: Arc<Context>, listener: Listener, mut closing: watch::Receiver<bool>) {
+/// Serves until `closing`, then lets the requests under way end. With an `acceptor` it speaks nothing but TLS.
+pub async fn run(
+    context: Arc<Context>,
+    listener: Listener,
+    acceptor: Option<Arc<Acceptor>>,
+    mut closing: watch::Receiver<bool>,
+) {
     let server = Server {
         router: router(context.clone()),
         context,
+        acceptor,
         closing: closing.clone(),
     };
     let mut connections = JoinSet::new();
@@ -80,13 +87,17 @@ async fn told(closing: &mut watch::Receiver<bool>) {
 struct Server {
     context: Arc<Context>,
     router: Router,
+    acceptor: Option<Arc<Acceptor>>,
     closing: watch::Receiver<bool>,
 }
 
 impl Server {
     async fn connection(mut self, connection: Connection) {
-        let Connection { mut stream, slot, .. } = connection;
+        let Connection { stream, slot, .. } = connection;
         let deadline = clock::now() + self.context.config.head_deadline.0;
+        let Some(mut stream) = self.secured(stream, deadline).await else {
+            return;
+        };
         // a connection on which nothing was asked yet ends with the node
         let opening = tokio::select! {
             opening = head::read(&mut stream, deadline) => opening,
@@ -113,8 +124,29 @@ impl Server {
         drop(slot);
     }
 
+    /// The connection as it goes on. Who speaks in the clear where TLS is spoken is told so, in the clear.
+    async fn secured(&mut self, stream: TcpStream, deadline: Instant) -> Option<Stream> {
+        let Some(acceptor) = &self.acceptor else {
+            return Some(stream.into());
+        };
+        let opened = tokio::select! {
+            opened = acceptor.open(stream, deadline) => opened,
+            () = told(&mut self.closing) => return None,
+        };
+        match opened {
+            Opened::Secure(stream) => Some(stream),
+            Opened::Plain(stream) => {
+                let detail = "this address speaks TLS: write https:// in front of it";
+                self.refuse(stream.into(), &Problem::new(Code::MalformedRequest, detail), None)
+                    .await;
+                None
+            }
+            Opened::Closed => None,
+        }
+    }
+
     /// Answers a request to subscribe by hand. Gives the socket back when it is one that HTTP answers (a long poll).
-    async fn subscriber(&self, stream: TcpStream, head: &Head, rest: Bytes) -> Option<TcpStream> {
+    async fn subscriber(&self, stream: Stream, head: &Head, rest: Bytes) -> Option<Stream> {
         let origin = match self.origin(head) {
             Ok(origin) => origin,
             Err(problem) => {
@@ -142,19 +174,15 @@ impl Server {
             ),
         };
         METRICS.http_requests.with_label_values(&[status]).inc();
-        let Ok(socket) = stream.into_std() else { return None };
-        let subscriber = listening.on(Socket::Tcp(socket), rest, head.into(), transport);
-        if let Err(Subscriber {
-            socket: Socket::Tcp(socket),
-            ..
-        }) = self.context.gateway.accept(subscriber)
-        {
+        let Ok(detached) = stream.detach() else { return None };
+        let subscriber = listening.on(detached.into(), rest, head.into(), transport);
+        if let Err(refused) = self.context.gateway.accept(subscriber) {
             METRICS.limits_hit.with_label_values(&["sessions"]).inc();
             let problem = Problem::new(
                 Code::TooManySessions,
                 "this node takes no more subscribers; try another one",
             );
-            if let Ok(stream) = TcpStream::from_std(socket) {
+            if let Some(Ok(stream)) = given_back(refused).map(Stream::attach) {
                 self.refuse(stream, &problem, origin).await;
             }
         }
@@ -169,7 +197,7 @@ impl Server {
     }
 
     /// What [`super::router`] does for every other request that is refused.
-    async fn turn_away(&self, stream: TcpStream, problem: &Problem, origin: Option<HeaderValue>) {
+    async fn turn_away(&self, stream: Stream, problem: &Problem, origin: Option<HeaderValue>) {
         METRICS
             .http_requests
             .with_label_values(&[problem.status().as_str()])
@@ -199,7 +227,7 @@ impl Server {
     }
 
     /// Everything but subscribers: hyper, keeping the connection, with the head read again.
-    async fn http1(&mut self, stream: TcpStream, read: Bytes) {
+    async fn http1(&mut self, stream: Stream, read: Bytes) {
         let (router, context) = (self.router.clone(), self.context.clone());
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let (mut router, context) = (router.clone(), context.clone());
@@ -231,7 +259,7 @@ impl Server {
     }
 
     /// A problem written by hand, and the end of the connection.
-    async fn refuse(&self, mut stream: TcpStream, problem: &Problem, origin: Option<HeaderValue>) {
+    async fn refuse(&self, mut stream: Stream, problem: &Problem, origin: Option<HeaderValue>) {
         let answer = self.answer(problem, origin);
         let write = async {
             stream.write_all(&answer).await?;
@@ -271,6 +299,15 @@ impl Server {
         }
         let _ = write!(head, "content-length: {}\r\n\r\n", body.len());
         [head.into_bytes(), body].concat()
+    }
+}
+
+/// The connection of a subscriber that there is no place for.
+fn given_back(subscriber: Subscriber) -> Option<Detached> {
+    match subscriber.socket {
+        Socket::Tcp(socket) => Some(Detached::Plain(socket)),
+        Socket::Secure(socket, secure) => Some(Detached::Secure(socket, secure)),
+        Socket::Unix(_) => None,
     }
 }
 

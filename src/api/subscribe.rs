@@ -295,8 +295,8 @@ fn upgrade(context: Arc<Context>, head: &Head, request: &mut Request, listening:
         let Ok((stream, read)) = rewind::socket(upgraded) else {
             return;
         };
-        let Ok(socket) = stream.into_std() else { return };
-        let subscriber = listening.on(Socket::Tcp(socket), read, Bytes::new(), Transport::WebSocket);
+        let Ok(detached) = stream.detach() else { return };
+        let subscriber = listening.on(detached.into(), read, Bytes::new(), Transport::WebSocket);
         if context.gateway.accept(subscriber).is_err() {
             tracing::debug!("a WebSocket came when this node was full");
         }

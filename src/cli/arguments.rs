@@ -103,12 +103,12 @@ pub struct Serve {
 Client APIs are on PORT, PORT+10 and PORT+20, peers one above each. A node that is killed from
 outside stays dead unless --respawn. With --json it prints a line per node once the cluster takes
 writes: {\"node\": 1, \"url\": \"http://127.0.0.1:8205\", \"pid\": 4711}. With --auth the line
-{\"admin_token\": \"cmp_...\"} comes before them.
+{\"admin_token\": \"cmp_...\"} comes before them, with --tls {\"ca\": \"FILE\"}.
 
 Examples:
   campanile dev
   campanile dev --data ./three-nodes --respawn
-  campanile dev --auth
+  campanile dev --auth --tls
   campanile dev --port 9205 --json --set log.level=debug")]
 pub struct Dev {
     /// The first node's port for clients
@@ -123,6 +123,9 @@ pub struct Dev {
     /// Every request needs a token; the administrator's is printed first, and kept in the folder's `admin-token`
     #[arg(long)]
     pub auth: bool,
+    /// Speak TLS to clients; the certificate's authority is kept in the folder's `ca.pem`, which is printed first
+    #[arg(long)]
+    pub tls: bool,
     /// A setting for all three nodes; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
@@ -189,6 +192,9 @@ pub struct Target {
     /// Sent as `Authorization: Bearer TOKEN`
     #[arg(long, env = "CAMPANILE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// For https: believe the authorities in this PEM file, and no others [default: those of this machine]
+    #[arg(long, value_name = "FILE", env = "CAMPANILE_CA")]
+    pub ca: Option<PathBuf>,
 }
 
 /// Publish one broadcast

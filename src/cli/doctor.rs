@@ -7,20 +7,25 @@ mod measure;
 
 use super::arguments::Settings;
 use super::failure::{Exit, Failure};
+use super::nodes;
 use super::output;
 use super::settings;
 use super::sight::line::{Line, Palette, Tone};
+use crate::base::clock;
 use crate::config::Config;
+use crate::net::Trust;
 use clap::Args;
 use judge::{Finding, Verdict};
 use serde_json::json;
+use std::path::PathBuf;
 
 /// Check this machine and the settings before a wedding day, and say what to do
 #[derive(Debug, Args)]
 #[command(after_help = "\
 It looks at: open files allowed; what keeps the clock, and how far the other nodes' clocks are;
 room on the disk of node.data, and how long a sync takes there (64 of them are made, in a file that
-is removed); the two ports; the other nodes; time zones; memory against what the settings may take.
+is removed); the two ports; the certificate; the other nodes; time zones; memory against what the
+settings may take.
 Run it as the user and on the machine that shall run the node, with the node's settings. It changes
 nothing, and a node may run meanwhile.
 
@@ -33,11 +38,15 @@ Examples:
 pub struct Doctor {
     #[command(flatten)]
     pub settings: Settings,
+    /// For other nodes with https: believe the authorities in this PEM file, and no others
+    #[arg(long, value_name = "FILE", env = "CAMPANILE_CA")]
+    pub ca: Option<PathBuf>,
 }
 
 pub async fn run(options: &Doctor, as_json: bool) -> Result<(), Failure> {
     let settings = settings::read(&options.settings, &[])?;
-    let findings = look(&settings.config).await;
+    let trust = nodes::trust(options.ca.as_deref())?;
+    let findings = look(&settings.config, trust.as_ref()).await;
     let failed = findings
         .iter()
         .filter(|finding| finding.verdict == Verdict::Failed)
@@ -62,12 +71,13 @@ pub async fn run(options: &Doctor, as_json: bool) -> Result<(), Failure> {
 }
 
 /// Everything is looked at, whatever was found before.
-async fn look(config: &Config) -> Vec<Finding> {
+async fn look(config: &Config, trust: Option<&Trust>) -> Vec<Finding> {
     let mut findings = vec![
         judge::files(measure::files_max(), config),
         judge::keeper(measure::clock_keeper().as_deref()),
         judge::zones(&measure::zones_missing()),
         judge::memory(measure::memory(config), config),
+        judge::certificate(measure::certificate(config), clock::wall(), config),
     ];
     match measure::folder(&config.node.data) {
         Ok(folder) => {
@@ -89,7 +99,7 @@ async fn look(config: &Config) -> Vec<Finding> {
     ] {
         findings.push(judge::port(setting, address, measure::port(address), is_running));
     }
-    findings.extend(measure::peers(config).await.iter().map(judge::peer));
+    findings.extend(measure::peers(config, trust).await.iter().map(judge::peer));
     findings
 }
 

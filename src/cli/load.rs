@@ -6,7 +6,7 @@ use crate::lab::load::scenario::{self, ScenarioError};
 use crate::lab::load::stage::Where;
 use crate::lab::load::{self, crowd};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Put load on three nodes and account for every delivery
@@ -31,6 +31,7 @@ Examples:
   campanile load
   campanile load --scenario season --for 30s --scale 0.5
   campanile load --scenario ./my-load.toml --seed 7 --out ./my-load
+  campanile load --out plain; campanile load --tls --out tls; campanile report plain tls
   campanile load --scenario publish --set storage.log_flush_wait_us=0
   campanile load --url http://10.0.0.1:8205,http://10.0.0.2:8205 --json > report.json")]
 pub struct Load {
@@ -43,6 +44,12 @@ pub struct Load {
     /// An administrator's, for --url
     #[arg(long, env = "CAMPANILE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// For --url with https: believe the authorities in this PEM file, and no others
+    #[arg(long, value_name = "FILE", env = "CAMPANILE_CA")]
+    pub ca: Option<PathBuf>,
+    /// Nodes of its own speak TLS, and everybody with them
+    #[arg(long, conflicts_with = "url")]
+    pub tls: bool,
     /// How long it is measured, after the warm-up [default: the scenario's]
     #[arg(long = "for", value_name = "DURATION")]
     pub length: Option<Span>,
@@ -86,11 +93,15 @@ pub fn run(options: Load, json: bool) -> Result<ExitCode, Failure> {
     scenario.receipts |= options.receipts;
     let scenario = scenario.checked()?;
     let place = if options.url.is_empty() {
-        Where::Own { set: options.set }
+        Where::Own {
+            set: options.set,
+            tls: options.tls,
+        }
     } else {
         Where::There {
             urls: options.url,
             token: options.token,
+            authority: authority(options.ca.as_deref())?,
         }
     };
     Ok(load::run(&load::Options {
@@ -103,6 +114,13 @@ pub fn run(options: Load, json: bool) -> Result<ExitCode, Failure> {
     })?)
 }
 
+/// The file's text; empty without one.
+pub fn authority(file: Option<&Path>) -> Result<String, Failure> {
+    let Some(file) = file else { return Ok(String::new()) };
+    let read = std::fs::read_to_string(file);
+    read.map_err(|error| Failure::usage(format!("--ca {}: {error}", file.display())))
+}
+
 /// As it could be typed again; a token is nobody's business.
 fn typed(options: &Load) -> String {
     let mut words = vec!["campanile load --scenario".to_owned(), options.scenario.clone()];
@@ -111,6 +129,9 @@ fn typed(options: &Load) -> String {
     }
     if let Some(length) = options.length {
         words.push(format!("--for {length}"));
+    }
+    if options.tls {
+        words.push("--tls".to_owned());
     }
     if options.receipts {
         words.push("--receipts".to_owned());

@@ -3,10 +3,11 @@
 use super::arguments::Target;
 use super::failure::{Exit, Failure};
 use crate::net::client::whole_body;
-use crate::net::{Answer, Client, ClientError};
+use crate::net::{Answer, Client, ClientError, Trust};
 use http::Method;
 use serde_json::Value;
 use std::fmt::Write as _;
+use std::path::Path;
 
 pub struct Nodes {
     clients: Vec<Client>,
@@ -59,7 +60,16 @@ impl Nodes {
 }
 
 pub fn client(url: &str, target: &Target) -> Result<Client, Failure> {
-    Ok(Client::new(url.trim(), target.token.clone())?)
+    let client = Client::new(url.trim(), target.token.clone())?;
+    Ok(client.trusting(trust(target.ca.as_deref())?))
+}
+
+/// Whom a file vouches for; `None`: whom this machine believes.
+pub fn trust(file: Option<&Path>) -> Result<Option<Trust>, Failure> {
+    let Some(file) = file else { return Ok(None) };
+    let wrong = |detail: String| Failure::usage(format!("--ca {}: {detail}", file.display()));
+    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    Trust::of(&pem).map(Some).map_err(|error| wrong(error.to_string()))
 }
 
 impl From<ClientError> for Failure {
@@ -68,6 +78,10 @@ impl From<ClientError> for Failure {
             ClientError::Refused(answer) => return Self::problem(answer.status, &answer.body),
             ClientError::Url { .. } | ClientError::Request { .. } => Exit::Usage,
             ClientError::Unreachable { .. } | ClientError::TooSlow { .. } => Exit::Unreachable,
+            ClientError::Tls { .. } | ClientError::Untrusted { .. } => {
+                return Self::new(Exit::Unreachable, error.to_string())
+                    .hint("--ca or CAMPANILE_CA names a file with the authority that the node's certificate is from");
+            }
             ClientError::Broken { .. } | ClientError::Cut { .. } | ClientError::Protocol { .. } => Exit::Failed,
         };
         let failure = Self::new(exit, error.to_string());

@@ -79,6 +79,7 @@ pub fn dev(options: Dev, as_json: bool) -> Result<ExitCode, Failure> {
         json: as_json,
         respawn: options.respawn,
         auth: options.auth,
+        tls: options.tls,
         set: options.set,
     };
     Ok(lab::dev::run(options)?)

@@ -3,7 +3,8 @@
 use super::arguments::{ConfigVerb, Settings as Arguments};
 use super::failure::Failure;
 use super::output::{self, DIM, GOOD, STRONG};
-use crate::config::{self, Settings};
+use crate::config::{self, Faults, Settings};
+use crate::net::tls::Certificate;
 use serde_json::{Map, Value, json};
 
 /// All layers over the defaults, checked.
@@ -19,6 +20,10 @@ pub fn run(verb: &ConfigVerb, as_json: bool) -> Result<(), Failure> {
     match verb {
         ConfigVerb::Check(arguments) => {
             let settings = read(arguments, &[])?;
+            // What is in the files is a fault like any other, best known before the node starts.
+            if settings.config.tls.is_on() {
+                Certificate::read(&settings.config.tls).map_err(|fault| Faults(vec![fault.to_string()]))?;
+            }
             let set = settings.origin.len();
             if as_json {
                 return output::say(&json!({"ok": true, "set": set}).to_string());

@@ -1,6 +1,7 @@
 //! `campanile validate`: is it what it says?
 
 use super::failure::{Exit, Failure};
+use super::load::authority;
 use crate::base::size::Span;
 use crate::lab::load::stage::Where;
 use crate::lab::validate::checks::{self, Check};
@@ -66,6 +67,9 @@ pub struct Validate {
     /// An administrator's, for --url
     #[arg(long, env = "CAMPANILE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// For --url with https: believe the authorities in this PEM file, and no others
+    #[arg(long, value_name = "FILE", env = "CAMPANILE_CA")]
+    pub ca: Option<PathBuf>,
     /// These checks alone; the others are then not run
     #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
     pub only: Vec<String>,
@@ -107,11 +111,15 @@ pub fn run(options: Validate, json: bool) -> Result<ExitCode, Failure> {
     let load = load(&options)?;
     let command = typed(&options, &load);
     let place = if options.url.is_empty() {
-        Where::Own { set: options.set }
+        Where::Own {
+            set: options.set,
+            tls: false,
+        }
     } else {
         Where::There {
             urls: options.url,
             token: options.token,
+            authority: authority(options.ca.as_deref())?,
         }
     };
     let whole = validate::run(&Options {

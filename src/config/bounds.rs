@@ -33,6 +33,8 @@ pub const BOUNDS: &[(&str, Bound)] = &[
     ("api.schedule_max", Time(Span::millis(0), Span::seconds(366 * DAY))),
     ("api.keys_kept", Time(Span::seconds(1), Span::seconds(30 * DAY))),
     ("api.keys_bytes_max", Bytes(Size::mib(1), Size::mib(64 * GIB))),
+    ("tls.handshakes_max", Count(1, 1_000_000)),
+    ("tls.reload_every", Time(Span::millis(100), Span::seconds(DAY))),
     ("auth.tokens_max", Count(1, 10_000_000)),
     (
         "auth.token_ttl_default",

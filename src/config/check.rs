@@ -24,6 +24,7 @@ pub fn faults(config: &Config) -> Vec<String> {
     found.0.extend(config.capacity().err());
     found.0.extend(config.alert_rules().err().into_iter().flatten());
     found.0.extend(super::rules::faults(&config.rates));
+    found.0.extend(config.tls.faults());
     found.0.extend(config.outputs.faults());
     found.0.extend(config.cache.faults());
     found.0.extend(config.otlp.faults());
@@ -84,6 +85,19 @@ impl Found {
         self.must(!same, "cluster.listen", &cluster.listen, "differ from api.listen");
         if let Some(url) = &api.url {
             self.must(is_url(url), "api.url", url, "be like http://10.0.0.1:8205");
+        }
+        // A proxy may speak TLS in front of a node that does not; nothing makes the other way round work.
+        let own = cluster.peers.iter().find(|peer| peer.node == node.id);
+        let urls = api.url.iter().map(|url| ("api.url".to_owned(), url));
+        let urls = urls.chain(own.map(|peer| (format!("cluster.peers, node {}: url", peer.node), &peer.url)));
+        for (key, url) in urls {
+            let is_told_right = !config.tls.is_on() || !url.starts_with("http://");
+            self.must(
+                is_told_right,
+                &key,
+                url,
+                "begin with https:// where tls.certificate_file is set",
+            );
         }
         let anywhere = api.listen.parse::<SocketAddr>();
         let is_anywhere = anywhere.is_ok_and(|address| address.ip().is_unspecified());
@@ -332,6 +346,14 @@ mod tests {
             (
                 "cluster.listen=127.0.0.1:8205",
                 "cluster.listen is 127.0.0.1:8205; it must differ from api.listen",
+            ),
+            (
+                "tls.certificate_file=node.pem",
+                "tls.certificate_file is set; it must come with tls.key_file",
+            ),
+            (
+                "tls.certificate_file=a & tls.key_file=b & api.url=http://a:1",
+                "api.url is http://a:1; it must begin with https:// where tls.certificate_file is set",
             ),
             ("api.url=here", "api.url is here; it must be like http://10.0.0.1:8205"),
             (

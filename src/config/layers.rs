@@ -11,8 +11,9 @@ use toml::{Table, Value};
 /// The prefix of settings in the environment.
 pub const ENVIRONMENT: &str = "CAMPANILE_";
 /// Variables with the prefix that are no settings.
-const NOT_SETTINGS: [&str; 6] = [
+const NOT_SETTINGS: [&str; 7] = [
     "CAMPANILE_URL",
+    "CAMPANILE_CA",
     "CAMPANILE_TOKEN",
     "CAMPANILE_PARENT_PIPE",
     "CAMPANILE_COMMIT",

@@ -27,9 +27,10 @@ use std::path::PathBuf;
 /// Every setting with its default and what it means; a test keeps it equal to [`Config::default`].
 pub const ANNOTATED: &str = include_str!("../../data/config/default.toml");
 /// The sections in the order people meet them.
-pub const SECTIONS: [&str; 21] = [
+pub const SECTIONS: [&str; 22] = [
     "node",
     "api",
+    "tls",
     "auth",
     "cluster",
     "storage",
@@ -57,6 +58,7 @@ pub const SECTIONS: [&str; 21] = [
 pub struct Config {
     pub node: NodeSettings,
     pub api: crate::api::Config,
+    pub tls: crate::net::tls::Config,
     pub auth: crate::security::Config,
     pub cluster: crate::consensus::Config,
     pub storage: crate::storage::Config,

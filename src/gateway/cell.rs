@@ -281,6 +281,13 @@ impl Cell {
             return;
         }
         self.hear(slot, &read, context);
+        // TLS may have taken in more than was read out of it: no edge will tell.
+        if self
+            .get(slot)
+            .is_some_and(|session| !session.stream.is_emptied_by_less())
+        {
+            self.reads.push_back(slot);
+        }
         self.locate(slot, from, context);
     }
 
@@ -382,8 +389,13 @@ impl Cell {
         session.leaving = true;
         match &mut session.behind {
             None => {
-                // A peer that is gone already cannot be told.
-                let _ = session.stream.end();
+                // Most sockets have room for it; else it waits like what is owed.
+                let is_over = session.stream.end().unwrap_or(true);
+                if !is_over {
+                    let mut behind = Behind::new(Stage::Running, [0; 4], context.now);
+                    behind.blocked = true;
+                    session.behind = Some(Box::new(behind));
+                }
             }
             Some(behind) => {
                 behind.owed = Default::default();

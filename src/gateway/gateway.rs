@@ -15,6 +15,7 @@ use super::window::Window;
 use crate::base::clock;
 use crate::metrics::{METRICS, delivery};
 use crate::model::{BroadcastId, Cursor, Millis, NodeId, Number, PerPriority, Position, Priority, Step, UserNumber};
+use crate::net::{Detached, Secure};
 use crate::state::{Release, ReleaseKind};
 use crate::workers::Pool;
 pub use crate::workers::WorkerStatus;
@@ -41,8 +42,19 @@ pub enum Transport {
 #[derive(Debug)]
 pub enum Socket {
     Tcp(std::net::TcpStream),
+    /// With what TLS keeps for it, in whatever place of the stream it stands.
+    Secure(std::net::TcpStream, Box<Secure>),
     /// One end of a pair whose other end feeds an HTTP body (kept connections, HTTP/2).
     Unix(std::os::unix::net::UnixStream),
+}
+
+impl std::convert::From<Detached> for Socket {
+    fn from(detached: Detached) -> Self {
+        match detached {
+            Detached::Plain(stream) => Self::Tcp(stream),
+            Detached::Secure(stream, secure) => Self::Secure(stream, secure),
+        }
+    }
 }
 
 /// Where a stream starts.
@@ -256,7 +268,7 @@ impl Gateway {
     fn tune(&self, socket: &Socket) {
         let config = &self.shared.config;
         match socket {
-            Socket::Tcp(stream) => {
+            Socket::Tcp(stream) | Socket::Secure(stream, _) => {
                 let socket = SockRef::from(stream);
                 let _ = socket.set_tcp_nodelay(true);
                 let _ = socket.set_send_buffer_size(config.send_buffer.bytes());

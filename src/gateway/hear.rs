@@ -29,8 +29,9 @@ impl Cell {
                     false
                 }
                 Ok(count) => {
+                    let may_have_more = count == buffer.len() || !session.stream.is_emptied_by_less();
                     self.hear(slot, &buffer[..count], context);
-                    count == buffer.len()
+                    may_have_more
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => false,
                 Err(_) => {

@@ -56,10 +56,7 @@ impl Cell {
         }
         let Some(session) = self.get(slot) else { return };
         if session.leaving {
-            session.behind = None;
-            // A peer that is gone already cannot be told.
-            let _ = session.stream.end();
-            return;
+            return end(session);
         }
         if session
             .behind
@@ -119,6 +116,7 @@ impl Cell {
             behind.progress_at = context.now;
         }
         let whole = if count == out.len() {
+            behind.blocked = session.stream.waits();
             behind.positions = supply.end;
             supply.pieces.len()
         } else {
@@ -264,11 +262,31 @@ impl Cell {
     }
 }
 
+/// What is owed is written: the end, or as much of it as the socket takes now.
+pub fn end(session: &mut Session) {
+    // A peer that is gone already cannot be told.
+    let is_over = session.stream.end().unwrap_or(true);
+    if is_over {
+        session.behind = None;
+    } else if let Some(behind) = &mut session.behind {
+        behind.blocked = true;
+    }
+}
+
 /// Writes what was begun, then what is said; true when nothing is left of it.
 fn flush(session: &mut Session, context: &mut Context) -> std::io::Result<bool> {
     let Some(behind) = &mut session.behind else {
         return Ok(true);
     };
+    if session.stream.waits() {
+        if session.stream.flush()? > 0 {
+            behind.progress_at = context.now;
+        }
+        if session.stream.waits() {
+            behind.blocked = true;
+            return Ok(false);
+        }
+    }
     loop {
         if behind.unsent.is_empty() {
             if let Some(number) = behind.unsent_of.take() {
@@ -283,7 +301,7 @@ fn flush(session: &mut Session, context: &mut Context) -> std::io::Result<bool> 
         if count > 0 {
             behind.progress_at = context.now;
         }
-        if count < behind.unsent.len() {
+        if count < behind.unsent.len() || session.stream.waits() {
             behind.unsent = behind.unsent.slice(count..);
             behind.blocked = true;
             return Ok(false);

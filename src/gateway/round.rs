@@ -189,7 +189,7 @@ impl Cell {
         session.pending[kind] = 0;
         session.wrote = true;
         match session.stream.write(bytes) {
-            Ok(count) if count == bytes.len() => mask,
+            Ok(count) if count == bytes.len() && !session.stream.waits() => mask,
             Ok(count) => {
                 let pieces = pieces(batch, mask, session.transport);
                 let line = Bytes::copy_from_slice(&bytes[bytes.len() - cursor_length(bytes.len(), &pieces)..]);
@@ -286,7 +286,7 @@ impl Cell {
             return;
         }
         match session.stream.write(bytes) {
-            Ok(count) if count == bytes.len() => {}
+            Ok(count) if count == bytes.len() && !session.stream.waits() => {}
             Ok(count) => {
                 self.fall_behind(slot, context);
                 if let Some(behind) = self.get(slot).and_then(|session| session.behind.as_mut()) {

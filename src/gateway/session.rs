@@ -3,6 +3,7 @@
 use super::websocket::Decoder;
 use super::{From, Socket, Transport};
 use crate::model::{Number, PerPriority, Position, UserNumber};
+use crate::net::Secure;
 use crate::queue::Turns;
 use crate::state::Release;
 use bytes::Bytes;
@@ -114,6 +115,7 @@ impl Behind {
 #[derive(Debug)]
 pub enum Stream {
     Tcp(mio::net::TcpStream),
+    Secure(mio::net::TcpStream, Box<Secure>),
     Unix(mio::net::UnixStream),
 }
 
@@ -121,41 +123,76 @@ impl Stream {
     pub fn new(socket: Socket) -> Self {
         match socket {
             Socket::Tcp(stream) => Self::Tcp(mio::net::TcpStream::from_std(stream)),
+            Socket::Secure(stream, secure) => Self::Secure(mio::net::TcpStream::from_std(stream), secure),
             Socket::Unix(stream) => Self::Unix(mio::net::UnixStream::from_std(stream)),
         }
     }
 
     pub fn source(&mut self) -> &mut dyn mio::event::Source {
         match self {
-            Self::Tcp(stream) => stream,
+            Self::Tcp(stream) | Self::Secure(stream, _) => stream,
             Self::Unix(stream) => stream,
         }
     }
 
-    /// Nothing more is written; the peer reads to the end.
-    pub fn end(&self) -> io::Result<()> {
+    /// Nothing more is written; the peer reads to the end. False while the goodbye of TLS waits for a full socket.
+    pub fn end(&mut self) -> io::Result<bool> {
         match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write)?,
+            Self::Secure(stream, secure) => {
+                if !secure.end(stream)? {
+                    return Ok(false);
+                }
+                stream.shutdown(Shutdown::Write)?;
+            }
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write)?,
         }
+        Ok(true)
     }
 
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         retry(|| match self {
             Self::Tcp(stream) => stream.read(buffer),
+            Self::Secure(stream, secure) => secure.read(stream, buffer),
             Self::Unix(stream) => stream.read(buffer),
         })
     }
 
-    /// How many bytes the socket took; a full one took none.
+    /// Whether a read that gave less than was asked for has emptied the socket: an edge is told once. A record is less than what
+    /// stands behind it.
+    pub const fn is_emptied_by_less(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => true,
+            Self::Secure(..) => false,
+        }
+    }
+
+    /// How many bytes were taken; a full socket took none. With TLS the last record that was taken may wait: see [`Stream::waits`].
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = retry(|| match self {
             Self::Tcp(stream) => stream.write(bytes),
+            Self::Secure(stream, secure) => secure.write(stream, bytes),
             Self::Unix(stream) => stream.write(bytes),
         });
         match written {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             other => other,
+        }
+    }
+
+    /// The rest of a record waits until the socket takes it: a session with one is behind, like one with half a frame.
+    pub fn waits(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Secure(_, secure) => secure.has_unsent(),
+        }
+    }
+
+    /// Gives the socket what waits; how many bytes.
+    pub fn flush(&mut self) -> io::Result<usize> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(0),
+            Self::Secure(stream, secure) => secure.flush(stream),
         }
     }
 }
@@ -175,7 +212,7 @@ mod tests {
     #[test]
     fn a_session_is_small() {
         // Debug builds of mio keep two more words per socket.
-        let most = if cfg!(debug_assertions) { 80 } else { 64 };
+        let most = if cfg!(debug_assertions) { 96 } else { 72 };
         assert!(size_of::<super::Session>() <= most, "{}", size_of::<super::Session>());
     }
 }

@@ -1,9 +1,12 @@
 //! Three nodes on this machine as three processes: start, kill, restart, stop, and ask who leads.
 
+use super::door::{Door, Lock, Way};
 use super::folder::{Folder, write_secret};
 use super::http::{self, Call};
 use super::tokens::bearer;
 use crate::base::clock;
+use crate::net::Trust;
+use crate::net::tls::{self, Made};
 use crate::security::token;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -31,6 +34,10 @@ const ASK_MAX: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(20);
 /// The administrator's token stands in this file of the folder.
 const ADMIN_TOKEN: &str = "admin-token";
+/// And these are of TLS.
+const AUTHORITY: &str = "ca.pem";
+const CERTIFICATE: &str = "node.pem";
+const KEY: &str = "node.key";
 const LOG_TAIL_LINES: usize = 15;
 /// Tells `serve` that its standard input is a pipe held by its parent: the end of it means stop.
 pub const PARENT_PIPE: &str = "CAMPANILE_PARENT_PIPE";
@@ -47,6 +54,8 @@ pub struct Settings {
     pub set: Vec<String>,
     /// Every request needs a token; an administrator's is made, or found in the folder.
     pub auth: bool,
+    /// Clients come with TLS; a certificate for this machine's own addresses is made, or found in the folder.
+    pub tls: bool,
 }
 
 /// Three processes and the folder they live in. Dropping it kills them.
@@ -55,6 +64,7 @@ pub struct Cluster {
     program: PathBuf,
     set: Vec<String>,
     admin_token: Option<String>,
+    trust: Option<Trust>,
     port: u16,
     nodes: Vec<Node>,
     folder: Folder,
@@ -91,6 +101,7 @@ impl Cluster {
             .data
             .map_or_else(Folder::temporary, |path| Folder::kept(&path))?;
         let admin_token = settings.auth.then(|| admin_token(folder.path())).transpose()?;
+        let trust = settings.tls.then(|| certificate(folder.path())).transpose()?;
         let mut cluster = Self {
             program: settings
                 .program
@@ -98,6 +109,7 @@ impl Cluster {
                 .context("the path of this program")?,
             set: settings.set,
             admin_token,
+            trust,
             port,
             nodes: (1..=NODES).map(node).collect(),
             folder,
@@ -123,7 +135,7 @@ impl Cluster {
     }
 
     async fn ready_by(&mut self, number: u64, end: Instant) -> Result<()> {
-        let api = self.node(number)?.api;
+        let api = self.door(self.node(number)?);
         let mut last = String::from("no answer");
         while clock::now() < end {
             if let Some((number, _, status)) = self.ended().first() {
@@ -132,7 +144,7 @@ impl Cluster {
                     self.log_tail(*number)
                 );
             }
-            match http::call(api, &Call::get("/readyz?write=1"), ASK_MAX).await {
+            match http::call(api.clone(), &Call::get("/readyz?write=1"), ASK_MAX).await {
                 Ok(answer) if answer.status == 200 => return Ok(()),
                 Ok(answer) => last = format!("{} {}", answer.status, answer.code()),
                 Err(error) => last = error.to_string(),
@@ -155,8 +167,36 @@ impl Cluster {
         self.nodes.iter().map(|node| node.api).collect()
     }
 
+    /// The same for another process.
+    pub fn way(&self) -> Result<Way> {
+        let doors = self.nodes.iter().map(|node| self.door(node).lock.map(|lock| lock.host));
+        let authority = self.authority().map(fs::read_to_string).transpose();
+        Ok(Way {
+            nodes: self.addresses(),
+            hosts: doors.collect(),
+            authority: authority.context(AUTHORITY)?.unwrap_or_default(),
+        })
+    }
+
+    fn door(&self, node: &Node) -> Door {
+        let lock = self.trust.clone().map(|trust| Lock {
+            host: node.api.ip().to_string(),
+            trust,
+        });
+        Door {
+            address: node.api,
+            lock,
+        }
+    }
+
     pub fn url(&self, number: u64) -> String {
-        format!("http://{}", address(self.port, number, 0))
+        let scheme = if self.trust.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", address(self.port, number, 0))
+    }
+
+    /// The file with the authority that the nodes' certificate is from, where they speak TLS.
+    pub fn authority(&self) -> Option<PathBuf> {
+        self.trust.as_ref().map(|_| self.folder.path().join(AUTHORITY))
     }
 
     pub fn pid(&self, number: u64) -> Option<u32> {
@@ -182,7 +222,7 @@ impl Cluster {
             ..Call::get("/v1/cluster")
         };
         for node in self.nodes.iter().filter(|node| node.child.is_some()) {
-            let answer = http::call(node.api, &call, ASK_MAX).await;
+            let answer = http::call(self.door(node), &call, ASK_MAX).await;
             let leader = answer
                 .ok()
                 .and_then(|answer| answer.json().ok()?.get("leader")?.as_u64());
@@ -334,7 +374,18 @@ impl Cluster {
                 format!("auth.admin_token_file={}", file.display()),
             ]
         });
-        own.into_iter().chain(auth).chain(self.set.iter().cloned()).collect()
+        let tls = self.trust.iter().flat_map(|_| {
+            let file = |name| self.folder.path().join(name);
+            [
+                format!("tls.certificate_file={}", file(CERTIFICATE).display()),
+                format!("tls.key_file={}", file(KEY).display()),
+            ]
+        });
+        own.into_iter()
+            .chain(auth)
+            .chain(tls)
+            .chain(self.set.iter().cloned())
+            .collect()
     }
 }
 
@@ -374,6 +425,24 @@ fn admin_token(folder: &Path) -> Result<String> {
     Ok(made)
 }
 
+/// The certificate in the folder, or a new one from an authority that signs nothing else; whom to believe.
+fn certificate(folder: &Path) -> Result<Trust> {
+    let authority = folder.join(AUTHORITY);
+    if !authority.exists() {
+        let Made {
+            authority: pem,
+            certificate,
+            key,
+        } = tls::make(&["localhost", "127.0.0.1", "::1"])?;
+        fs::write(folder.join(CERTIFICATE), certificate).context(CERTIFICATE)?;
+        write_secret(&folder.join(KEY), &key)?;
+        // Last: with it all are there.
+        fs::write(&authority, pem).context(AUTHORITY)?;
+    }
+    let pem = fs::read(&authority).with_context(|| authority.display().to_string())?;
+    Trust::of(&pem).with_context(|| authority.display().to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Cluster, NODES, Settings, free_port, ports};
@@ -388,6 +457,7 @@ mod tests {
             data: None,
             set: vec!["node.drain=1s".into()],
             auth: false,
+            tls: false,
         };
         let cluster = Cluster::start(settings).unwrap();
         let config = config::load(None, std::iter::empty(), &cluster.arguments(2))
@@ -411,6 +481,7 @@ mod tests {
                 data: Some(folder.path().into()),
                 set: Vec::new(),
                 auth: true,
+                tls: false,
             })
             .unwrap()
         };
@@ -443,6 +514,7 @@ mod tests {
             data: None,
             set: vec!["a.b=c".into()],
             auth: false,
+            tls: false,
         };
         let mut cluster = Cluster::start(settings).unwrap();
         let folder = cluster.folder().to_owned();
@@ -462,6 +534,7 @@ mod tests {
             data: None,
             set: Vec::new(),
             auth: false,
+            tls: false,
         };
         let mut cluster = Cluster::start(settings).unwrap();
         assert!(cluster.pid(1).is_some());

@@ -20,6 +20,8 @@ pub struct Options {
     pub respawn: bool,
     /// Ask callers for tokens, and make an administrator's.
     pub auth: bool,
+    /// Speak TLS to clients, with a certificate that is made here.
+    pub tls: bool,
     /// Settings for every node, as `section.key=value`.
     pub set: Vec<String>,
 }
@@ -32,6 +34,7 @@ impl Default for Options {
             json: false,
             respawn: false,
             auth: false,
+            tls: false,
             set: Vec::new(),
         }
     }
@@ -53,8 +56,10 @@ async fn live(options: Options) -> Result<()> {
         data: options.data.clone(),
         set: options.set.clone(),
         auth: options.auth,
+        tls: options.tls,
     })?;
     tell_token(&cluster, &options);
+    tell_authority(&cluster, &options);
     let watched = async {
         cluster.ready().await?;
         greet(&cluster, &options);
@@ -117,6 +122,20 @@ fn tell_token(cluster: &Cluster, options: &Options) {
         format!("{{\"admin_token\": \"{token}\"}}")
     } else {
         format!("The administrator's token:\n  export CAMPANILE_TOKEN={token}\n")
+    };
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Whom clients have to believe.
+fn tell_authority(cluster: &Cluster, options: &Options) {
+    let Some(file) = cluster.authority() else { return };
+    let line = if options.json {
+        serde_json::json!({ "ca": file }).to_string()
+    } else {
+        let (file, url) = (file.display(), cluster.url(1));
+        format!(
+            "The authority of their certificate, for `curl --cacert` and browsers, too:\n  export CAMPANILE_CA={file} CAMPANILE_URL={url}\n"
+        )
     };
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -1,6 +1,7 @@
 //! An HTTP client of the lab's own, as plain as can be: one request, one connection, one answer. It shares no code with the
 //! server, so that a fault in how the server writes HTTP is seen here and not read past.
 
+use super::door::Door;
 use crate::base::clock;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
@@ -10,8 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
 
@@ -104,11 +104,11 @@ impl Answer {
 }
 
 /// Sends one request and reads its answer, all within `limit`.
-pub async fn call(node: SocketAddr, call: &Call<'_>, limit: Duration) -> Result<Answer> {
+pub async fn call(node: impl Into<Door>, call: &Call<'_>, limit: Duration) -> Result<Answer> {
+    let node = node.into();
     let road = async {
-        let mut socket = TcpStream::connect(node).await?;
-        socket.set_nodelay(true)?;
-        socket.write_all(&call.encode(node, "close")).await?;
+        let mut socket = node.enter().await?;
+        socket.write_all(&call.encode(node.address, "close")).await?;
         let mut buffer = Vec::with_capacity(1024);
         let head = read_head(&mut socket, &mut buffer).await?;
         let at = clock::now();
@@ -126,7 +126,7 @@ pub async fn call(node: SocketAddr, call: &Call<'_>, limit: Duration) -> Result<
 }
 
 /// Reads up to the empty line; what follows it stays in `buffer`.
-pub async fn read_head(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Head> {
+pub async fn read_head(socket: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Result<Head> {
     loop {
         if let Some((head, length)) = parse_head(buffer)? {
             buffer.drain(..length);
@@ -160,7 +160,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>> {
     Ok(Some((head, length)))
 }
 
-async fn read_body(socket: &mut TcpStream, head: &Head, mut buffer: Vec<u8>) -> Result<Vec<u8>> {
+async fn read_body(socket: &mut (impl AsyncRead + Unpin), head: &Head, mut buffer: Vec<u8>) -> Result<Vec<u8>> {
     if head.is_chunked() {
         let mut chunks = Chunks::default();
         let mut body = Vec::new();
@@ -180,7 +180,7 @@ async fn read_body(socket: &mut TcpStream, head: &Head, mut buffer: Vec<u8>) -> 
     Ok(buffer)
 }
 
-async fn read_some(socket: &mut TcpStream, buffer: &mut Vec<u8>, have: usize) -> Result<()> {
+async fn read_some(socket: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>, have: usize) -> Result<()> {
     if have > BODY_BYTES_MAX {
         bail!("the answer is longer than {BODY_BYTES_MAX} bytes");
     }

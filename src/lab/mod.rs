@@ -25,6 +25,7 @@ pub mod course;
 pub mod crowd;
 pub mod dev;
 pub mod device;
+pub mod door;
 pub mod faults;
 mod findings;
 #[cfg(test)]

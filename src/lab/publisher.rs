@@ -1,5 +1,6 @@
 //! The sender of a rehearsal: it keeps trying, on every node in turn and with one key, until the cluster has answered.
 
+use super::door::Door;
 use super::http::{self, Answer, Call};
 use crate::base::{backoff::Backoff, clock};
 use anyhow::{Context, Result, bail};
@@ -80,7 +81,7 @@ fn stands(status: u16) -> bool {
 }
 
 /// Imports a directory, all lines or none.
-pub async fn import(node: SocketAddr, bearer: &str, lines: &[u8]) -> Result<()> {
+pub async fn import(node: impl Into<Door>, bearer: &str, lines: &[u8]) -> Result<()> {
     let headers = [("Content-Type", "application/x-ndjson"), ("Authorization", bearer)];
     let call = Call {
         method: "POST",

@@ -256,6 +256,7 @@ fn start(sink: &Sink) -> Result<Cluster> {
         data: None,
         set,
         auth: true,
+        tls: false,
     })
 }
 

@@ -1,16 +1,14 @@
 //! A subscription as a device sees it: bytes of SSE or of a WebSocket, turned into frames, cursors and goodbyes.
 
+use super::door::Door;
 use super::http::{Call, Chunks, read_head};
 use crate::base::clock;
 use anyhow::{Context, Result, bail};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
 use sha1::{Digest, Sha1};
-use std::{collections::VecDeque, net::SocketAddr, time::Instant};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use std::{collections::VecDeque, time::Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// One message; the server's own limit for what it sends is far below.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -32,7 +30,7 @@ pub enum Event {
 }
 
 pub struct Stream {
-    socket: TcpStream,
+    socket: crate::net::Stream,
     raw: Vec<u8>,
     decoder: Decoder,
     events: VecDeque<Event>,
@@ -46,19 +44,19 @@ enum Decoder {
 
 impl Stream {
     /// Opens a subscription of whoever the `Authorization` names, at a cursor or as somebody new.
-    pub async fn open(node: SocketAddr, transport: Transport, bearer: &str, cursor: Option<&str>) -> Result<Self> {
+    pub async fn open(node: impl Into<Door>, transport: Transport, bearer: &str, cursor: Option<&str>) -> Result<Self> {
         Self::open_as(node, transport, (bearer, None), cursor).await
     }
 
     /// The same of a user who is named in the address, where the `Authorization` (or the lack of one) may do that.
     pub async fn open_as(
-        node: SocketAddr,
+        node: impl Into<Door>,
         transport: Transport,
         (bearer, user): (&str, Option<&str>),
         cursor: Option<&str>,
     ) -> Result<Self> {
-        let mut socket = TcpStream::connect(node).await?;
-        socket.set_nodelay(true)?;
+        let node = node.into();
+        let mut socket = node.enter().await?;
         let key = BASE64.encode(rand::random::<[u8; 16]>());
         let mut path = user.map_or_else(
             || "/v1/subscribe".to_owned(),
@@ -91,7 +89,7 @@ impl Stream {
             headers: &headers,
             body: &[],
         };
-        socket.write_all(&call.encode(node, connection)).await?;
+        socket.write_all(&call.encode(node.address, connection)).await?;
         let mut raw = Vec::with_capacity(1024);
         let head = read_head(&mut socket, &mut raw).await?;
         let decoder = match (transport, head.status) {

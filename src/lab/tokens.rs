@@ -1,6 +1,7 @@
 //! The tokens of a rehearsal: one for each sender of the day, and one for each device.
 
 use super::{
+    door::Door,
     http::{self, Call},
     scenario::{Object, Scenario, Sender},
 };
@@ -32,6 +33,7 @@ impl Tokens {
         let senders = scenario.broadcasts.iter().map(|scripted| &scripted.sender);
         let senders: BTreeMap<&Sender, Value> = senders.map(|sender| (sender, of_sender(sender))).collect();
         let devices = scenario.directory.iter().filter_map(of_device).collect();
+        let node = &Door::from(node);
         Ok(Self {
             senders: all(
                 node,
@@ -48,17 +50,13 @@ impl Tokens {
 }
 
 /// A token for each of many users, who may listen; in their order.
-pub async fn for_subscribers(
-    node: SocketAddr,
-    admin: &str,
-    users: impl Iterator<Item = String>,
-) -> Result<Vec<String>> {
+pub async fn for_subscribers(node: &Door, admin: &str, users: impl Iterator<Item = String>) -> Result<Vec<String>> {
     let wanted = users.map(|user| json!({"user": user, "role": "guest", "scopes": ["subscribe"]}));
     let made = all(node, admin, wanted.enumerate().collect()).await?;
     Ok(made.into_values().collect())
 }
 
-async fn all<K: Ord>(node: SocketAddr, admin: &str, wanted: Vec<(K, Value)>) -> Result<BTreeMap<K, String>> {
+async fn all<K: Ord>(node: &Door, admin: &str, wanted: Vec<(K, Value)>) -> Result<BTreeMap<K, String>> {
     let one = async |(key, wanted): (K, Value)| anyhow::Ok((key, bearer(&mint(node, admin, &wanted).await?)));
     stream::iter(wanted)
         .map(one)
@@ -85,7 +83,7 @@ fn of_device(line: &Object) -> Option<(String, Value)> {
     ))
 }
 
-async fn mint(node: SocketAddr, admin: &str, wanted: &Value) -> Result<String> {
+async fn mint(node: &Door, admin: &str, wanted: &Value) -> Result<String> {
     let body = wanted.to_string();
     let call = Call {
         method: "POST",
@@ -93,7 +91,9 @@ async fn mint(node: SocketAddr, admin: &str, wanted: &Value) -> Result<String> {
         headers: &[("Content-Type", "application/json"), ("Authorization", admin)],
         body: body.as_bytes(),
     };
-    let answer = http::call(node, &call, MINT_MAX).await.context("make a token")?;
+    let answer = http::call(node.clone(), &call, MINT_MAX)
+        .await
+        .context("make a token")?;
     if answer.status != 201 {
         bail!("a token for {wanted} was answered {} {}", answer.status, answer.code());
     }

@@ -74,6 +74,11 @@ pub struct Metrics {
     pub stored_index: IntGauge,
     pub snapshots: IntCounter,
     pub window_bytes: IntGauge,
+    /// Connections to a port with TLS, by how their handshake went.
+    pub tls_handshakes: IntCounterVec,
+    pub tls_certificate_ends: IntGauge,
+    /// Looks at the certificate's files that found them changed, or of no use.
+    pub tls_reloads: IntCounterVec,
     /// Requests refused because of who asked (401 and 403), by code.
     pub denied: IntCounterVec,
     /// Refusals by the name of the limit that was hit.
@@ -183,6 +188,20 @@ impl Metrics {
             stored_index: gauge("stored_index", "Applied index of the rows in sled."),
             snapshots: counter("snapshots_total", "Snapshots built."),
             window_bytes: gauge("window_bytes", "Bytes of releases and frames in memory."),
+            tls_handshakes: counters(
+                "tls_handshakes_total",
+                "Connections to a port with TLS: whole or resumed, plain when they came without it, failed, slow, or left.",
+                "result",
+            ),
+            tls_certificate_ends: gauge(
+                "tls_certificate_ends_seconds",
+                "When the certificate in use ends, since 1970; 0 where that is not known.",
+            ),
+            tls_reloads: counters(
+                "tls_reloads_total",
+                "Looks at the certificate's files that found them changed, or of no use.",
+                "result",
+            ),
             denied: counters("denied_total", "Requests refused because of who asked.", "code"),
             limits_hit: counters("limits_hit_total", "Refusals by limit.", "limit"),
             output_calls: counters_by("output_calls_total", "Calls to outputs.", &["output", "result"]),

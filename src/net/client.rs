@@ -1,5 +1,7 @@
 //! A small HTTP/1.1 client: kept connections, a deadline for every request, bodies that stream.
 
+use super::outbound::TlsError;
+use super::tls::{self, Trust};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
@@ -12,8 +14,10 @@ use serde::de::DeserializeOwned;
 use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// Idle connections kept for the next request.
 const POOL_MAX: usize = 8;
@@ -31,6 +35,10 @@ pub enum ClientError {
     Request { name: String, detail: String },
     #[error("cannot reach {url}: {source}")]
     Unreachable { url: String, source: std::io::Error },
+    #[error("no TLS with {url}: {source}")]
+    Tls { url: String, source: std::io::Error },
+    #[error("no TLS with {url}: {source}")]
+    Untrusted { url: String, source: TlsError },
     #[error("no answer from {url} within {deadline:?}")]
     TooSlow { url: String, deadline: Duration },
     #[error("the connection to {url} failed: {source}")]
@@ -68,6 +76,9 @@ pub fn streamed_body(chunks: mpsc::Receiver<Bytes>) -> Body {
 pub struct Client {
     url: String,
     authority: String,
+    /// What the certificate must be for, where the address begins with `https`.
+    secure: Option<ServerName<'static>>,
+    trust: Option<Trust>,
     token: Option<String>,
     deadline: Duration,
     idle: parking_lot::Mutex<Vec<SendRequest<Body>>>,
@@ -96,18 +107,25 @@ impl Answer {
 }
 
 impl Client {
-    /// `url` is `http://host:port`; without a port, 80.
+    /// `url` is `http://host:port` or `https://host:port`; without a port, 80 or 443.
     pub fn new(url: &str, token: Option<String>) -> Result<Self, ClientError> {
         let bad = || ClientError::Url { url: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_| bad())?;
-        let is_plain = uri.scheme_str() == Some("http") && uri.query().is_none() && uri.path() == "/";
-        let authority = uri.authority().filter(|_| is_plain).ok_or_else(bad)?;
+        let is_bare = uri.query().is_none() && uri.path() == "/";
+        let authority = uri.authority().filter(|_| is_bare).ok_or_else(bad)?;
         if authority.as_str().contains('@') {
             return Err(bad());
         }
+        let (scheme, secure) = match uri.scheme_str() {
+            Some("http") => ("http", None),
+            Some("https") => ("https", Some(tls::name_of(authority.host()).ok_or_else(bad)?)),
+            _ => return Err(bad()),
+        };
         Ok(Self {
-            url: format!("http://{authority}"),
+            url: format!("{scheme}://{authority}"),
             authority: authority.to_string(),
+            secure,
+            trust: None,
             token,
             deadline: DEADLINE,
             idle: parking_lot::Mutex::default(),
@@ -118,6 +136,13 @@ impl Client {
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// Who is believed to be a node, in place of those whom this machine believes.
+    #[must_use]
+    pub fn trusting(mut self, trust: Option<Trust>) -> Self {
+        self.trust = trust;
         self
     }
 
@@ -225,7 +250,8 @@ impl Client {
                 },
             }
         }
-        let mut connection = self.connect().await?;
+        // Boxed: a handshake is large, and every request would carry room for it.
+        let mut connection = Box::pin(self.connect()).await?;
         let response = connection.send_request(request).await;
         Ok((response.map_err(|error| self.broken(error))?, connection))
     }
@@ -255,10 +281,31 @@ impl Client {
         let address = if self.authority.rsplit(']').next().is_some_and(|end| end.contains(':')) {
             self.authority.clone()
         } else {
-            format!("{}:80", self.authority)
+            let port = if self.secure.is_some() { 443 } else { 80 };
+            format!("{}:{port}", self.authority)
         };
         let stream = TcpStream::connect(address).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
+        let Some(name) = &self.secure else {
+            return self.begin(stream).await;
+        };
+        let trust = self.trust.clone().map_or_else(Trust::of_machine, Ok);
+        let trust = trust.map_err(|source| ClientError::Untrusted {
+            url: self.url.clone(),
+            source,
+        })?;
+        let agreed = trust.connector().connect(name.clone(), stream).await;
+        let stream = agreed.map_err(|source| ClientError::Tls {
+            url: self.url.clone(),
+            source,
+        })?;
+        self.begin(stream).await
+    }
+
+    async fn begin<S>(&self, stream: S) -> Result<SendRequest<Body>, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, connection) = handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broken(error))?;

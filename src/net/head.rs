@@ -11,8 +11,7 @@ use http::{HeaderMap, HeaderValue};
 use httparse::Status;
 use std::io;
 use std::time::Instant;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub const HEAD_BYTES_MAX: usize = 16 << 10;
 pub const HEADERS_MAX: usize = 100;
@@ -82,7 +81,7 @@ impl Head {
 }
 
 /// Reads until the head is whole. The deadline covers the first byte too. Dropping it loses what was read.
-pub async fn read(stream: &mut TcpStream, deadline: Instant) -> Result<Opening, HeadError> {
+pub async fn read(stream: &mut (impl AsyncRead + Unpin), deadline: Instant) -> Result<Opening, HeadError> {
     let mut bytes = BytesMut::with_capacity(1 << 10);
     let whole = async {
         loop {

@@ -4,7 +4,7 @@
 //! calls to servers outside of the cluster.
 //! Why: a subscriber's socket leaves HTTP before hyper sees it; every other request goes to hyper with nothing lost.
 //! Never: what a request means; who is allowed.
-//! Start: [`listener`] and [`head`] for the way in, [`client`] for the way to a node, [`outbound`] for the way to anybody else.
+//! Start: [`listener`], [`tls`] and [`head`] for the way in, [`client`] for the way to a node, [`outbound`] for the way to anybody else.
 
 pub mod client;
 pub mod head;
@@ -12,7 +12,9 @@ pub mod listener;
 pub mod outbound;
 pub mod rewind;
 pub mod sse;
+pub mod stream;
 pub mod subscription;
+pub mod tls;
 pub mod websocket;
 
 #[cfg(test)]
@@ -23,4 +25,6 @@ pub use head::{Head, HeadError, Opening};
 pub use listener::{Connection, Listener};
 pub use outbound::{Endpoint, EndpointError, Networks, Outbound, OutboundError, Reply, Roots, TlsError, Whole};
 pub use rewind::Rewind;
+pub use stream::{Detached, Stream};
 pub use subscription::{Subscription, Transport};
+pub use tls::{Acceptor, Secure, Trust};

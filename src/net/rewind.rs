@@ -1,5 +1,6 @@
 //! A stream whose first bytes have been read already: they are read again, then the rest.
 
+use super::Stream;
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -7,7 +8,6 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 #[derive(Debug)]
 pub struct Rewind<S> {
@@ -27,9 +27,9 @@ impl<S> Rewind<S> {
 }
 
 /// The socket behind an upgraded request, and the bytes that came after the request's head. Gives the connection back when it
-/// was not served from a [`Rewind`] over TCP (HTTP/2).
-pub fn socket(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
-    let parts = upgraded.downcast::<TokioIo<Rewind<TcpStream>>>()?;
+/// was not served from a [`Rewind`] over a [`Stream`] (HTTP/2).
+pub fn socket(upgraded: Upgraded) -> Result<(Stream, Bytes), Upgraded> {
+    let parts = upgraded.downcast::<TokioIo<Rewind<Stream>>>()?;
     let (stream, left) = parts.io.into_inner().into_parts();
     if left.is_empty() {
         return Ok((stream, parts.read_buf));

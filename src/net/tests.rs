@@ -3,7 +3,9 @@
 use super::client::streamed_body;
 use super::head::{self, Opening};
 use super::subscription::Frame;
-use super::{Client, ClientError, Head, Listener, Rewind, Subscription, Transport, rewind, websocket};
+use super::tls::Opened;
+use super::tls::bench::Bench;
+use super::{Client, ClientError, Head, Listener, Rewind, Stream, Subscription, Transport, rewind, websocket};
 use crate::base::clock;
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -43,7 +45,7 @@ async fn serve(mut stream: TcpStream) {
     if head.is_subscribe() && !head.query().contains("refused") {
         return by_hand(stream, &head, read.slice(length..)).await;
     }
-    let io = TokioIo::new(Rewind::new(stream, read));
+    let io = TokioIo::new(Rewind::new(Stream::from(stream), read));
     let _ = hyper::server::conn::http1::Builder::new()
         .serve_connection(io, service_fn(through_hyper))
         .with_upgrades()
@@ -150,7 +152,7 @@ async fn a_slow_server_and_a_dead_one_are_errors() {
     for bad in [
         "",
         "127.0.0.1:8205",
-        "https://h",
+        "https://h/path",
         "http://h/path",
         "http://u@h",
         "ftp://h",
@@ -293,4 +295,31 @@ async fn an_upgraded_socket_comes_back_with_what_was_read() {
         answer.starts_with("HTTP/1.1 101 ") && answer.ends_with("\r\n\r\nraw early bytes"),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn a_client_of_https_believes_whom_it_is_told_to() {
+    let (bench, other) = (Bench::new(), Bench::new());
+    let acceptor = bench.acceptor();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let deadline = clock::now() + Duration::from_secs(5);
+            if let Opened::Secure(mut stream) = acceptor.open(stream, deadline).await {
+                let _ = head::read(&mut stream, deadline).await;
+                let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+                stream.write_all(answer).await.unwrap();
+                stream.shutdown().await.unwrap();
+            }
+        }
+    });
+    for host in ["127.0.0.1", "localhost"] {
+        let url = format!("https://{host}:{}", address.port());
+        let client = Client::new(&url, None).unwrap().trusting(Some(bench.trust.clone()));
+        assert_eq!(client.get("/").await.unwrap().body, "ok", "{host}");
+        let client = Client::new(&url, None).unwrap().trusting(Some(other.trust.clone()));
+        assert!(matches!(client.get("/").await, Err(ClientError::Tls { .. })), "{host}");
+    }
 }

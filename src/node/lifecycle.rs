@@ -19,6 +19,7 @@ use crate::control::today::Today;
 use crate::delivery;
 use crate::gateway::Gateway;
 use crate::model::NodeId;
+use crate::net::Acceptor;
 use crate::outputs::Outputs;
 use crate::security::Gate;
 use crate::state::command::NodeStarted;
@@ -59,7 +60,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         .api
         .url
         .clone()
-        .unwrap_or_else(|| format!("http://{}", config.api.listen));
+        .unwrap_or_else(|| format!("{}://{}", config.tls.scheme(), config.api.listen));
+    let acceptor = acceptor(&config)?;
     let listener = api::serve::bind(&config.api).with_context(|| format!("api.listen {}", config.api.listen))?;
 
     let watcher = Arc::new(Watcher::default());
@@ -155,6 +157,13 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     parts.spawn(crate::cache::preload::run(cache.clone(), stopping.clone()));
     parts.spawn(super::settle::run(handle.clone(), history.clone(), stopping.clone()));
     parts.spawn(keys(gate, stopping.clone()));
+    if let Some(acceptor) = acceptor.clone() {
+        parts.spawn(super::certificate::run(
+            acceptor,
+            config.tls.reload_every.0,
+            stopping.clone(),
+        ));
+    }
     parts.spawn(scaler.run(stopping.clone()));
     parts.spawn(balancer.run(stopping.clone()));
     parts.spawn(alerter.sources.prober.clone().run(stopping.clone()));
@@ -174,7 +183,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     };
     once.spawn(announce(handle.clone(), started, stopping.clone()));
     let (close, closing) = watch::channel(false);
-    let mut serving = tokio::spawn(api::serve::run(context.clone(), listener, closing));
+    let mut serving = tokio::spawn(api::serve::run(context.clone(), listener, acceptor.clone(), closing));
     if let Some(notifier) = &notifier {
         let watched = Watched {
             handle: handle.clone(),
@@ -224,6 +233,12 @@ fn check_address(config: &Config) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// TLS on the port for clients, where the settings have a certificate.
+fn acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>> {
+    let acceptor = config.tls.is_on().then(|| Acceptor::new(&config.tls)).transpose();
+    Ok(acceptor.context("the section tls cannot be used")?.map(Arc::new))
 }
 
 /// The way to systemd, where it started this process. A shell may have the variable from a service that is long gone.

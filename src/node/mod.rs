@@ -6,6 +6,7 @@
 //! Start: [`lifecycle`].
 
 mod calls;
+mod certificate;
 mod cold;
 pub mod duties;
 pub mod history;

@@ -32,8 +32,11 @@ const FRAME_FIELDS: [&str; 18] = [
 
 #[test]
 fn a_publish_reaches_exactly_its_audience_everywhere() {
-    let shared = cluster::shared();
-    let cluster = &*shared.cluster;
+    check(&cluster::shared().cluster);
+}
+
+/// Of any cluster of three.
+pub fn check(cluster: &Cluster) {
     let users: Vec<String> = (0..9).map(|n| format!("delivery-{n}")).collect();
     let applied = directory::import_users(&mut cluster.client(0), &users);
     cluster.wait_applied(applied, SOON);
@@ -129,8 +132,11 @@ fn counts_follow(cluster: &Cluster, history: &[Publish]) {
 
 #[test]
 fn a_long_poll_answers_at_once_with_what_there_is() {
-    let shared = cluster::shared();
-    let cluster = &*shared.cluster;
+    check_long_poll(&cluster::shared().cluster);
+}
+
+/// Of any cluster of three.
+pub fn check_long_poll(cluster: &Cluster) {
     let users = ["long-poll".to_owned()];
     directory::import_users(&mut cluster.client(0), &users);
     let (fate, _) = publish(

@@ -14,6 +14,8 @@ struct Development {
     nodes: Vec<(SocketAddr, u64)>,
     /// With `--auth`.
     admin_token: Option<String>,
+    /// With `--tls`, the file.
+    authority: Option<String>,
 }
 
 fn start(data: &Path, port: u16) -> Development {
@@ -36,8 +38,12 @@ fn start_with(data: &Path, port: u16, more: &[&str]) -> Development {
     let admin_token = more
         .contains(&"--auth")
         .then(|| lines.next().unwrap()["admin_token"].as_str().unwrap().to_owned());
+    let authority = more
+        .contains(&"--tls")
+        .then(|| lines.next().unwrap()["ca"].as_str().unwrap().to_owned());
+    let scheme = if authority.is_some() { "https://" } else { "http://" };
     let node = |said: Value| {
-        let url = said["url"].as_str().unwrap().strip_prefix("http://").unwrap();
+        let url = said["url"].as_str().unwrap().strip_prefix(scheme).unwrap();
         (url.parse().unwrap(), said["pid"].as_u64().unwrap())
     };
     let nodes = lines.take(3).map(node).collect();
@@ -45,6 +51,7 @@ fn start_with(data: &Path, port: u16, more: &[&str]) -> Development {
         child,
         nodes,
         admin_token,
+        authority,
     }
 }
 
@@ -168,4 +175,30 @@ fn dev_with_authentication_prints_the_way_in_and_keeps_it() {
     let second = start_with(folder.path(), port, &["--auth"]);
     assert_eq!(second.admin_token.as_ref(), Some(&admin));
     second.stop();
+}
+
+#[test]
+fn dev_with_tls_says_whom_to_believe_and_keeps_it() {
+    let _others_wait = cluster::alone();
+    let folder = tempfile::tempdir().unwrap();
+    let port = cluster::free_ports(30)[0];
+    let mut authorities = Vec::new();
+    for _ in 0..2 {
+        let development = start_with(folder.path(), port, &["--tls"]);
+        let file = development.authority.clone().unwrap();
+        let status = cluster::binary()
+            .args([
+                "status",
+                "--json",
+                "--url",
+                &format!("https://{}", development.nodes[2].0),
+            ])
+            .args(["--ca", &file])
+            .output()
+            .unwrap();
+        assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+        authorities.push(std::fs::read_to_string(file).unwrap());
+        development.stop();
+    }
+    assert_eq!(authorities[0], authorities[1]);
 }

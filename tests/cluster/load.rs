@@ -103,6 +103,11 @@ fn a_load_on_nodes_of_its_own_accounts_for_all_and_keeps_its_report() {
     compared(&out);
 }
 
+#[test]
+fn a_load_with_tls_accounts_for_all() {
+    run(SMALL, None, &["--receipts", "--tls", "--set", "retry.first=1m"]).assert_whole();
+}
+
 /// A report beside itself.
 fn compared(out: &Path) {
     let page = out.join("compared.html");

@@ -38,6 +38,7 @@ mod season;
 mod service;
 mod sources;
 mod terminal;
+mod tls;
 mod tokens;
 mod traces;
 mod urgent;

@@ -27,8 +27,11 @@ fn plans(name: &str, users: &[String]) -> Vec<Plan> {
 
 #[test]
 fn nothing_is_skipped_wherever_a_stream_breaks() {
-    let shared = cluster::shared();
-    let cluster = &*shared.cluster;
+    check(&cluster::shared().cluster);
+}
+
+/// Of any cluster of three.
+pub fn check(cluster: &Cluster) {
     let users: Vec<String> = (0..6).map(|n| format!("resume-{n}")).collect();
     let applied = directory::import_users(&mut cluster.client(0), &users);
     cluster.wait_applied(applied, SOON);
@@ -179,7 +182,7 @@ fn coming_back_with_a_cursor_is_a_receipt() {
 }
 
 /// Every node soon says of each of these that its one recipient has come this far.
-fn all_are(cluster: &Cluster, ids: &[String], state: &str) {
+pub fn all_are(cluster: &Cluster, ids: &[String], state: &str) {
     for at in 0..3 {
         let mut client = cluster.client(at);
         for id in ids {

@@ -17,8 +17,15 @@ const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_critical_overtakes_ten_thousand_that_wait() {
-    let own = cluster::beside_with(1, &[PATIENT]);
-    let cluster = &*own.cluster;
+    check(&cluster::beside_with(1, &[PATIENT]).cluster);
+}
+
+#[test]
+fn a_critical_overtakes_with_tls_too() {
+    check(&cluster::beside_secure(1, &[PATIENT]).cluster);
+}
+
+fn check(cluster: &Cluster) {
     let users: Vec<String> = (0..Transport::ALL.len()).map(|n| format!("urgent-{n}")).collect();
     directory::import_users(&mut cluster.client(0), &users);
     let address = cluster.nodes[0].address;

@@ -1,6 +1,7 @@
 //! Three nodes as three processes of the real binary: start, kill -9, start again, ask who leads.
 
 use super::http::Client;
+use super::tls::{Identity, Tunnels};
 use super::wait::{maybe, until};
 use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -22,6 +23,8 @@ pub struct Node {
     pub id: u64,
     /// For clients.
     pub address: SocketAddr,
+    /// Where it listens for them: the same, but with TLS, to which a tunnel leads from `address`.
+    pub listen: SocketAddr,
     pub peer: SocketAddr,
     pub data: PathBuf,
     child: Option<Child>,
@@ -32,7 +35,13 @@ pub struct Cluster {
     settings: Vec<String>,
     /// The administrator's, where every request needs one.
     token: Option<String>,
+    tls: Option<Tls>,
     folder: tempfile::TempDir,
+}
+
+struct Tls {
+    identity: Identity,
+    tunnels: Tunnels,
 }
 
 /// Tests that share one cluster run side by side; those that break theirs, and measure, run alone.
@@ -91,6 +100,15 @@ pub fn beside_with(count: u64, settings: &[&str]) -> SharedCluster {
     }
 }
 
+/// A cluster of one's own that speaks TLS to clients, beside other tests. They come through tunnels.
+pub fn beside_secure(count: u64, settings: &[&str]) -> SharedCluster {
+    let noisy = QUIET.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    SharedCluster {
+        cluster: Arc::new(Cluster::start_secure(count, settings)),
+        _noisy: noisy,
+    }
+}
+
 impl Cluster {
     /// `count` nodes on empty folders, taking writes.
     pub fn start(count: u64) -> Self {
@@ -103,9 +121,19 @@ impl Cluster {
         Self::start_in(folder, folders, settings)
     }
 
+    /// `count` nodes that speak TLS to clients.
+    pub fn start_secure(count: u64, settings: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = (1..=count).map(|id| folder.path().join(format!("node-{id}"))).collect();
+        let identity = Identity::new(folder.path());
+        let own = identity.settings();
+        let all: Vec<&str> = own.iter().map(String::as_str).chain(settings.iter().copied()).collect();
+        Self::start_as(folder, folders, &all, (None, Some(identity)))
+    }
+
     /// Nodes on the given folders (which may be mount points), with `section.key=value` settings.
     pub fn start_in(folder: tempfile::TempDir, folders: Vec<PathBuf>, settings: &[&str]) -> Self {
-        Self::start_as(folder, folders, settings, None)
+        Self::start_as(folder, folders, settings, (None, None))
     }
 
     /// `count` nodes that ask for tokens; this one is the administrator's.
@@ -115,24 +143,37 @@ impl Cluster {
         let file = folder.path().join("admin-token");
         std::fs::write(&file, token).unwrap();
         let file = format!("auth.admin_token_file={}", file.display());
-        Self::start_as(folder, folders, &["auth.enabled=true", &file], Some(token))
+        Self::start_as(folder, folders, &["auth.enabled=true", &file], (Some(token), None))
     }
 
-    fn start_as(folder: tempfile::TempDir, folders: Vec<PathBuf>, settings: &[&str], token: Option<&str>) -> Self {
+    fn start_as(
+        folder: tempfile::TempDir,
+        folders: Vec<PathBuf>,
+        settings: &[&str],
+        (token, identity): (Option<&str>, Option<Identity>),
+    ) -> Self {
         let ports = free_ports(folders.len() * 2);
         let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let tls = identity.map(|identity| Tls {
+            tunnels: Tunnels::new(identity.believer()),
+            identity,
+        });
+        let door = |port: u16| tls.as_ref().map_or(local(port), |tls| tls.tunnels.to(local(port)));
         let nodes = folders.into_iter().zip(ports.chunks(2)).zip(1..);
         let nodes = nodes.map(|((data, ports), id)| Node {
             id,
-            address: local(ports[0]),
+            address: door(ports[0]),
+            listen: local(ports[0]),
             peer: local(ports[1]),
             data,
             child: None,
         });
+        let nodes = nodes.collect();
         let mut cluster = Self {
-            nodes: nodes.collect(),
+            nodes,
             settings: settings.iter().map(|text| (*text).to_owned()).collect(),
             token: token.map(str::to_owned),
+            tls,
             folder,
         };
         for at in 0..cluster.nodes.len() {
@@ -144,6 +185,11 @@ impl Cluster {
 
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.nodes.iter().map(|node| node.address).collect()
+    }
+
+    /// Of a cluster that speaks TLS.
+    pub fn identity(&self) -> &Identity {
+        &self.tls.as_ref().expect("a secure cluster").identity
     }
 
     pub fn client(&self, at: usize) -> Client {
@@ -199,6 +245,12 @@ impl Cluster {
         until("all nodes stand still", START_WITHIN, || {
             running.iter().all(|pid| is_frozen(*pid)).then_some(())
         });
+    }
+
+    /// SIGTERM: the node stops by itself.
+    pub fn ask_to_stop(&self, at: usize) {
+        let pid = rustix::process::Pid::from_raw(self.pid(at).cast_signed()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
     /// SIGKILL to all before any is waited for.
@@ -322,7 +374,8 @@ impl Cluster {
     fn settings_file(&self, at: usize) -> PathBuf {
         let node = &self.nodes[at];
         let path = self.folder.path().join(format!("node-{}.toml", node.id));
-        std::fs::write(&path, settings(node, &self.nodes)).unwrap();
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        std::fs::write(&path, settings(node, &self.nodes, scheme)).unwrap();
         path
     }
 
@@ -369,19 +422,19 @@ fn is_frozen(pid: u32) -> bool {
     })
 }
 
-fn settings(node: &Node, all: &[Node]) -> String {
+fn settings(node: &Node, all: &[Node], scheme: &str) -> String {
     let mut text = format!(
         "[node]\nid = {}\ndata = \"{}\"\n\n[log]\nlevel = \"info,openraft=error\"\n\n[api]\nlisten = \"{}\"\n\n[cluster]\nlisten = \"{}\"\n",
         node.id,
         node.data.display(),
-        node.address,
+        node.listen,
         node.peer
     );
     if all.len() > 1 {
         for other in all {
             text += &format!(
-                "\n[[cluster.peers]]\nnode = {}\npeer = \"{}\"\nurl = \"http://{}\"\n",
-                other.id, other.peer, other.address
+                "\n[[cluster.peers]]\nnode = {}\npeer = \"{}\"\nurl = \"{scheme}://{}\"\n",
+                other.id, other.peer, other.listen
             );
         }
     }

@@ -16,6 +16,7 @@ pub mod sink;
 pub mod stream;
 pub mod tamper;
 pub mod terminal;
+pub mod tls;
 pub mod upstream;
 pub mod wait;
 

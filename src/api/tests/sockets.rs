@@ -41,7 +41,7 @@ impl Served {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 100).unwrap();
         let address = listener.address().unwrap();
         let (close, closing) = watch::channel(false);
-        let serving = tokio::spawn(serve::run(node.context.clone(), listener, closing));
+        let serving = tokio::spawn(serve::run(node.context.clone(), listener, None, closing));
         Self {
             node,
             address,

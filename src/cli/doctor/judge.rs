@@ -1,10 +1,13 @@
 //! What was found, what that is worth, and what to do about it. Pure.
 
+use crate::base::clock;
 use crate::cli::output::count;
 use crate::cli::sight::words;
 use crate::config::Config;
+use crate::model::Millis;
 use crate::storage::free::Volume;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -76,6 +79,10 @@ const ROOM_LOW: u64 = 1_024 * MIB;
 const SESSION_BYTES: u64 = 16 << 10;
 /// An idle node.
 const NODE_BYTES: u64 = 64 * MIB;
+/// And with TLS so much more.
+const SECURE_BYTES: u64 = 8 << 10;
+/// A certificate that ends within this should have been renewed.
+const ENDS_SOON: Millis = 30 * 24 * 3600 * 1_000;
 /// Clocks are compared by whole seconds: less than this is no difference.
 const SKEW_LOW: Duration = Duration::from_secs(2);
 /// Log time follows the median of the clocks; a clock like this one is wrong.
@@ -131,11 +138,12 @@ pub fn zones(missing: &[&str]) -> Finding {
 /// `free`: bytes that may still be taken, of the machine or of the narrowest limit around the process.
 pub fn memory(free: Option<u64>, config: &Config) -> Finding {
     const CHECK: &str = "memory";
+    let session = SESSION_BYTES + if config.tls.is_on() { SECURE_BYTES } else { 0 };
     let settings = config.gateway.window_bytes_max.0
         + config.api.keys_bytes_max.0
         + config.storage.sled_cache.0
         + config.cache.local_bytes.0
-        + config.gateway.sessions_max as u64 * SESSION_BYTES
+        + config.gateway.sessions_max as u64 * session
         + NODE_BYTES;
     let wanted = settings / MIB;
     match free.map(|free| free / MIB) {
@@ -279,6 +287,69 @@ pub fn peer(peer: &Peer) -> Finding {
         Finding::warning(CHECK, found, advice)
     } else {
         Finding::fine(CHECK, format!("{name} is reached; its clock is right"))
+    }
+}
+
+/// The certificate, as it was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// `None` when that cannot be told.
+    pub ends: Option<Millis>,
+    pub is_early: bool,
+    /// Hosts of this node's own addresses that it is not for.
+    pub foreign: Vec<String>,
+}
+
+/// `None`: the settings have none. `now` is what the certificate is compared with.
+pub fn certificate(shown: Option<Result<Shown, String>>, now: Millis, config: &Config) -> Finding {
+    const CHECK: &str = "TLS";
+    const RENEW: &str = "renew it, and look why what renews it has not; changed files are used within tls.reload_every";
+    let shown = match shown {
+        None => return in_the_clear(config),
+        Some(Err(why)) => {
+            let advice = "set tls.certificate_file and tls.key_file to files in PEM that this user may read";
+            return Finding::failed(CHECK, why, advice);
+        }
+        Some(Ok(shown)) => shown,
+    };
+    let date = |at: Millis| clock::rfc3339(at).chars().take(10).collect::<String>();
+    if shown.is_early {
+        let found = "the certificate does not count yet";
+        return Finding::failed(CHECK, found, "set this machine's clock, or wait");
+    }
+    let ends = match shown.ends {
+        Some(ends) if ends <= now => {
+            return Finding::failed(CHECK, format!("the certificate has ended on {}", date(ends)), RENEW);
+        }
+        Some(ends) if ends - now < ENDS_SOON => {
+            return Finding::warning(CHECK, format!("the certificate ends on {}", date(ends)), RENEW);
+        }
+        Some(ends) => format!("the certificate counts until {}", date(ends)),
+        None => "until when the certificate counts cannot be told".to_owned(),
+    };
+    match shown.foreign.first() {
+        Some(host) => Finding::failed(
+            CHECK,
+            format!("{ends}, but it is not for {host}, where clients look for this node"),
+            "a certificate with that name or address in its subjectAltName; or another api.url and url in cluster.peers",
+        ),
+        None => Finding::fine(CHECK, ends),
+    }
+}
+
+/// On a network it matters; this machine hears only itself.
+fn in_the_clear(config: &Config) -> Finding {
+    let address = config.api.listen.parse::<SocketAddr>();
+    let is_alone = address.is_ok_and(|address| address.ip().is_loopback());
+    let has_proxy = config.api.url.as_ref().is_some_and(|url| url.starts_with("https://"));
+    match (is_alone, has_proxy) {
+        (true, _) => Finding::fine("TLS", "off; only this machine can connect"),
+        (false, true) => Finding::fine("TLS", "off; by api.url a proxy speaks it"),
+        (false, false) => Finding::warning(
+            "TLS",
+            "off: tokens and broadcasts cross the network in the clear",
+            "set tls.certificate_file and tls.key_file, or put a proxy that you trust in front",
+        ),
     }
 }
 

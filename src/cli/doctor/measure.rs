@@ -1,15 +1,18 @@
 //! Looks at the machine: limits, clock, disk, ports, other nodes. Finds out, and judges nothing.
 
-use super::judge::{Peer, Port, Running};
+use super::judge::{Peer, Port, Running, Shown};
 use crate::base::clock;
 use crate::cache::memory::Memory;
 use crate::config::Config;
-use crate::net::Client;
+use crate::net::tls::Certificate;
+use crate::net::{Client, Trust};
 use crate::storage::free::Volume;
 use futures_util::future::join_all;
 use rustix::process::{Resource, getrlimit};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -122,14 +125,15 @@ pub async fn is_node(address: &str) -> Running {
     let Ok(client) = Client::new(&format!("http://{address}"), None) else {
         return Running::Nothing;
     };
+    // In the clear, whatever the settings say: a node with TLS answers that with a refusal, which names it too.
     match client.with_deadline(ANSWER_WITHIN).get("/livez").await {
-        Ok(answer) if answer.is_success() && answer.header("campanile-node").is_some() => Running::ANode,
+        Ok(answer) if answer.header("campanile-node").is_some() => Running::ANode,
         Ok(_) | Err(_) => Running::Nothing,
     }
 }
 
 /// The other nodes of the settings, all at once.
-pub async fn peers(config: &Config) -> Vec<Peer> {
+pub async fn peers(config: &Config, trust: Option<&Trust>) -> Vec<Peer> {
     let others = config.cluster.peers.iter().filter(|peer| peer.node != config.node.id);
     join_all(others.map(|other| async {
         Peer {
@@ -137,10 +141,41 @@ pub async fn peers(config: &Config) -> Vec<Peer> {
             address: other.peer.clone(),
             peer_fault: unreachable(&other.peer).await,
             url: other.url.clone(),
-            skew: skew(&other.url).await,
+            skew: skew(&other.url, trust).await,
         }
     }))
     .await
+}
+
+/// The certificate as clients will see it; `None` where the settings have none.
+pub fn certificate(config: &Config) -> Option<Result<Shown, String>> {
+    if !config.tls.is_on() {
+        return None;
+    }
+    let read = Certificate::read(&config.tls).map_err(|error| error.to_string());
+    Some(read.map(|certificate| {
+        Shown {
+            ends: certificate.expires_at(),
+            is_early: certificate.is_early(),
+            foreign: own_hosts(config)
+                .into_iter()
+                .filter(|host| !certificate.is_for(host))
+                .collect(),
+        }
+    }))
+}
+
+/// Where clients are told to find this node.
+fn own_hosts(config: &Config) -> BTreeSet<String> {
+    let own = config.cluster.peers.iter().find(|peer| peer.node == config.node.id);
+    let urls = config.api.url.iter().chain(own.map(|peer| &peer.url));
+    let host = |url: &String| Some(url.parse::<http::Uri>().ok()?.host()?.to_owned());
+    let mut hosts: BTreeSet<String> = urls.filter_map(host).collect();
+    if hosts.is_empty() {
+        let listen = config.api.listen.parse::<SocketAddr>();
+        hosts.extend(listen.map(|address| address.ip().to_string()));
+    }
+    hosts
 }
 
 async fn unreachable(address: &str) -> Option<String> {
@@ -152,8 +187,9 @@ async fn unreachable(address: &str) -> Option<String> {
 }
 
 /// How far a node's clock is from ours, as its answers are dated: by whole seconds.
-async fn skew(url: &str) -> Option<Duration> {
+async fn skew(url: &str, trust: Option<&Trust>) -> Option<Duration> {
     let client = Client::new(url, None).ok()?.with_deadline(ANSWER_WITHIN);
+    let client = client.trusting(trust.cloned());
     let before = clock::wall();
     let answer = client.get("/livez").await.ok()?;
     let after = clock::wall();

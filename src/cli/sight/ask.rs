@@ -73,6 +73,7 @@ impl Asker {
         Nodes::new(&Target {
             url: [from, before].concat(),
             token: self.target.token.clone(),
+            ca: self.target.ca.clone(),
         })
     }
 
@@ -166,12 +167,13 @@ impl From<Unseen> for Failure {
 /// What an error means for the next look.
 pub fn unseen(error: ClientError) -> Unseen {
     let may_pass = match &error {
-        ClientError::Url { .. } | ClientError::Request { .. } => false,
+        ClientError::Url { .. } | ClientError::Request { .. } | ClientError::Untrusted { .. } => false,
         ClientError::Refused(answer) => {
             let problem: Value = answer.json().unwrap_or_default();
             problem.get("retryable") == Some(&Value::Bool(true))
         }
         ClientError::Unreachable { .. }
+        | ClientError::Tls { .. }
         | ClientError::TooSlow { .. }
         | ClientError::Broken { .. }
         | ClientError::Cut { .. }

@@ -1,6 +1,6 @@
 //! Every release reaches exactly its recipients, over every transport, urgent ones first.
 
-use super::fixture::{House, PATIENCE, bitmap, config, draft, eventually, house, release, release_of};
+use super::fixture::{House, PATIENCE, bitmap, config, draft, eventually, house, houses, release, release_of};
 use crate::base::clock;
 use crate::base::size::Span;
 use crate::gateway::{Config, From, Transport};
@@ -16,10 +16,13 @@ fn ready(house: &House, user: u32, transport: Transport) -> super::fixture::Clie
 
 #[test]
 fn exactly_the_recipients_get_it_on_every_transport() {
-    let house = house(&config(), 2, 8);
+    houses(&config(), 2, 8).iter().for_each(check_recipients);
+}
+
+fn check_recipients(house: &House) {
     for transport in Transport::ALL {
         let base = 100 * (1 + transport.index() as u64);
-        let mut clients: Vec<_> = (0..30).map(|user| ready(&house, user, transport)).collect();
+        let mut clients: Vec<_> = (0..30).map(|user| ready(house, user, transport)).collect();
         for (offset, priority) in Priority::ALL.into_iter().enumerate() {
             let users: Vec<u32> = (0..30).filter(|user| user % 4 == offset as u32).collect();
             house.publish(release(base + offset as u64, priority, &users));
@@ -124,12 +127,15 @@ fn critical_overtakes_what_waits() {
         stall_max: Span::seconds(30),
         ..config()
     };
-    let house = house(&patient, 1, 4);
+    houses(&patient, 1, 4).iter().for_each(check_overtaken);
+}
+
+fn check_overtaken(house: &House) {
     let count = 100;
     let everyone: Vec<u32> = (0..count).collect();
     let mut clients: Vec<_> = everyone
         .iter()
-        .map(|user| ready(&house, *user, Transport::Lines))
+        .map(|user| ready(house, *user, Transport::Lines))
         .collect();
     let body = "x".repeat(900);
     for position in 1..=400 {

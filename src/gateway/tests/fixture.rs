@@ -5,6 +5,8 @@ use crate::base::size::Span;
 use crate::gateway::backlog::{Backlog, Read, Start};
 use crate::gateway::{Config, From, Gateway, Request, Socket, Subscriber, Transport};
 use crate::model::{Broadcast, BroadcastId, Cursor, Draft, PerPriority, Position, Priority};
+use crate::net::tls::bench::{Bench, agree};
+use crate::net::{Acceptor, Secure, Trust};
 use crate::state::{Release, ReleaseKind};
 use crate::workers;
 use bytes::Bytes;
@@ -138,6 +140,8 @@ pub struct House {
     pub kept: Arc<Kept>,
     pub requests: tokio::sync::mpsc::Receiver<Request>,
     listener: TcpListener,
+    /// With it all connections are encrypted.
+    tls: Option<(Acceptor, Trust)>,
 }
 
 pub fn config() -> Config {
@@ -161,7 +165,16 @@ pub fn house(config: &Config, threads: usize, cells: usize) -> House {
         kept,
         requests,
         listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+        tls: None,
     }
+}
+
+/// The same with connections in the clear, and with TLS.
+pub fn houses(config: &Config, threads: usize, cells: usize) -> [House; 2] {
+    let mut secure = house(config, threads, cells);
+    let bench = Bench::new();
+    secure.tls = Some((bench.acceptor(), bench.trust));
+    [house(config, threads, cells), secure]
 }
 
 impl Drop for House {
@@ -184,12 +197,22 @@ impl House {
 
     /// Both ends of a connection that the gateway has not been given yet.
     pub fn meet(&self, user: u32, transport: Transport, from: From) -> (Client, Subscriber) {
-        let client = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
-        let (server, _) = self.listener.accept().unwrap();
+        let mut client = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = self.listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
+        let ends = self.tls.as_ref().map(|(acceptor, trust)| {
+            client.set_nonblocking(true).unwrap();
+            let ends = agree(acceptor, trust, &mut server, &mut client);
+            client.set_nonblocking(false).unwrap();
+            ends
+        });
+        let (socket, secure) = match ends {
+            Some((theirs, ours)) => (Socket::Secure(server, Box::new(theirs)), Some(ours)),
+            None => (Socket::Tcp(server), None),
+        };
         let subscriber = Subscriber {
             pass: None,
-            socket: Socket::Tcp(server),
+            socket,
             read: Bytes::new(),
             head: Bytes::from_static(b"HEAD\r\n\r\n"),
             transport,
@@ -199,6 +222,7 @@ impl House {
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         let client = Client {
             socket: client,
+            secure,
             transport,
             bytes: Vec::new(),
             at: 0,
@@ -220,6 +244,7 @@ impl House {
 /// What a client reads, one frame at a time.
 pub struct Client {
     pub socket: TcpStream,
+    secure: Option<Secure>,
     transport: Transport,
     bytes: Vec<u8>,
     at: usize,
@@ -295,7 +320,11 @@ impl Client {
             self.at = 0;
         }
         let mut buffer = [0; 8192];
-        match self.socket.read(&mut buffer) {
+        let read = match &mut self.secure {
+            Some(secure) => secure.read(&mut self.socket, &mut buffer),
+            None => self.socket.read(&mut buffer),
+        };
+        match read {
             Ok(0) => false,
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => false,
             Ok(count) => {
@@ -360,7 +389,10 @@ impl Client {
         }
         frame.extend_from_slice(&[0; 4]);
         frame.extend_from_slice(text.as_bytes());
-        self.socket.write_all(&frame).unwrap();
+        match &mut self.secure {
+            Some(secure) => assert_eq!(secure.write(&mut self.socket, &frame).unwrap(), frame.len()),
+            None => self.socket.write_all(&frame).unwrap(),
+        }
     }
 }
 

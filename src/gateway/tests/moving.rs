@@ -1,6 +1,6 @@
 //! Cells move between workers under load, workers come and go, and no frame is lost, doubled or out of order.
 
-use super::fixture::{Heard, House, config, draft, eventually, house, release_of};
+use super::fixture::{Heard, House, config, draft, eventually, house, houses, release_of};
 use crate::gateway::{From, Transport};
 use crate::model::Priority;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -34,7 +34,12 @@ fn resize(house: &House, random: &mut SmallRng) {
 /// Cells change hands by `change` while releases of all priorities flow, sessions come and go, and some read so slowly that they
 /// fall behind.
 fn check_moves(seed: u64, count: u64, change: impl Fn(&House, &mut SmallRng, &AtomicBool) + Sync) {
-    let house = house(&config(), 3, CELLS);
+    for house in houses(&config(), 3, CELLS) {
+        check_moves_of(&house, seed, count, &change);
+    }
+}
+
+fn check_moves_of(house: &House, seed: u64, count: u64, change: &(impl Fn(&House, &mut SmallRng, &AtomicBool) + Sync)) {
     let everyone: Vec<u32> = (0..USERS).collect();
     let mut clients: Vec<_> = everyone
         .iter()
@@ -49,7 +54,7 @@ fn check_moves(seed: u64, count: u64, change: impl Fn(&House, &mut SmallRng, &At
         scope.spawn(|| {
             let mut random = SmallRng::seed_from_u64(seed);
             while !done.load(Relaxed) {
-                change(&house, &mut random, &done);
+                change(house, &mut random, &done);
                 if random.random_ratio(1, 8) {
                     drop(house.connect(random.random_range(0..USERS), Transport::Lines, From::Backlog));
                 }

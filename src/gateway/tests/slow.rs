@@ -1,6 +1,6 @@
 //! Sockets that read slowly or not at all, and what that costs the others: nothing.
 
-use super::fixture::{Heard, PATIENCE, config, draft, eventually, house, release, release_of};
+use super::fixture::{Heard, House, PATIENCE, config, draft, eventually, houses, release, release_of};
 use crate::base::clock;
 use crate::base::size::Span;
 use crate::gateway::{Config, From, Transport};
@@ -13,7 +13,10 @@ const BODY: usize = 3_000;
 
 #[test]
 fn who_stops_reading_is_cut_with_a_reason_and_resumes_without_a_hole() {
-    let house = house(&config(), 1, 2);
+    houses(&config(), 1, 2).iter().for_each(check_cut);
+}
+
+fn check_cut(house: &House) {
     let mut slow = house.connect(1, Transport::WebSocket, From::Now);
     let mut other = house.connect(2, Transport::WebSocket, From::Now);
     slow.until("hello");
@@ -63,7 +66,10 @@ fn who_reads_late_gets_everything_in_order_once_and_critical_first() {
         stall_max: Span::seconds(30),
         ..config()
     };
-    let house = house(&patient, 1, 1);
+    houses(&patient, 1, 1).iter().for_each(check_late);
+}
+
+fn check_late(house: &House) {
     let mut late = house.connect(1, Transport::Lines, From::Now);
     late.until("hello");
     let body = "x".repeat(BODY);

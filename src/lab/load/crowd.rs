@@ -70,7 +70,7 @@ fn live() -> Result<Finished> {
     let Ok(Order::Begin(setup)) = orders.recv() else {
         bail!("the first order must say who is to listen");
     };
-    let mut crowd = Crowd::new(Hands::new(*setup));
+    let mut crowd = Crowd::new(Hands::new(*setup)?);
     let mut events = Events::with_capacity(EVENTS_MAX);
     loop {
         if let Obeyed::Finished = crowd.obey(&orders)? {
@@ -182,7 +182,7 @@ impl Crowd {
             self.waiting.pop();
             self.opening[number] = now;
             self.opening_count += 1;
-            if let Err(trouble) = self.sessions[number].open(registry, &self.hands.setup) {
+            if let Err(trouble) = self.sessions[number].open(registry, &self.hands.doors) {
                 self.failed(number, &trouble.to_string());
             }
         }

@@ -70,7 +70,7 @@ impl Crowds {
                 recipients: scenario.recipients,
                 prefix: stage.prefix.clone(),
                 bearers: stage.bearers.get(own).unwrap_or_default().to_vec(),
-                nodes: stage.nodes.clone(),
+                way: stage.way.clone(),
                 websocket_percent: scenario.transports.websocket,
                 receipts: if scenario.receipts {
                     Receipts::Promised

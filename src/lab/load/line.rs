@@ -2,7 +2,7 @@
 
 use super::press::Ask;
 use super::request::{self, Answer};
-use mio::net::TcpStream;
+use crate::lab::door::{Door, Wire};
 use mio::{Interest, Registry, Token};
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -24,8 +24,8 @@ pub enum Turn {
 #[derive(Debug)]
 pub struct Line {
     number: usize,
-    node: SocketAddr,
-    socket: Option<TcpStream>,
+    door: Door,
+    wire: Option<Wire>,
     asked: Option<(Ask, u64)>,
     output: Vec<u8>,
     input: Vec<u8>,
@@ -33,11 +33,11 @@ pub struct Line {
 }
 
 impl Line {
-    pub fn new(number: usize, node: SocketAddr) -> Self {
+    pub fn new(number: usize, door: Door) -> Self {
         Self {
             number,
-            node,
-            socket: None,
+            door,
+            wire: None,
             asked: None,
             output: Vec::new(),
             input: Vec::with_capacity(READ_BYTES),
@@ -46,7 +46,7 @@ impl Line {
     }
 
     pub fn node(&self) -> SocketAddr {
-        self.node
+        self.door.address
     }
 
     pub fn is_free(&self) -> bool {
@@ -58,7 +58,7 @@ impl Line {
     }
 
     pub fn hang_up(&mut self) {
-        self.socket = None;
+        self.wire = None;
         self.input.clear();
         self.output.clear();
     }
@@ -67,9 +67,9 @@ impl Line {
     pub fn ask(&mut self, registry: &Registry, ask: Ask, request: &[u8], now: u64) -> Turn {
         self.asked = Some((ask, now));
         self.output.extend_from_slice(request);
-        if self.socket.is_none() {
+        if self.wire.is_none() {
             match self.connect(registry) {
-                Ok(socket) => self.socket = Some(socket),
+                Ok(wire) => self.wire = Some(wire),
                 Err(_) => return self.broken(now),
             }
         }
@@ -79,10 +79,11 @@ impl Line {
         }
     }
 
-    fn connect(&self, registry: &Registry) -> std::io::Result<TcpStream> {
-        let mut socket = TcpStream::connect(self.node)?;
-        registry.register(&mut socket, Token(self.number), Interest::READABLE | Interest::WRITABLE)?;
-        Ok(socket)
+    fn connect(&self, registry: &Registry) -> std::io::Result<Wire> {
+        let mut wire = self.door.open()?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut wire.socket, Token(self.number), interest)?;
+        Ok(wire)
     }
 
     /// What was asked too long ago.
@@ -100,7 +101,7 @@ impl Line {
 
     /// The socket takes something or has something.
     pub fn ready(&mut self) -> Turn {
-        if self.socket.is_none() {
+        if self.wire.is_none() {
             return Turn::Nothing;
         }
         match self.flush().and_then(|()| self.read()) {
@@ -125,9 +126,15 @@ impl Line {
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        let Some(socket) = &mut self.socket else { return Ok(()) };
+        let Some(wire) = &mut self.wire else { return Ok(()) };
+        match wire.advance() {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(()),
+            Err(error) => return Err(error),
+        }
         while !self.output.is_empty() {
-            match socket.write(&self.output) {
+            match wire.write(&self.output) {
                 Ok(count) => drop(self.output.drain(..count)),
                 // Not connected yet says the same.
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => break,
@@ -141,10 +148,10 @@ impl Line {
     fn read(&mut self) -> std::io::Result<Option<Answer>> {
         let mut chunk = [0; READ_BYTES];
         loop {
-            let Some(socket) = &mut self.socket else {
+            let Some(wire) = &mut self.wire else {
                 return Ok(None);
             };
-            match socket.read(&mut chunk) {
+            match wire.read(&mut chunk) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) => self.input.extend_from_slice(&chunk[..count]),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => break,

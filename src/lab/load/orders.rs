@@ -1,10 +1,10 @@
 //! What a run and the processes that hold its subscribers say to each other: a line of JSON each, over the pipes of the child.
 
 use super::stamp::Phase;
+use crate::lab::door::Way;
 use crate::lab::results::Buckets;
 use crate::model::{PerPriority, Priority};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 
 /// From the run to a crowd.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub struct Setup {
     pub prefix: String,
     /// The `Authorization` of each; empty where none is asked for.
     pub bearers: Vec<String>,
-    pub nodes: Vec<SocketAddr>,
+    pub way: Way,
     /// Of a hundred.
     pub websocket_percent: u32,
     pub receipts: Receipts,

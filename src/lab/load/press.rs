@@ -9,10 +9,10 @@ use super::published::Published;
 use super::request::{self, Answer, Texts, Then};
 use super::stamp::{EVERYBODY, Phase};
 use crate::base::clock;
+use crate::lab::door::Door;
 use anyhow::{Context, Result};
 use mio::{Events, Poll};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 
@@ -59,7 +59,7 @@ pub enum Source {
 
 pub struct Needs {
     pub texts: Texts,
-    pub nodes: Vec<SocketAddr>,
+    pub nodes: Vec<Door>,
     pub lines: u32,
     pub cache_reads: u32,
     /// Recipients of each group, and of what goes to everybody.
@@ -74,7 +74,7 @@ pub fn run(needs: Needs, source: Source, news: &Sender<Told>) -> Result<Publishe
     let mut press = Press {
         poll: Poll::new()?,
         lines: (0..needs.lines as usize)
-            .map(|number| Line::new(number, needs.nodes[number % needs.nodes.len()]))
+            .map(|number| Line::new(number, needs.nodes[number % needs.nodes.len()].clone()))
             .collect(),
         source,
         ready: VecDeque::new(),

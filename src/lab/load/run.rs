@@ -78,7 +78,7 @@ pub async fn play(scenario: &Scenario, place: &Where, seed: u64, bar: &ProgressB
     let mut stage = Stage::set(scenario, place, bar).await?;
     let run = (clock::wall() as u32) ^ std::process::id().rotate_left(16);
     let nodes = Nodes {
-        addresses: stage.nodes.clone(),
+        doors: stage.nodes.clone(),
         bearer: stage.bearer.clone(),
         processes: stage.processes.clone(),
         folders: stage.folders.clone(),

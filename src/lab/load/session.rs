@@ -5,8 +5,8 @@ use super::reading::{self, Heard, ID_LETTERS, Named, Sent};
 use super::stamp::Stamp;
 use super::tally::Tally;
 use crate::base::clock;
+use crate::lab::door::{Door, Wire};
 use crate::lab::stream::Transport;
-use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use std::io::{ErrorKind, Read, Write};
 
@@ -50,6 +50,7 @@ pub enum Phase {
 /// What all sessions of a process use in turn.
 pub struct Hands {
     pub setup: Setup,
+    pub doors: Vec<Door>,
     pub tally: Tally,
     buffer: Vec<u8>,
     receipt: Vec<u8>,
@@ -57,14 +58,15 @@ pub struct Hands {
 }
 
 impl Hands {
-    pub fn new(setup: Setup) -> Self {
-        Self {
+    pub fn new(setup: Setup) -> anyhow::Result<Self> {
+        Ok(Self {
             tally: Tally::new(setup.clone()),
+            doors: setup.way.doors()?,
             setup,
             buffer: vec![0; BUFFER_BYTES],
             receipt: Vec::with_capacity(4 << 10),
             framed: Vec::with_capacity(4 << 10),
-        }
+        })
     }
 }
 
@@ -73,7 +75,7 @@ pub struct Session {
     number: usize,
     transport: Transport,
     node: usize,
-    socket: Option<TcpStream>,
+    wire: Option<Wire>,
     pub phase: Phase,
     /// The beginning of what is not whole yet.
     rest: Vec<u8>,
@@ -96,7 +98,7 @@ impl Session {
             number,
             transport,
             node: user,
-            socket: None,
+            wire: None,
             phase: Phase::Away,
             rest: Vec::new(),
             out: Vec::new(),
@@ -106,18 +108,18 @@ impl Session {
         }
     }
 
-    pub fn open(&mut self, registry: &Registry, setup: &Setup) -> Result<(), Trouble> {
-        let node = setup.nodes[self.node % setup.nodes.len()];
-        let mut socket = TcpStream::connect(node)?;
-        registry.register(&mut socket, Token(self.number), Interest::READABLE | Interest::WRITABLE)?;
-        self.socket = Some(socket);
+    pub fn open(&mut self, registry: &Registry, doors: &[Door]) -> Result<(), Trouble> {
+        let mut wire = doors[self.node % doors.len()].open()?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut wire.socket, Token(self.number), interest)?;
+        self.wire = Some(wire);
         self.phase = Phase::Connecting;
         Ok(())
     }
 
     /// Drops the connection. The next one goes to the next node when this one gave trouble.
     pub fn close(&mut self, why: Close) {
-        self.socket = None;
+        self.wire = None;
         self.phase = Phase::Away;
         self.rest.clear();
         self.out.clear();
@@ -143,7 +145,9 @@ impl Session {
     }
 
     fn is_connected(&self) -> Result<bool, Trouble> {
-        let Some(socket) = &self.socket else { return Ok(false) };
+        let Some(Wire { socket, .. }) = &self.wire else {
+            return Ok(false);
+        };
         if let Some(error) = socket.take_error()? {
             return Err(error.into());
         }
@@ -158,7 +162,7 @@ impl Session {
     }
 
     fn request(&self, setup: &Setup) -> Vec<u8> {
-        let host = setup.nodes[self.node % setup.nodes.len()];
+        let host = setup.way.nodes[self.node % setup.way.nodes.len()];
         let (user, cursor) = (
             setup.first as usize + self.number,
             String::from_utf8_lossy(&self.cursor),
@@ -189,10 +193,10 @@ impl Session {
             if kept >= BUFFER_BYTES / 2 {
                 return Err(Trouble::TooLong);
             }
-            let Some(socket) = &mut self.socket else { return Ok(()) };
+            let Some(wire) = &mut self.wire else { return Ok(()) };
             hands.buffer[..kept].copy_from_slice(&self.rest);
             let space = BUFFER_BYTES - kept;
-            let count = match socket.read(&mut hands.buffer[kept..]) {
+            let count = match wire.read(&mut hands.buffer[kept..]) {
                 Ok(0) => return Err(Trouble::Ended),
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -209,7 +213,7 @@ impl Session {
             hands.buffer = buffer;
             used?;
             self.confirm(hands)?;
-            if count < space {
+            if count < space && self.wire.as_ref().is_some_and(Wire::is_emptied_by_less) {
                 return Ok(());
             }
         }
@@ -329,9 +333,12 @@ impl Session {
     }
 
     fn flush(&mut self) -> Result<(), Trouble> {
-        let Some(socket) = &mut self.socket else { return Ok(()) };
+        let Some(wire) = &mut self.wire else { return Ok(()) };
+        if !wire.advance()? {
+            return Ok(());
+        }
         while !self.out.is_empty() {
-            match socket.write(&self.out) {
+            match wire.write(&self.out) {
                 Ok(count) => drop(self.out.drain(..count)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -351,6 +358,7 @@ pub enum Close {
 #[cfg(test)]
 mod tests {
     use super::{Hands, Phase, Receipts, Session, Setup};
+    use crate::lab::door::Way;
     use crate::lab::stream::Transport;
 
     fn setup() -> Setup {
@@ -362,7 +370,10 @@ mod tests {
             recipients: 100,
             prefix: "load-".into(),
             bearers: Vec::new(),
-            nodes: vec!["127.0.0.1:1".parse().unwrap()],
+            way: Way {
+                nodes: vec!["127.0.0.1:1".parse().unwrap()],
+                ..Way::default()
+            },
             websocket_percent: 75,
             receipts: Receipts::Promised,
         }
@@ -400,7 +411,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_waits_and_receipts_name_all_of_a_read() {
-        let mut hands = Hands::new(setup());
+        let mut hands = Hands::new(setup()).unwrap();
         let mut session = Session::new(0, &hands.setup);
         session.phase = Phase::Asking;
         let head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";

@@ -4,13 +4,13 @@
 use super::scenario::Scenario;
 use crate::base::clock;
 use crate::lab::cluster::{Cluster, NODES, Settings};
+use crate::lab::door::{Door, Way};
 use crate::lab::publisher;
 use crate::lab::tokens::{self, bearer};
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Lines of the directory in one request.
@@ -21,14 +21,21 @@ const RATES_OFF: &str = "rates.enabled=false";
 /// Where the load goes.
 #[derive(Clone, Debug)]
 pub enum Where {
-    /// Three nodes of its own, with these settings.
-    Own { set: Vec<String> },
-    /// Nodes that run already, and the administrator's token where one is asked for.
-    There { urls: Vec<String>, token: Option<String> },
+    /// Three nodes of its own, with these settings; with TLS or in the clear.
+    Own { set: Vec<String>, tls: bool },
+    /// Nodes that run already, and the administrator's token where one is asked for. The authority in PEM whom to believe; empty:
+    /// whom this machine believes.
+    There {
+        urls: Vec<String>,
+        token: Option<String>,
+        authority: String,
+    },
 }
 
 pub struct Stage {
-    pub nodes: Vec<SocketAddr>,
+    pub nodes: Vec<Door>,
+    /// The same for another process.
+    pub way: Way,
     /// The administrator's `Authorization`; empty where none is asked for.
     pub bearer: String,
     /// Each subscriber's; empty where none is asked for.
@@ -46,27 +53,32 @@ pub struct Stage {
 impl Stage {
     /// Starts or finds the nodes, and tells them who there is.
     pub async fn set(scenario: &Scenario, place: &Where, bar: &ProgressBar) -> Result<Self> {
-        let (cluster, nodes, bearer) = match place {
-            Where::Own { set } => {
+        let (cluster, mut way, bearer) = match place {
+            Where::Own { set, tls } => {
                 bar.set_message("three nodes start");
-                let mut cluster = start(set)?;
+                let mut cluster = start(set, *tls)?;
                 cluster.ready().await?;
-                let nodes = cluster.addresses();
-                (Some(cluster), nodes, String::new())
+                let way = cluster.way()?;
+                (Some(cluster), way, String::new())
             }
-            Where::There { urls, token } => (
+            Where::There { urls, token, authority } => (
                 None,
-                addresses(urls).await?,
+                Way {
+                    authority: authority.clone(),
+                    ..way(urls).await?
+                },
                 token.as_deref().map(bearer).unwrap_or_default(),
             ),
         };
         let names = Names::of(scenario);
-        let first = *nodes.first().context("no node")?;
+        way.nodes.truncate(scenario.nodes as usize);
+        let nodes = way.doors()?;
+        let first = nodes.first().context("no node")?;
         bar.set_message("people are imported");
         let lines = names.directory(scenario, clock::wall());
         bar.set_length(lines.len() as u64);
         for part in lines.chunks(IMPORT_LINES) {
-            publisher::import(first, &bearer, part.concat().as_bytes()).await?;
+            publisher::import(first.clone(), &bearer, part.concat().as_bytes()).await?;
             bar.inc(part.len() as u64);
         }
         let mut bearers = Vec::new();
@@ -84,7 +96,8 @@ impl Stage {
         Ok(Self {
             processes: processes.collect(),
             folders: folders.collect(),
-            nodes: nodes.into_iter().take(scenario.nodes as usize).collect(),
+            nodes,
+            way,
             bearer,
             bearers,
             audiences: (0..scenario.groups).map(|group| names.audience(group)).collect(),
@@ -116,7 +129,7 @@ impl Stage {
     }
 }
 
-fn start(set: &[String]) -> Result<Cluster> {
+fn start(set: &[String], tls: bool) -> Result<Cluster> {
     let all = [&[RATES_OFF.to_owned()], set].concat();
     Cluster::start(Settings {
         program: None,
@@ -124,29 +137,35 @@ fn start(set: &[String]) -> Result<Cluster> {
         data: None,
         set: all,
         auth: false,
+        tls,
     })
 }
 
-/// Where nodes are that somebody named by their URLs.
-pub async fn addresses(urls: &[String]) -> Result<Vec<SocketAddr>> {
-    let mut nodes = Vec::new();
+/// Where the nodes are, and what their certificates must be for.
+pub async fn way(urls: &[String]) -> Result<Way> {
+    let mut way = Way::default();
     for url in urls {
-        let Some(place) = url.trim().strip_prefix("http://") else {
-            bail!("{url}: a load speaks plain HTTP, like http://127.0.0.1:8205");
+        let (place, port) = match url.trim().split_once("://") {
+            Some(("http", place)) => (place, 80),
+            Some(("https", place)) => (place, 443),
+            _ => bail!("{url}: write it like http://127.0.0.1:8205 or https://127.0.0.1:8205"),
         };
         let place = place.trim_end_matches('/');
-        let place = if place.rsplit(']').next().unwrap_or(place).contains(':') {
+        let has_port = place.rsplit(']').next().unwrap_or(place).contains(':');
+        let whole = if has_port {
             place.to_owned()
         } else {
-            format!("{place}:80")
+            format!("{place}:{port}")
         };
-        let found = tokio::net::lookup_host(&place)
+        let found = tokio::net::lookup_host(&whole)
             .await
             .with_context(|| url.clone())?
             .next();
-        nodes.push(found.with_context(|| format!("{url} has no address"))?);
+        way.nodes.push(found.with_context(|| format!("{url} has no address"))?);
+        let host = whole.rsplit_once(':').map(|(host, _)| host.to_owned());
+        way.hosts.push(host.filter(|_| port == 443));
     }
-    Ok(nodes)
+    Ok(way)
 }
 
 /// Names that depend on the shape of the scenario alone: playing it again changes nothing in the directory.
@@ -246,7 +265,7 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
-    use super::{Names, addresses};
+    use super::{Names, way};
     use crate::lab::load::scenario;
     use serde_json::Value;
 
@@ -270,12 +289,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn addresses_are_plain_http() {
-        let all = ["http://127.0.0.1:8205/", "http://127.0.0.1", "http://[::1]:9"].map(String::from);
-        let found: Vec<String> = addresses(&all).await.unwrap().iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["127.0.0.1:8205", "127.0.0.1:80", "[::1]:9"]);
-        for wrong in ["https://127.0.0.1:1", "127.0.0.1:1"] {
-            assert!(addresses(&[wrong.to_owned()]).await.is_err(), "{wrong}");
+    async fn addresses_say_whether_tls_is_spoken() {
+        let all = [
+            "http://127.0.0.1:8205/",
+            "http://127.0.0.1",
+            "https://[::1]:9",
+            "https://127.0.0.1",
+        ];
+        let found = way(&all.map(String::from)).await.unwrap();
+        let nodes: Vec<String> = found.nodes.iter().map(ToString::to_string).collect();
+        assert_eq!(nodes, ["127.0.0.1:8205", "127.0.0.1:80", "[::1]:9", "127.0.0.1:443"]);
+        let hosts: Vec<Option<&str>> = found.hosts.iter().map(Option::as_deref).collect();
+        assert_eq!(hosts, [None, None, Some("[::1]"), Some("127.0.0.1")]);
+        for wrong in ["ftp://127.0.0.1:1", "127.0.0.1:1"] {
+            assert!(way(&[wrong.to_owned()]).await.is_err(), "{wrong}");
         }
     }
 }

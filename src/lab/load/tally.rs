@@ -357,6 +357,7 @@ pub fn all_of(counts: &PerPriority<Counts>) -> Counts {
 #[cfg(test)]
 mod tests {
     use super::{EVERYBODY, Fate, Phase, Setup, Stamp, Tally, Told, all_of};
+    use crate::lab::door::Way;
     use crate::lab::load::orders::{Counts, Finished, Receipts};
     use crate::model::Priority;
 
@@ -371,7 +372,10 @@ mod tests {
             recipients: 2,
             prefix: String::new(),
             bearers: Vec::new(),
-            nodes: Vec::new(),
+            way: Way {
+                nodes: Vec::new(),
+                ..Way::default()
+            },
             websocket_percent: 100,
             receipts: Receipts::None,
         }

@@ -2,10 +2,10 @@
 
 use super::process::{self, Cores};
 use crate::base::clock;
+use crate::lab::door::Door;
 use crate::lab::http::{self, Call};
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const SECOND: f64 = 1e9;
 /// Whom to ask.
 #[derive(Clone, Debug)]
 pub struct Nodes {
-    pub addresses: Vec<SocketAddr>,
+    pub doors: Vec<Door>,
     pub bearer: String,
     /// Their processes, when they are on this machine and ours.
     pub processes: Vec<u32>,
@@ -110,20 +110,20 @@ impl Nodes {
         each.map(|folder| process::disk_bytes(folder)).collect()
     }
 
-    async fn ask(&self, node: SocketAddr, path: &str) -> Option<Value> {
+    async fn ask(&self, node: &Door, path: &str) -> Option<Value> {
         let headers = [("Authorization", self.bearer.as_str())];
         let call = Call {
             headers: if self.bearer.is_empty() { &[] } else { &headers },
             ..Call::get(path)
         };
-        let answer = http::call(node, &call, ASK_MAX).await.ok()?;
+        let answer = http::call(node.clone(), &call, ASK_MAX).await.ok()?;
         answer.json().ok().filter(|_| answer.status == 200)
     }
 
     async fn cache(&self) -> Option<CacheReads> {
         let mut sum = CacheReads::default();
-        for node in &self.addresses {
-            let reads = reads_of(&self.ask(*node, "/v1/cache").await?)?;
+        for node in &self.doors {
+            let reads = reads_of(&self.ask(node, "/v1/cache").await?)?;
             sum.hits += reads.hits;
             sum.all += reads.all;
         }
@@ -133,11 +133,11 @@ impl Nodes {
     async fn sample(&self, at: f64) -> Sample {
         let mut waiting = Some(0);
         let mut threads = Vec::new();
-        for node in &self.addresses {
-            let queues = self.ask(*node, "/v1/queues").await;
+        for node in &self.doors {
+            let queues = self.ask(node, "/v1/queues").await;
             waiting = waiting.and_then(|sum| Some(sum + waiting_of(&queues?)?));
             threads.push(
-                self.ask(*node, "/v1/scaling")
+                self.ask(node, "/v1/scaling")
                     .await
                     .and_then(|scaling| scaling["threads"].as_u64()),
             );
@@ -159,8 +159,8 @@ impl Nodes {
     /// What the nodes decided since `since`, the oldest first.
     pub async fn decisions(&self, since: &str) -> Vec<Decision> {
         let mut all = Vec::new();
-        for (number, node) in self.addresses.iter().enumerate() {
-            let scaling = self.ask(*node, "/v1/scaling").await.unwrap_or_default();
+        for (number, node) in self.doors.iter().enumerate() {
+            let scaling = self.ask(node, "/v1/scaling").await.unwrap_or_default();
             all.extend(
                 decisions_of(number + 1, &scaling)
                     .into_iter()

@@ -137,7 +137,7 @@ impl Bench {
         }
         match self.report.verdict {
             Verdict::Good => ExitCode::SUCCESS,
-            Verdict::Missed | Verdict::Bad => ExitCode::FAILURE,
+            Verdict::Missed | Verdict::Bad | Verdict::NotRun => ExitCode::FAILURE,
         }
     }
 

@@ -98,7 +98,7 @@ async fn publish_over(
     let tasks: Vec<JoinHandle<Vec<Acknowledged>>> = (0..PUBLISHERS)
         .map(|number| {
             let publisher = Publisher {
-                nodes: stage.nodes.clone(),
+                nodes: stage.nodes.iter().map(|door| door.address).collect(),
                 bearer: stage.bearer.clone(),
                 name: stage.name(&format!("durability-{kill}-{number}")),
                 draft: draft("normal", &json!({"users": people}), ""),

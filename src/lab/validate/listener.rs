@@ -1,11 +1,11 @@
 //! Somebody who listens: everything that comes is kept, with when it was read.
 
 use crate::base::clock;
+use crate::lab::door::Door;
 use crate::lab::stream::{Event, Stream, Transport};
 use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -43,7 +43,7 @@ impl Drop for Listener {
 
 /// Who listens, and where.
 pub struct Seat<'a> {
-    pub node: SocketAddr,
+    pub node: Door,
     pub transport: Transport,
     pub bearer: &'a str,
     pub user: Option<&'a str>,

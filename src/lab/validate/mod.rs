@@ -117,7 +117,7 @@ const fn name(place: &Where) -> &'static str {
 
 fn settings(options: &Options) -> serde_json::Value {
     let (urls, set) = match &options.place {
-        Where::Own { set } => (&[][..], &set[..]),
+        Where::Own { set, .. } => (&[][..], &set[..]),
         Where::There { urls, .. } => (&urls[..], &[][..]),
     };
     json!({

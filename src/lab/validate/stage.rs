@@ -8,8 +8,9 @@ use super::nouns::{address, draft, user};
 use super::preferences::{self, Held};
 use crate::base::clock;
 use crate::lab::cluster::{Cluster, Settings};
+use crate::lab::door::{Door, Way};
 use crate::lab::http::{self, Answer, Call};
-use crate::lab::load::stage::{Where, addresses};
+use crate::lab::load::stage::{Where, way};
 use crate::lab::sink::Sink;
 use crate::lab::stream::Transport;
 use crate::lab::tokens::bearer;
@@ -17,7 +18,6 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// What must come comes within this, or it is missing.
@@ -38,7 +38,7 @@ pub struct Unreachable {
 }
 
 pub struct Stage {
-    pub nodes: Vec<SocketAddr>,
+    pub nodes: Vec<Door>,
     /// The administrator's `Authorization`; empty where none is asked for.
     pub bearer: String,
     pub has_tokens: bool,
@@ -76,8 +76,8 @@ impl Stage {
             held: None,
         };
         match place {
-            Where::Own { set } => stage.start(set).await?,
-            Where::There { urls, token } => stage.find(urls, token.as_deref()).await?,
+            Where::Own { set, .. } => stage.start(set).await?,
+            Where::There { urls, token, authority } => stage.find(urls, token.as_deref(), authority).await?,
         }
         Ok(stage)
     }
@@ -94,25 +94,30 @@ impl Stage {
             data: None,
             set: all,
             auth: true,
+            tls: false,
         })?;
         cluster.ready().await?;
-        self.nodes = cluster.addresses();
+        self.nodes = cluster.way()?.doors()?;
         self.bearer = cluster.admin_token().map(bearer).unwrap_or_default();
         (self.cluster, self.sink) = (Some(cluster), Some(sink));
         Ok(())
     }
 
-    async fn find(&mut self, urls: &[String], token: Option<&str>) -> Result<()> {
-        self.nodes = addresses(urls).await?;
+    async fn find(&mut self, urls: &[String], token: Option<&str>, authority: &str) -> Result<()> {
+        let way = Way {
+            authority: authority.to_owned(),
+            ..way(urls).await?
+        };
+        self.nodes = way.doors()?;
         for (node, url) in self.nodes.iter().zip(urls) {
             let unreachable = |why: String| Unreachable { url: url.clone(), why };
-            let ready = http::call(*node, &Call::get("/readyz?write=1"), ASK_MAX).await;
+            let ready = http::call(node.clone(), &Call::get("/readyz?write=1"), ASK_MAX).await;
             let ready = ready.map_err(|error| unreachable(error.to_string()))?;
             if ready.status != 200 {
                 bail!("{url} takes no writes: {} {}", ready.status, ready.code());
             }
         }
-        let first = *self.nodes.first().context("no node")?;
+        let first = self.nodes.first().context("no node")?.clone();
         let asked = http::call(first, &Call::get("/v1/cluster"), ASK_MAX).await?;
         self.has_tokens = asked.status == 401;
         if self.has_tokens {
@@ -150,8 +155,8 @@ impl Stage {
         usize::try_from(number).ok()?.checked_sub(1)
     }
 
-    pub fn node(&self, at: usize) -> SocketAddr {
-        self.nodes[at % self.nodes.len()]
+    pub fn node(&self, at: usize) -> Door {
+        self.nodes[at % self.nodes.len()].clone()
     }
 
     /// A name of this run alone.

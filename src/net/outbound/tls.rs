@@ -19,6 +19,10 @@ pub enum TlsError {
         number: usize,
         source: tokio_rustls::rustls::Error,
     },
+    #[error(
+        "this machine has no root certificates; install them (often the package ca-certificates), or name a file of the house"
+    )]
+    NoRoots,
     #[error("TLS cannot be set up: {0}")]
     SetUp(#[from] tokio_rustls::rustls::Error),
 }
@@ -71,12 +75,16 @@ impl Roots {
     }
 
     pub(super) fn connector(self) -> Result<TlsConnector, TlsError> {
+        Ok(TlsConnector::from(self.config()?))
+    }
+
+    pub(in crate::net) fn config(self) -> Result<Arc<ClientConfig>, TlsError> {
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(self.0)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(TlsConnector::from(Arc::new(config)))
+        Ok(Arc::new(config))
     }
 }
 

@@ -1,6 +1,9 @@
 //! Every verdict, from figures.
 
-use super::{Finding, Peer, Port, Running, Verdict, files, keeper, memory, no_folder, peer, port, room, syncs, zones};
+use super::{
+    Finding, Peer, Port, Running, Shown, Verdict, certificate, files, keeper, memory, no_folder, peer, port, room,
+    syncs, zones,
+};
 use crate::config::Config;
 use crate::storage::free::Volume;
 use std::path::Path;
@@ -140,4 +143,51 @@ fn other_nodes_are_there_and_on_time() {
         Verdict::Warning,
         "cannot be reached: refused",
     );
+}
+
+#[test]
+fn a_certificate_counts_and_is_for_this_node() {
+    const DAY: i64 = 24 * 3600 * 1_000;
+    let (now, config) = (1_800_000_000_000, Config::default());
+    let shown = |ends: Option<i64>, is_early: bool, foreign: &[&str]| {
+        let shown = Shown {
+            ends,
+            is_early,
+            foreign: foreign.iter().map(|host| (*host).to_owned()).collect(),
+        };
+        certificate(Some(Ok(shown)), now, &config)
+    };
+    check(
+        shown(Some(now + 31 * DAY), false, &[]),
+        Verdict::Fine,
+        "counts until 2027-02-15",
+    );
+    check(
+        shown(Some(now + 29 * DAY), false, &[]),
+        Verdict::Warning,
+        "ends on 2027-02-13",
+    );
+    check(shown(Some(now), false, &[]), Verdict::Failed, "has ended on 2027-01-15");
+    check(shown(None, true, &[]), Verdict::Failed, "does not count yet");
+    check(shown(None, false, &[]), Verdict::Fine, "cannot be told");
+    check(
+        shown(Some(now + 90 * DAY), false, &["a.example"]),
+        Verdict::Failed,
+        "not for a.example",
+    );
+    check(
+        certificate(Some(Err("no file".into())), now, &config),
+        Verdict::Failed,
+        "no file",
+    );
+}
+
+#[test]
+fn without_tls_it_matters_who_can_listen() {
+    let mut config = Config::default();
+    check(certificate(None, 0, &config), Verdict::Fine, "only this machine");
+    config.api.listen = "10.0.0.1:8205".into();
+    check(certificate(None, 0, &config), Verdict::Warning, "in the clear");
+    config.api.url = Some("https://node.example".into());
+    check(certificate(None, 0, &config), Verdict::Fine, "a proxy");
 }

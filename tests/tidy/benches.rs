@@ -3,8 +3,8 @@
 use super::{check, root};
 use std::collections::BTreeSet;
 
-/// The steps, in the order of the roads.
-const STEPS: [&str; 14] = [
+/// The steps, in the order of the roads; then what stands beside them.
+const STEPS: [&str; 15] = [
     "publish",
     "propose",
     "append",
@@ -19,6 +19,7 @@ const STEPS: [&str; 14] = [
     "cache",
     "snapshot",
     "scaling",
+    "directory",
 ];
 /// The heading of the table that names them.
 const HEADING: &str = "## What each step costs";

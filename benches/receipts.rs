@@ -1,4 +1,4 @@
-//! The step *receipts*: what phones confirm on their WebSockets, read, gathered, merged into one command, and applied.
+//! The step *receipts*: what phones confirm on their sockets, read, gathered, merged into one command, and applied.
 //!
 //! `cargo bench --bench receipts`. Floor: the same users put into bare roaring bitmaps and united with those before.
 //! The worker's share is the CPU time of its thread, which the scheduler counts; merging and applying are timed.
@@ -163,7 +163,7 @@ fn command(report: Report) -> Command {
     Command::Receipts(Receipts {
         node: 1,
         deltas: report.deltas,
-        promised: (!report.promised.is_empty()).then(|| Promised {
+        promised: (!report.promised.is_empty()).then_some(Promised {
             users: report.promised,
             retry: Retry::DEFAULT,
         }),

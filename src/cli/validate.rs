@@ -51,8 +51,8 @@ Checks, the first six named like those of the system that this one replaces:
 Exits 0 when every check was run and passed, 1 when one failed, 4 when none failed and not all was
 run. With --only it is 4 at best: what was left out was not run. On nodes of --url nobody is killed,
 no alert is raised and no cache filled: those checks say so, and it is 4 at best, too. There
-everything is a drill to people whose names begin with `validate-`, who are removed at the end, and
-to those of `load-`, who stay; where nodes ask for tokens the load wants rates.enabled=false.
+everything but what tries a rate cap is a drill, to people whose names begin with `validate-`, who are
+removed at the end, and to those of `load-`, who stay. A wedding of theirs is on meanwhile.
 
 Examples:
   campanile validate

@@ -132,6 +132,18 @@ fn on_nodes_of_others_it_says_what_was_not_run_and_is_not_content() {
         ran.report["headline"]
     );
     assert_ne!(ran.report["whole"], "validated");
+    // Nobody was called about it: a critical that is no drill would have raised an alert.
+    let published = shared
+        .cluster
+        .client(0)
+        .get("/v1/broadcasts?limit=100")
+        .expect(200)
+        .json();
+    let published = published["items"].as_array().unwrap();
+    let of_the_load = |one: &&Value| one["audience"].to_string().contains("load-");
+    assert!(published.iter().filter(of_the_load).count() > 0 && published.len() > 20);
+    let other = published.iter().find(|one| one["drill"] != true);
+    assert!(other.is_none(), "{other:?}");
     // Nothing of it stays but what a load leaves.
     let left = shared
         .cluster

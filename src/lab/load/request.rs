@@ -24,6 +24,7 @@ pub struct Texts {
     pub audiences: Vec<String>,
     pub everybody: String,
     pub message: String,
+    pub is_drill: bool,
     pub expires_at: String,
 }
 
@@ -32,6 +33,7 @@ impl Texts {
         let Self {
             run,
             message,
+            is_drill,
             expires_at,
             ..
         } = self;
@@ -54,7 +56,7 @@ impl Texts {
         };
         let (kind, priority, title) = (TYPES[planned.priority.index()], planned.priority.name(), stamp.title());
         let body = format!(
-            r#"{{"type":"{kind}","priority":"{priority}","audience":{},"title":"{title}","body":"{message}","expires_at":"{expires_at}"}}"#,
+            r#"{{"type":"{kind}","priority":"{priority}","audience":{},"title":"{title}","body":"{message}","drill":{is_drill},"expires_at":"{expires_at}"}}"#,
             audience.map_or("[]", String::as_str)
         );
         let key = format!(
@@ -183,6 +185,7 @@ mod tests {
             audiences: vec![r#"{"weddings":["w-0"]}"#.into()],
             everybody: r#"{"venues":["all"]}"#.into(),
             message: "x".repeat(400),
+            is_drill: true,
             expires_at: "2027-01-01T00:00:00Z".into(),
         }
     }
@@ -203,7 +206,10 @@ mod tests {
             );
             assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
             let json: serde_json::Value = serde_json::from_str(body).unwrap();
-            assert_eq!(json["body"].as_str().map(str::len), Some(360));
+            assert_eq!(
+                (json["body"].as_str().map(str::len), &json["drill"]),
+                (Some(360), &true.into())
+            );
             assert!(body.contains(clause) && json["type"] == "safety.notice", "{body}");
         }
         let read = String::from_utf8(texts().read(host, 4)).unwrap();

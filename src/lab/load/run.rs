@@ -217,6 +217,7 @@ impl Run<'_> {
                 audiences: stage.audiences.clone(),
                 everybody: stage.everybody.clone(),
                 message: "x".repeat(self.scenario.message_bytes as usize),
+                is_drill: self.scenario.drill,
                 expires_at: clock::rfc3339(
                     clock::wall() + self.scenario.length.0.as_millis() as i64 + EXPIRES_AFTER_MS,
                 ),

@@ -65,6 +65,9 @@ pub struct Scenario {
     /// WebSocket subscribers confirm what they get.
     #[serde(default)]
     pub receipts: bool,
+    /// Each broadcast is marked as a drill: no sender's cap counts it, and a critical raises no alert.
+    #[serde(default)]
+    pub drill: bool,
     /// Over so many nodes subscribers and publishers are spread.
     #[serde(default = "nodes")]
     pub nodes: u32,

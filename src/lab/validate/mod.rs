@@ -143,8 +143,8 @@ fn notes(options: &Options) -> Vec<String> {
                 .to_owned(),
         ),
         Where::There { .. } => notes.push(
-            "On nodes of others everything is a drill to people of its own, who are removed at the end; nothing is killed, filled up or \
-             alarmed, and what needs that is not run."
+            "On nodes of others all but what tries a rate cap is a drill to people of its own; those of the checks are removed at the end, \
+             those of the load stay. Nothing is killed, filled up or alarmed, and what needs that is not run."
                 .to_owned(),
         ),
     }

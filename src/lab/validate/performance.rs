@@ -46,7 +46,9 @@ pub async fn look(load: &Load, place: &Where, seed: u64, proof: &mut Proof, bar:
         let room = NODES * files.saturating_sub(FILES_SPARE);
         load.connections = load.connections.min(u32::try_from(room).unwrap_or(u32::MAX));
     }
-    let scenario = scenario(&load)?;
+    let mut scenario = scenario(&load)?;
+    // On nodes of others nobody may be called, and no cap of theirs lifted, for a load.
+    scenario.drill = matches!(place, Where::There { .. });
     let played = run::play(&scenario, place, seed, bar).await?;
     let frame = Frame {
         command: String::new(),

@@ -13,7 +13,7 @@ use super::settings;
 use super::sight::line::{Line, Palette, Tone};
 use crate::base::clock;
 use crate::config::Config;
-use crate::net::Trust;
+use crate::net::{Trust, files_max};
 use clap::Args;
 use judge::{Finding, Verdict};
 use serde_json::json;
@@ -73,7 +73,7 @@ pub async fn run(options: &Doctor, as_json: bool) -> Result<(), Failure> {
 /// Everything is looked at, whatever was found before.
 async fn look(config: &Config, trust: Option<&Trust>) -> Vec<Finding> {
     let mut findings = vec![
-        judge::files(measure::files_max(), config),
+        judge::files(files_max(), config),
         judge::keeper(measure::clock_keeper().as_deref()),
         judge::zones(&measure::zones_missing()),
         judge::memory(measure::memory(config), config),

@@ -25,7 +25,8 @@ Scenarios:
   or a file of the same form, see data/scenarios/load
 
 --scale makes it smaller: fewer groups and broadcasts, and so many fewer deliveries. With --url
-the people stay there, and where the nodes ask for tokens rates.enabled must be false.
+the people stay there, all is a drill, and where the nodes ask for tokens rates.enabled must be
+false.
 
 Examples:
   campanile load
@@ -91,6 +92,8 @@ pub fn run(options: Load, json: bool) -> Result<ExitCode, Failure> {
     }
     scenario = scenario.scaled(options.scale);
     scenario.receipts |= options.receipts;
+    // Somebody's nodes may have a siren.
+    scenario.drill |= !options.url.is_empty();
     let scenario = scenario.checked()?;
     let place = if options.url.is_empty() {
         Where::Own {

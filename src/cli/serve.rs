@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::{log, settings};
 use crate::lab;
 use crate::lab::cluster::PARENT_PIPE;
+use crate::net::files_max;
 use std::io::Read;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +21,7 @@ pub fn serve(options: &Serve, as_json: bool) -> Result<ExitCode, Failure> {
     }
     let settings = settings::read(&options.settings, &flags)?;
     log::start(&settings.config.log)?;
+    files_max();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("campanile-http")

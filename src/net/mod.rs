@@ -7,6 +7,7 @@
 //! Start: [`listener`], [`tls`] and [`head`] for the way in, [`client`] for the way to a node, [`outbound`] for the way to anybody else.
 
 pub mod client;
+mod files;
 pub mod head;
 pub mod listener;
 pub mod outbound;
@@ -21,6 +22,7 @@ pub mod websocket;
 mod tests;
 
 pub use client::{Answer, Client, ClientError};
+pub use files::files_max;
 pub use head::{Head, HeadError, Opening};
 pub use listener::{Connection, Listener};
 pub use outbound::{Endpoint, EndpointError, Networks, Outbound, OutboundError, Reply, Roots, TlsError, Whole};

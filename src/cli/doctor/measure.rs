@@ -8,7 +8,6 @@ use crate::net::tls::Certificate;
 use crate::net::{Client, Trust};
 use crate::storage::free::Volume;
 use futures_util::future::join_all;
-use rustix::process::{Resource, getrlimit};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -44,11 +43,6 @@ const KEEPERS: [(&str, &str); 5] = [
     ("/run/ntpd.pid", "ntpd"),
     ("/run/openntpd.pid", "openntpd"),
 ];
-
-/// Files that this process may open; `None`: as many as it likes.
-pub fn files_max() -> Option<u64> {
-    getrlimit(Resource::Nofile).current
-}
 
 pub fn clock_keeper() -> Option<String> {
     let found = KEEPERS.iter().find(|(path, _)| Path::new(path).exists());

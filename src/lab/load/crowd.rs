@@ -5,11 +5,11 @@
 use super::orders::{Finished, Order, Progress, Word};
 use super::session::{Close, Hands, Phase, Session};
 use crate::base::clock;
+use crate::net::files_max;
 use anyhow::{Context, Result, bail};
 use mio::{Events, Poll, Token, Waker};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use rustix::process::{Resource, getrlimit, setrlimit};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{BufRead, Write};
@@ -33,13 +33,12 @@ const GREETED_WITHIN: u64 = 10_000_000_000;
 const MILLIS: u64 = 1_000_000;
 const WOKEN: Token = Token(usize::MAX);
 
-/// How many subscribers one process can hold; raises the soft limit of files to the hard one.
+/// How many subscribers one process can hold.
 pub fn sockets_max() -> u64 {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let raised = setrlimit(Resource::Nofile, limit);
-    let files = raised.ok().and(limit.maximum).or(getrlimit(Resource::Nofile).current);
-    files.unwrap_or(FILES_UNLIMITED).saturating_sub(FILES_SPARE).max(1)
+    files_max()
+        .unwrap_or(FILES_UNLIMITED)
+        .saturating_sub(FILES_SPARE)
+        .max(1)
 }
 
 /// Lives until its standard input ends or it is told to finish.

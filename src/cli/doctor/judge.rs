@@ -80,7 +80,7 @@ const SESSION_BYTES: u64 = 16 << 10;
 /// An idle node.
 const NODE_BYTES: u64 = 64 * MIB;
 /// And with TLS so much more.
-const SECURE_BYTES: u64 = 8 << 10;
+const SECURE_BYTES: u64 = 4 << 10;
 /// A certificate that ends within this should have been renewed.
 const ENDS_SOON: Millis = 30 * 24 * 3600 * 1_000;
 /// Clocks are compared by whole seconds: less than this is no difference.

@@ -1,64 +1,127 @@
 //! One end of a TLS connection without its socket and without a runtime: the same for a cell's epoll, for tokio, and for a client.
 //!
 //! What rustls keeps for a connection stays here when the socket changes hands, so that a subscriber may leave tokio in the middle
-//! of a record. At most one record of ciphertext waits for a full socket: what is urgent overtakes the rest.
+//! of a record. Buffers are there only while something is in them: an idle session holds its keys and little else. At most one
+//! record of ciphertext waits for a full socket: what is urgent overtakes the rest.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
+use tokio_rustls::rustls::client::UnbufferedClientConnection;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, ClientConnection, Connection, HandshakeKind, ServerConfig, ServerConnection};
+use tokio_rustls::rustls::server::UnbufferedServerConnection;
+use tokio_rustls::rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+};
+use tokio_rustls::rustls::{ClientConfig, CommonState, Error, HandshakeKind, ServerConfig};
 
 /// Plaintext of one record: as much as the protocol allows, and the most that can stand in front of something urgent.
 const RECORD_BYTES: usize = 16 << 10;
-/// Plaintext that may be given before the handshake is over; nobody does.
-const BUFFER_BYTES: usize = 2 * RECORD_BYTES;
+/// What encryption adds to a record, at most.
+const OVERHEAD: usize = 64;
+/// Ciphertext read at a time.
+const READ_BYTES: usize = 8 << 10;
+/// The longest message of a handshake that is taken, with what came behind it.
+const INCOMING_MAX: usize = 80 << 10;
 
-#[derive(Debug)]
 pub struct Secure {
     connection: Connection,
-    /// The goodbye of TLS was given to the connection.
-    ending: bool,
+    /// Ciphertext that is not a whole record yet.
+    incoming: Vec<u8>,
+    /// Ciphertext that the socket has not taken.
+    outgoing: Vec<u8>,
+    /// What was decrypted and not read.
+    plain: Vec<u8>,
+    /// The peer has said the goodbye of TLS.
+    is_over: bool,
+    /// It was said here.
+    has_ended: bool,
+}
+
+#[allow(clippy::large_enum_variant)] // the large one is what there are thousands of, and it stands in a box with the rest
+enum Connection {
+    Server(UnbufferedServerConnection),
+    /// Larger still.
+    Client(Box<UnbufferedClientConnection>),
+}
+
+/// What is to be done as soon as the connection can.
+#[derive(Clone, Copy)]
+enum Wish<'a> {
+    Nothing,
+    Encrypt(&'a [u8]),
+    Goodbye,
+}
+
+enum Step {
+    Again,
+    Idle,
+    /// The wish was fulfilled.
+    Done,
+    /// The peer has said goodbye.
+    Over,
+}
+
+impl std::fmt::Debug for Secure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secure")
+    }
 }
 
 impl Secure {
-    pub(super) fn server(config: Arc<ServerConfig>) -> Result<Self, tokio_rustls::rustls::Error> {
-        Ok(Self::new(ServerConnection::new(config)?.into()))
+    pub(super) fn server(config: Arc<ServerConfig>) -> Result<Self, Error> {
+        Ok(Self::new(Connection::Server(UnbufferedServerConnection::new(config)?)))
     }
 
-    pub(super) fn client(
-        config: Arc<ClientConfig>,
-        name: ServerName<'static>,
-    ) -> Result<Self, tokio_rustls::rustls::Error> {
-        Ok(Self::new(ClientConnection::new(config, name)?.into()))
+    pub(super) fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
+        let connection = UnbufferedClientConnection::new(config, name).map_err(io::Error::other)?;
+        let mut secure = Self::new(Connection::Client(Box::new(connection)));
+        // Its first words wait for a socket.
+        secure.drive(Wish::Nothing)?;
+        Ok(secure)
     }
 
-    fn new(mut connection: Connection) -> Self {
-        connection.set_buffer_limit(Some(BUFFER_BYTES));
+    fn new(connection: Connection) -> Self {
         Self {
             connection,
-            ending: false,
+            incoming: Vec::new(),
+            outgoing: Vec::new(),
+            plain: Vec::new(),
+            is_over: false,
+            has_ended: false,
+        }
+    }
+
+    fn state(&self) -> &CommonState {
+        match &self.connection {
+            Connection::Server(server) => server,
+            Connection::Client(client) => client,
         }
     }
 
     pub fn is_handshaking(&self) -> bool {
-        self.connection.is_handshaking()
+        self.state().is_handshaking()
     }
 
     /// The peer came back with what it was given last time, which saved the signature.
     pub fn is_resumed(&self) -> bool {
-        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+        self.state().handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    #[cfg(test)]
+    pub fn buffered(&self) -> usize {
+        self.incoming.capacity() + self.outgoing.capacity() + self.plain.capacity()
     }
 
     /// Ciphertext waits for the socket.
     pub fn has_unsent(&self) -> bool {
-        self.connection.wants_write()
+        !self.outgoing.is_empty()
     }
 
     /// Gives the socket what waits, as far as it takes it; how many bytes.
     pub fn flush(&mut self, socket: &mut impl Write) -> io::Result<usize> {
         let mut moved = 0;
-        while self.connection.wants_write() {
-            match self.connection.write_tls(socket) {
+        while moved < self.outgoing.len() {
+            match socket.write(&self.outgoing[moved..]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => moved += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -66,6 +129,7 @@ impl Secure {
                 Err(error) => return Err(error),
             }
         }
+        forget(&mut self.outgoing, moved);
         Ok(moved)
     }
 
@@ -75,10 +139,8 @@ impl Secure {
         let mut taken = 0;
         while taken < bytes.len() && !self.has_unsent() {
             let end = bytes.len().min(taken + RECORD_BYTES);
-            match self.connection.writer().write(&bytes[taken..end])? {
-                0 => return Err(ErrorKind::WriteZero.into()),
-                count => taken += count,
-            }
+            self.drive(Wish::Encrypt(&bytes[taken..end]))?;
+            taken = end;
             self.flush(socket)?;
         }
         Ok(taken)
@@ -88,38 +150,177 @@ impl Secure {
     /// when the peer went without a goodbye.
     pub fn read(&mut self, socket: &mut (impl Read + Write), buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.connection.reader().read(buffer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                read => return read,
+            if !self.plain.is_empty() || buffer.is_empty() {
+                let count = buffer.len().min(self.plain.len());
+                buffer[..count].copy_from_slice(&self.plain[..count]);
+                forget(&mut self.plain, count);
+                return Ok(count);
             }
-            self.take_in(socket)?;
+            if self.is_over {
+                return Ok(0);
+            }
+            if self.take_in(socket)? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
         }
     }
 
     /// Reads records once and does with them what they ask for; what they ask to be answered is answered as far as the socket
     /// takes it. How many bytes came; 0 at the end.
     pub fn take_in(&mut self, socket: &mut (impl Read + Write)) -> io::Result<usize> {
-        let count = loop {
-            match self.connection.read_tls(socket) {
+        let kept = self.incoming.len();
+        if kept > INCOMING_MAX {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        self.incoming.resize(kept + READ_BYTES, 0);
+        let read = loop {
+            match socket.read(&mut self.incoming[kept..]) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                read => break read?,
+                read => break read,
             }
         };
-        let processed = self.connection.process_new_packets();
+        self.incoming.truncate(kept + read.as_ref().map_or(0, |count| *count));
+        if self.incoming.is_empty() {
+            self.incoming = Vec::new();
+        }
+        let count = read?;
+        let processed = self.drive(Wish::Nothing);
         // An alert tells the peer what was wrong; whether it arrives changes nothing here.
         let flushed = self.flush(socket);
-        processed.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        processed?;
         flushed?;
         Ok(count)
     }
 
     /// Says the goodbye of TLS once; true when all of it is with the socket.
     pub fn end(&mut self, socket: &mut impl Write) -> io::Result<bool> {
-        if !self.ending {
-            self.ending = true;
-            self.connection.send_close_notify();
+        if !self.has_ended {
+            self.has_ended = true;
+            self.drive(Wish::Goodbye)?;
         }
         self.flush(socket)?;
         Ok(!self.has_unsent())
+    }
+
+    /// Lets the connection do what it has to do, until it can do what is wished or waits for the peer.
+    fn drive(&mut self, wish: Wish<'_>) -> io::Result<()> {
+        loop {
+            let step = self.step(wish);
+            if step.is_err() {
+                // It has an alert to say before it falls silent.
+                let _ = self.step(Wish::Nothing);
+            }
+            match step.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))? {
+                Step::Again => {}
+                Step::Over => self.is_over = true,
+                Step::Done => return Ok(()),
+                Step::Idle => {
+                    return match wish {
+                        Wish::Nothing | Wish::Goodbye => Ok(()),
+                        Wish::Encrypt(_) => Err(ErrorKind::NotConnected.into()),
+                    };
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, wish: Wish<'_>) -> Result<Step, Error> {
+        let (incoming, outgoing, plain) = (&mut self.incoming, &mut self.outgoing, &mut self.plain);
+        let (discard, step) = match &mut self.connection {
+            Connection::Server(server) => act(server.process_tls_records(incoming), wish, outgoing, plain),
+            Connection::Client(client) => act(client.process_tls_records(incoming), wish, outgoing, plain),
+        };
+        forget(&mut self.incoming, discard);
+        step
+    }
+}
+
+/// Does what the connection asks for; how much of what came is done with.
+fn act<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    wish: Wish<'_>,
+    outgoing: &mut Vec<u8>,
+    plain: &mut Vec<u8>,
+) -> (usize, Result<Step, Error>) {
+    let UnbufferedStatus { discard, state } = status;
+    let step = state.and_then(|state| match state {
+        ConnectionState::ReadTraffic(mut traffic) => {
+            while let Some(record) = traffic.next_record() {
+                plain.extend_from_slice(record?.payload);
+            }
+            Ok(Step::Again)
+        }
+        ConnectionState::EncodeTlsData(mut data) => {
+            append(outgoing, OVERHEAD, |room| match data.encode(room) {
+                Ok(count) => Ok(Ok(count)),
+                Err(EncodeError::InsufficientSize(size)) => Ok(Err(size)),
+                Err(error) => Err(Error::General(error.to_string())),
+            })?;
+            Ok(Step::Again)
+        }
+        // It goes out with what stands before it; nothing is asked for twice.
+        ConnectionState::TransmitTlsData(data) => {
+            data.done();
+            Ok(Step::Again)
+        }
+        ConnectionState::WriteTraffic(mut traffic) => {
+            let size = match wish {
+                Wish::Nothing => return Ok(Step::Idle),
+                Wish::Encrypt(bytes) => bytes.len() + OVERHEAD,
+                Wish::Goodbye => OVERHEAD,
+            };
+            append(outgoing, size, |room| {
+                let written = match wish {
+                    Wish::Encrypt(bytes) => traffic.encrypt(bytes, room),
+                    Wish::Nothing | Wish::Goodbye => traffic.queue_close_notify(room),
+                };
+                match written {
+                    Ok(count) => Ok(Ok(count)),
+                    Err(EncryptError::InsufficientSize(size)) => Ok(Err(size)),
+                    Err(error) => Err(Error::General(error.to_string())),
+                }
+            })?;
+            Ok(Step::Done)
+        }
+        ConnectionState::PeerClosed => Ok(Step::Over),
+        ConnectionState::Closed | ConnectionState::BlockedHandshake => Ok(Step::Idle),
+        _ => Err(Error::General("a state that nobody asked for".into())),
+    });
+    (discard, step)
+}
+
+/// Writes behind what is there, with as much room as it turns out to need.
+fn append(
+    out: &mut Vec<u8>,
+    mut room: usize,
+    mut write: impl FnMut(&mut [u8]) -> Result<Result<usize, InsufficientSizeError>, Error>,
+) -> Result<(), Error> {
+    let start = out.len();
+    loop {
+        out.resize(start + room, 0);
+        match write(&mut out[start..]) {
+            Ok(Ok(count)) => {
+                out.truncate(start + count);
+                return Ok(());
+            }
+            Ok(Err(InsufficientSizeError { required_size })) if required_size > room => room = required_size,
+            Ok(Err(_)) => {
+                out.truncate(start);
+                return Err(Error::General("a record asks for less room than it needs".into()));
+            }
+            Err(error) => {
+                out.truncate(start);
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Drops what is done with; an empty buffer gives its memory back.
+fn forget(buffer: &mut Vec<u8>, count: usize) {
+    if count >= buffer.len() {
+        *buffer = Vec::new();
+    } else {
+        buffer.drain(..count);
     }
 }

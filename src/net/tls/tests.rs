@@ -197,6 +197,24 @@ fn a_full_socket_leaves_one_record_at_most_and_loses_nothing() {
 }
 
 #[test]
+fn an_idle_connection_holds_its_keys_and_no_buffers() {
+    let (mut server, mut client) = ends(&Bench::new());
+    let mut socket = Narrow {
+        room: 100_000,
+        ..Narrow::default()
+    };
+    assert_eq!(server.write(&mut socket, &vec![7; 50_000]).unwrap(), 50_000);
+    let mut other = Narrow {
+        given: std::mem::take(&mut socket.taken),
+        ..Narrow::default()
+    };
+    let mut buffer = vec![0; 20_000];
+    while client.read(&mut other, &mut buffer).is_ok() {}
+    assert_eq!((server.buffered(), client.buffered()), (0, 0));
+    assert!(size_of::<Secure>() <= 1_200, "{}", size_of::<Secure>());
+}
+
+#[test]
 fn a_goodbye_waits_for_room_and_is_told_from_a_cut() {
     let (mut server, mut client) = ends(&Bench::new());
     let mut socket = Narrow::default();

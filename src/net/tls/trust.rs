@@ -49,8 +49,8 @@ impl Trust {
 
     /// The beginning of a connection to a host (a name or an address), for whoever has its socket.
     pub fn begin(&self, host: &str) -> io::Result<Secure> {
-        let secure = name_of(host).and_then(|name| Secure::client(self.0.clone(), name).ok());
-        secure.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("no certificate can be for {host}")))
+        let wrong = || io::Error::new(io::ErrorKind::InvalidInput, format!("no certificate can be for {host}"));
+        Secure::client(self.0.clone(), name_of(host).ok_or_else(wrong)?)
     }
 }
 

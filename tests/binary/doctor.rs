@@ -30,6 +30,7 @@ fn the_doctor_looks_at_everything_and_says_what_to_do() {
         "clock",
         "time zones",
         "memory",
+        "TLS",
         "disk",
         "disk sync",
         "port",
@@ -38,11 +39,11 @@ fn the_doctor_looks_at_everything_and_says_what_to_do() {
     assert_eq!(names, expected);
     let verdict = |at: usize| checks[at]["verdict"].as_str().unwrap();
     assert_eq!(
-        (verdict(2), verdict(6), verdict(7)),
+        (verdict(2), verdict(7), verdict(8)),
         ("fine", "failed", "fine"),
         "{told}"
     );
-    assert!(checks[6]["try"].as_str().unwrap().contains("api.listen"), "{told}");
+    assert!(checks[7]["try"].as_str().unwrap().contains("api.listen"), "{told}");
     assert_eq!(
         std::fs::read_dir(folder.path()).unwrap().count(),
         0,

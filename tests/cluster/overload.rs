@@ -19,8 +19,8 @@ const NARROW: [&str; 3] = [
 ];
 /// At each node, half of them low and half of them normal; all together more than ten times what travels at a time.
 const CLIENTS: usize = 40;
-/// What is offered for each that is accepted, at least: most of it is turned away.
-const TIMES: usize = 3;
+/// What is offered for each that is accepted, at least: how many more come to be turned away is a matter of the machine.
+const TIMES: usize = 2;
 /// A critical is with its people within this, whatever else goes on.
 const IN_TIME: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(90);

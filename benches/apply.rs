@@ -1,20 +1,24 @@
 //! The state alone: how fast commands apply, and what 400,000 users cost in memory.
 //!
-//! `cargo bench --bench apply`
+//! `cargo bench --bench apply`. Floor: the same commands made, encoded once and put into a map, which is the least that whoever keeps them
+//! and writes them down has to do.
 
 use campanile::base::clock;
-use campanile::lab::results::Better;
 use campanile::lab::results::bench::Bench;
+use campanile::lab::results::{Better, Bound};
 use campanile::model::directory::{User, Wedding, WeddingStatus};
 use campanile::model::{Audience, Clause, Draft, Place, PlaceKind};
 use campanile::state::command::{Change, Key, Publish, Spans};
 use campanile::state::rights::Grant;
-use campanile::state::{Command, State};
+use campanile::state::{Command, Outcome, State};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 const USERS: u32 = 400_000;
 const WEDDINGS: u32 = 2_000;
 const PUBLISHES: u32 = 100_000;
+/// Resolving, the key, the ledger and two rows besides.
+const PUBLISH_MOST: f64 = 20.0;
 
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -79,6 +83,18 @@ fn publish(number: u32) -> Command {
     }))
 }
 
+/// Seconds for as many as are applied.
+fn floor() -> f64 {
+    let start = clock::now();
+    let mut kept = BTreeMap::new();
+    for number in 0..PUBLISHES {
+        let bytes = bincode::serialize(&publish(number)).unwrap_or_default();
+        kept.insert(number, bytes);
+    }
+    std::hint::black_box(&kept);
+    start.elapsed().as_secs_f64()
+}
+
 fn main() -> ExitCode {
     let mut bench = Bench::new(
         "apply",
@@ -91,7 +107,10 @@ fn main() -> ExitCode {
         index += 1;
         let outcomes = state.apply(index, i64::from(index as u32), commands, &mut effects);
         effects.clear();
-        outcomes.len()
+        let refused = outcomes
+            .iter()
+            .find(|outcome| !matches!(outcome, Outcome::Published { .. } | Outcome::Changed(_)));
+        assert!(refused.is_none(), "{refused:?} is not what is measured");
     };
     let before = resident_kib();
     let start = clock::now();
@@ -126,6 +145,10 @@ fn main() -> ExitCode {
     }
     let publish_seconds = start.elapsed().as_secs_f64();
     let rate = f64::from(PUBLISHES) / publish_seconds;
+    let micros = |seconds: f64| seconds * 1e6 / f64::from(PUBLISHES);
+    let resident = resident_kib() as f64 / 1024.0;
+    drop(state);
+    let floor_seconds = floor();
     bench
         .setting("users", USERS)
         .setting("weddings", WEDDINGS)
@@ -156,8 +179,28 @@ fn main() -> ExitCode {
             "publish.resident_mib",
             "resident at the end",
             "MiB",
-            resident_kib() as f64 / 1024.0,
+            resident,
             Better::Lower,
+        )
+        .figure(
+            "publish.cost",
+            "a publish, rows included",
+            "µs",
+            micros(publish_seconds),
+            Better::Lower,
+        )
+        .figure(
+            "publish.floor",
+            "made, encoded and put into a map",
+            "µs",
+            micros(floor_seconds),
+            Better::Neither,
+        )
+        .target(
+            "a publish applied, of one that is only kept",
+            Bound::Below(PUBLISH_MOST),
+            "times",
+            publish_seconds / floor_seconds,
         )
         .end()
 }

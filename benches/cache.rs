@@ -59,6 +59,7 @@ fn main() -> ExitCode {
     for key in keys.iter().cycle().take(READS as usize) {
         found += u32::from(local.get("teams", key, NOW).is_some());
     }
+    assert_eq!(found, READS, "what misses is no hit");
     let hit_ns = start.elapsed().as_secs_f64() * 1e9 / f64::from(READS);
     let trace = Trace::default();
     bench

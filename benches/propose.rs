@@ -6,8 +6,8 @@
 
 use campanile::base::clock;
 use campanile::consensus::{self, Applied, Config, Handle, Peer, Running};
-use campanile::lab::results::Better;
 use campanile::lab::results::bench::Bench;
+use campanile::lab::results::{Better, Bound};
 use campanile::model::directory::{Wedding, WeddingStatus};
 use campanile::model::{Audience, Clause, Draft};
 use campanile::state::command::{Change, Found, Key, Publish, Spans};
@@ -23,6 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// The leader's disk, then a follower's, and the way there and back.
+const ALONE_MOST: f64 = 8.0;
 const CALLERS: [usize; 4] = [1, 16, 64, 256];
 const RUN: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -118,7 +120,8 @@ async fn call(handle: Handle, next: Arc<AtomicU64>, end: Instant) -> Histogram<u
     micros
 }
 
-async fn measure(bench: &mut Bench, nodes: &[(Handle, Running)], callers: usize, next: &Arc<AtomicU64>) {
+/// The median in ms.
+async fn measure(bench: &mut Bench, nodes: &[(Handle, Running)], callers: usize, next: &Arc<AtomicU64>) -> f64 {
     let end = clock::now() + RUN;
     let calls: Vec<_> = (0..callers)
         .map(|caller| tokio::spawn(call(nodes[caller % nodes.len()].0.clone(), next.clone(), end)))
@@ -152,6 +155,7 @@ async fn measure(bench: &mut Bench, nodes: &[(Handle, Running)], callers: usize,
             millis(1.0),
             Better::Lower,
         );
+    millis(0.5)
 }
 
 /// What one 4 KiB write and fdatasync takes here: the floor of a single proposal.
@@ -179,6 +183,7 @@ fn main() -> ExitCode {
         .build()
         .unwrap();
     let folder = tempfile::tempdir_in(".").unwrap();
+    let bare = floor(folder.path());
     bench
         .setting("seconds each", RUN.as_secs())
         .setting("log_flush_wait_us", wait)
@@ -186,7 +191,7 @@ fn main() -> ExitCode {
             "floor.p50",
             "one 4 KiB write and fdatasync, p50",
             "ms",
-            floor(folder.path()),
+            bare,
             Better::Neither,
         );
     let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
@@ -213,7 +218,15 @@ fn main() -> ExitCode {
         handle.propose(wedding(), soon()).await.unwrap();
         let next = Arc::new(AtomicU64::new(1));
         for callers in CALLERS {
-            measure(&mut bench, &nodes, callers, &next).await;
+            let p50 = measure(&mut bench, &nodes, callers, &next).await;
+            if callers == 1 {
+                bench.target(
+                    "a single proposal, of one write and fdatasync",
+                    Bound::Below(ALONE_MOST),
+                    "times",
+                    p50 / bare,
+                );
+            }
         }
         for (_, running) in nodes {
             running.stop().await;

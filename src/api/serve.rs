@@ -98,6 +98,8 @@ impl Server {
         let Some(mut stream) = self.secured(stream, deadline).await else {
             return;
         };
+        // its own, whatever keys took: a phone far away needs several round trips for them, and a crowd waits in line
+        let deadline = clock::now() + self.context.config.head_deadline.0;
         // a connection on which nothing was asked yet ends with the node
         let opening = tokio::select! {
             opening = head::read(&mut stream, deadline) => opening,

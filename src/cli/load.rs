@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use crate::base::size::Span;
+use crate::config::effective::masked_pair;
 use crate::lab::load::scenario::{self, ScenarioError};
 use crate::lab::load::stage::Where;
 use crate::lab::load::{self, crowd};
@@ -33,7 +34,7 @@ Examples:
   campanile load --scenario season --for 30s --scale 0.5
   campanile load --scenario ./my-load.toml --seed 7 --out ./my-load
   campanile load --out plain; campanile load --tls --out tls; campanile report plain tls
-  campanile load --scenario publish --set storage.log_flush_wait_us=0
+  campanile load --scenario publish --set cluster.log_flush_wait_us=0
   campanile load --url http://10.0.0.1:8205,http://10.0.0.2:8205 --json > report.json")]
 pub struct Load {
     /// One that is built in, or a TOML file
@@ -140,7 +141,7 @@ fn typed(options: &Load) -> String {
         words.push("--receipts".to_owned());
     }
     words.push(format!("--scale {} --seed {}", options.scale, options.seed));
-    words.extend(options.set.iter().map(|set| format!("--set {set}")));
+    words.extend(options.set.iter().map(|set| format!("--set {}", masked_pair(set))));
     words.join(" ")
 }
 

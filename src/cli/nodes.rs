@@ -51,7 +51,8 @@ impl Nodes {
             let headers = [("content-type", "application/json")];
             let request = client.request(method.clone(), path, &headers, whole_body(json.to_owned()))?;
             match client.send(request).await {
-                Err(error @ ClientError::Unreachable { .. }) => last = Some(error),
+                // In both nothing was sent yet.
+                Err(error @ (ClientError::Unreachable { .. } | ClientError::Tls { .. })) => last = Some(error),
                 sent => return Ok(sent?),
             }
         }
@@ -60,6 +61,12 @@ impl Nodes {
 }
 
 pub fn client(url: &str, target: &Target) -> Result<Client, Failure> {
+    if target.ca.is_some() && url.trim().starts_with("http://") {
+        return Err(
+            Failure::usage(format!("{url} is in the clear, and --ca or CAMPANILE_CA asks for TLS"))
+                .hint("write https://, or leave the authority away"),
+        );
+    }
     let client = Client::new(url.trim(), target.token.clone())?;
     Ok(client.trusting(trust(target.ca.as_deref())?))
 }

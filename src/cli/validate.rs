@@ -3,6 +3,7 @@
 use super::failure::{Exit, Failure};
 use super::load::authority;
 use crate::base::size::Span;
+use crate::config::effective::masked_pair;
 use crate::lab::load::stage::Where;
 use crate::lab::validate::checks::{self, Check};
 use crate::lab::validate::performance::{CONNECTIONS, Load};
@@ -182,7 +183,7 @@ fn typed(options: &Validate, load: &Load) -> String {
         load.connections, options.seed
     );
     for set in &options.set {
-        let _ = write!(words, " --set {set}");
+        let _ = write!(words, " --set {}", masked_pair(set));
     }
     words
 }

@@ -40,6 +40,23 @@ impl Settings {
     }
 }
 
+/// `section.key=value` as it may be shown to anybody.
+pub fn masked_pair(pair: &str) -> String {
+    let Some((name, text)) = pair.split_once('=') else {
+        return pair.to_owned();
+    };
+    let key = name.rsplit('.').next().unwrap_or(name).trim();
+    let read = toml::from_str::<Table>(&format!("value = {text}")).ok();
+    let value = read.and_then(|mut table| table.remove("value"));
+    let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
+    let shown = masked(key, &value);
+    if shown == value {
+        pair.to_owned()
+    } else {
+        format!("{name}={shown}")
+    }
+}
+
 /// Secrets by name, and passwords within URLs; within lists also paths of URLs: a chat's is as good as a password.
 pub(super) fn masked(key: &str, value: &Value) -> Value {
     match value {
@@ -89,7 +106,7 @@ fn masked_text(key: &str, text: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{Settings, masked};
+    use super::{Settings, masked, masked_pair};
     use crate::config::load;
     use toml::Value;
 
@@ -106,6 +123,21 @@ mod tests {
             .map(|keys| keys.as_table().unwrap().len())
             .sum();
         assert_eq!(listed, known, "no section is left out");
+    }
+
+    #[test]
+    fn what_was_typed_is_shown_as_typed_but_for_secrets() {
+        for plain in ["gateway.heartbeat=5s", "log.level=debug", "a.b=[1, 2]", "nonsense"] {
+            assert_eq!(masked_pair(plain), plain);
+        }
+        let target = r#"outputs.targets=[{name = "desk", url = "https://hooks.example/T/secret", secret = "abc"}]"#;
+        let shown = masked_pair(target);
+        assert!(
+            shown.starts_with("outputs.targets=") && shown.contains("desk"),
+            "{shown}"
+        );
+        assert!(!shown.contains("T/secret") && !shown.contains("abc"), "{shown}");
+        assert_eq!(masked_pair("auth.jwt_secret=hush"), "auth.jwt_secret=\"***\"");
     }
 
     #[test]

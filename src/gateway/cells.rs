@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const HAND_OVER_EVERY: Duration = Duration::from_millis(10);
 /// Sessions that are behind are given something between two slices of a round.
 const PUMPS_AT_ONCE: usize = 16;
+/// Sessions that have said something are heard between two looks for what is urgent.
+const READS_AT_ONCE: usize = 16;
 
 /// Comes through a worker's control lane.
 pub enum Note {
@@ -247,7 +249,7 @@ impl Cells {
                     cell.pump(slot, &mut self.context);
                 }
             }
-            for _ in 0..cell.reads.len() {
+            for _ in 0..cell.reads.len().min(READS_AT_ONCE) {
                 if let Some(slot) = cell.reads.pop_front() {
                     cell.read(slot, &mut self.context);
                 }

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Reads of one session before the others have their turn.
 const READS_AT_ONCE: usize = 4;
-/// Frames of one session in a second: messages, their parts, and pings.
+/// Frames of one session in a second: messages, their parts, and pings; of those who have nothing to say, reads.
 const FRAMES_MAX: u16 = 500;
 
 impl Cell {
@@ -54,7 +54,15 @@ impl Cell {
             return;
         };
         session.heard = context.shared.tick(context.now);
-        if session.transport != Transport::WebSocket || bytes.is_empty() {
+        if bytes.is_empty() {
+            return;
+        }
+        if session.transport != Transport::WebSocket {
+            // It has nothing to say: a little is not minded, a flood would keep others waiting.
+            session.spoke = session.spoke.saturating_add(1);
+            if session.spoke > FRAMES_MAX {
+                self.dismiss(slot, goodbye::FLOOD, context);
+            }
             return;
         }
         let mut decoder = session.decoder.take().unwrap_or_default();

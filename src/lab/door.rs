@@ -1,7 +1,7 @@
 //! How a node is reached: an address, and with TLS who is believed to stand behind it.
 
 use crate::net::{Secure, Trust};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -32,7 +32,11 @@ pub struct Way {
 
 impl Way {
     pub fn doors(&self) -> Result<Vec<Door>> {
-        let hosts = self.hosts.iter().cloned().chain(std::iter::repeat(None));
+        ensure!(
+            self.hosts.len() == self.nodes.len(),
+            "there must be a host, or none, for each node"
+        );
+        let hosts = self.hosts.iter().cloned();
         let door = |(address, host): (&SocketAddr, Option<String>)| {
             let lock = host.map(|host| {
                 let trust = if self.authority.is_empty() {

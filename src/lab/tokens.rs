@@ -49,9 +49,12 @@ impl Tokens {
     }
 }
 
+/// On somebody's nodes they are not there for longer than a load may take.
+const SUBSCRIBED: &str = "2h";
+
 /// A token for each of many users, who may listen; in their order.
 pub async fn for_subscribers(node: &Door, admin: &str, users: impl Iterator<Item = String>) -> Result<Vec<String>> {
-    let wanted = users.map(|user| json!({"user": user, "role": "guest", "scopes": ["subscribe"]}));
+    let wanted = users.map(|user| json!({"user": user, "role": "guest", "scopes": ["subscribe"], "ttl": SUBSCRIBED}));
     let made = all(node, admin, wanted.enumerate().collect()).await?;
     Ok(made.into_values().collect())
 }

@@ -98,9 +98,12 @@ impl AsyncRead for Stream {
             Self::Plain(socket) => return Pin::new(socket).poll_read(context, buffer),
             Self::Secure(socket, secure) => (socket, secure),
         };
+        // As a socket of the runtime does: whoever always has something ready lets others have a turn, and deadlines be looked at.
+        let turn = ready!(tokio::task::coop::poll_proceed(context));
         loop {
             match secure.read(&mut Ready(socket), buffer.initialize_unfilled()) {
                 Ok(count) => {
+                    turn.made_progress();
                     buffer.advance(count);
                     return Poll::Ready(Ok(()));
                 }
@@ -117,9 +120,11 @@ impl AsyncWrite for Stream {
             Self::Plain(socket) => return Pin::new(socket).poll_write(context, bytes),
             Self::Secure(socket, secure) => (socket, secure),
         };
+        let turn = ready!(tokio::task::coop::poll_proceed(context));
         loop {
             let taken = secure.write(&mut Ready(socket), bytes)?;
             if taken > 0 || bytes.is_empty() {
+                turn.made_progress();
                 return Poll::Ready(Ok(taken));
             }
             ready!(socket.poll_write_ready(context))?;

@@ -79,7 +79,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         at,
         took_s: (clock::now() - begun).as_secs_f64(),
     };
-    let report = judged::report(&options.scenario, &played, frame);
+    let mut report = judged::report(&options.scenario, &played, frame);
+    report.settings["on"] = options.place.settings();
     let shown = if options.json { Shown::Json } else { Shown::Text };
     folder::hand_over(&report, options.out.as_deref(), shown)
 }

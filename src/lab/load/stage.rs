@@ -3,6 +3,7 @@
 
 use super::scenario::Scenario;
 use crate::base::clock;
+use crate::config::effective::masked_pair;
 use crate::lab::cluster::{Cluster, NODES, Settings};
 use crate::lab::door::{Door, Way};
 use crate::lab::publisher;
@@ -30,6 +31,19 @@ pub enum Where {
         token: Option<String>,
         authority: String,
     },
+}
+
+impl Where {
+    /// What a report says of it: runs on other nodes, or with other settings, are not of one thing.
+    pub fn settings(&self) -> Value {
+        match self {
+            Self::Own { set, tls } => {
+                let set: Vec<String> = set.iter().map(|set| masked_pair(set)).collect();
+                json!({"set": set, "tls": tls})
+            }
+            Self::There { urls, .. } => json!({"urls": urls}),
+        }
+    }
 }
 
 pub struct Stage {

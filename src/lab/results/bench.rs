@@ -123,7 +123,7 @@ impl Bench {
         self
     }
 
-    /// Shows the run, keeps it when asked, and fails when a target was missed.
+    /// Shows the run, keeps it when asked, and fails when a target was missed or not measured.
     pub fn end(&mut self) -> ExitCode {
         self.judge();
         if self.asked.json {
@@ -153,7 +153,12 @@ impl Bench {
             count(Outcome::NotMeasured),
             report.targets.len(),
         );
-        report.verdict = if missed == 0 { Verdict::Good } else { Verdict::Missed };
+        // A floor of nothing makes no ratio, and what has no ratio has passed nothing.
+        report.verdict = match (missed, open) {
+            (0, 0) => Verdict::Good,
+            (0, _) => Verdict::NotRun,
+            (_, _) => Verdict::Missed,
+        };
         report.headline = match (all, missed, open) {
             (0, _, _) => "measured, without a target".into(),
             (_, 0, 0) => "every target reached".into(),
@@ -217,12 +222,16 @@ mod tests {
     }
 
     #[test]
-    fn a_missed_target_fails_it_and_one_without_a_number_is_not_measured() {
+    fn a_missed_target_fails_it_and_so_does_one_without_a_number() {
         let mut good = bench("--json");
-        good.target("a", Bound::Below(1.1), "", 1.0)
-            .target("b", Bound::Above(2.0), "", f64::NAN);
+        good.target("a", Bound::Below(1.1), "", 1.0);
         assert!(is(good.end(), ExitCode::SUCCESS));
-        assert_eq!(good.report.headline, "1 of 2 targets not measured");
+        let mut open = bench("--json");
+        open.target("a", Bound::Below(1.1), "", 1.0)
+            .target("b", Bound::Above(2.0), "", f64::NAN);
+        assert!(is(open.end(), ExitCode::FAILURE));
+        assert_eq!(open.report.headline, "1 of 2 targets not measured");
+        assert_eq!(open.report.verdict, Verdict::NotRun);
         let mut bad = bench("");
         bad.target("a", Bound::Below(1.1), "", 1.2);
         assert!(is(bad.end(), ExitCode::FAILURE));

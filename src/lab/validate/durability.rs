@@ -95,7 +95,7 @@ async fn publish_over(
 ) -> Result<(Vec<Acknowledged>, Instant)> {
     let is_over = Arc::new(AtomicBool::new(false));
     let count = Arc::new(AtomicUsize::new(0));
-    let tasks: Vec<JoinHandle<Vec<Acknowledged>>> = (0..PUBLISHERS)
+    let tasks: Vec<JoinHandle<Result<Vec<Acknowledged>>>> = (0..PUBLISHERS)
         .map(|number| {
             let publisher = Publisher {
                 nodes: stage.nodes.iter().map(|door| door.address).collect(),
@@ -107,14 +107,15 @@ async fn publish_over(
             tokio::spawn(publisher.run(is_over.clone(), count.clone()))
         })
         .collect();
-    reaches(&count, BEFORE).await;
+    reaches(&count, BEFORE).await?;
     stage.cluster()?.kill(leader as u64 + 1)?;
     let killed = clock::now();
-    reaches(&count, count.load(Ordering::Relaxed) + BEHIND).await;
+    let behind = reaches(&count, count.load(Ordering::Relaxed) + BEHIND).await;
     is_over.store(true, Ordering::Relaxed);
+    behind.context("after the leader's death")?;
     let mut all = Vec::new();
     for task in tasks {
-        all.extend(task.await?);
+        all.extend(task.await??);
     }
     all.sort_by_key(|one| one.at);
     if all.last().is_none_or(|last| last.at < killed) {
@@ -123,11 +124,18 @@ async fn publish_over(
     Ok((all, killed))
 }
 
-async fn reaches(count: &AtomicUsize, wanted: usize) {
+async fn reaches(count: &AtomicUsize, wanted: usize) -> Result<()> {
     let end = clock::now() + WAIT_MAX;
-    while count.load(Ordering::Relaxed) < wanted && clock::now() < end {
+    while count.load(Ordering::Relaxed) < wanted {
+        if clock::now() > end {
+            bail!(
+                "{} of {wanted} were acknowledged within {WAIT_MAX:?}",
+                count.load(Ordering::Relaxed)
+            );
+        }
         sleep(POLL).await;
     }
+    Ok(())
 }
 
 struct Publisher {
@@ -140,7 +148,7 @@ struct Publisher {
 
 impl Publisher {
     /// One after the other, each with its key until it is answered.
-    async fn run(mut self, is_over: Arc<AtomicBool>, count: Arc<AtomicUsize>) -> Vec<Acknowledged> {
+    async fn run(mut self, is_over: Arc<AtomicBool>, count: Arc<AtomicUsize>) -> Result<Vec<Acknowledged>> {
         let mut done = Vec::new();
         while !is_over.load(Ordering::Relaxed) {
             let key = format!("{}-{}", self.name, done.len());
@@ -152,10 +160,11 @@ impl Publisher {
                 body: body.as_bytes(),
             };
             let told = post(&self.nodes, self.first + done.len(), sent).await;
-            let answer = told.answer.filter(|answer| answer.status == 201);
-            let Some(answer) = answer.and_then(|answer| answer.json().ok()) else {
-                return done;
-            };
+            let answer = told.answer.with_context(|| format!("{key} had no answer"))?;
+            if answer.status != 201 {
+                bail!("{key} was answered {} {}", answer.status, answer.code());
+            }
+            let answer = answer.json()?;
             done.push(Acknowledged {
                 key,
                 id: text(&answer, "id"),
@@ -163,14 +172,18 @@ impl Publisher {
             });
             count.fetch_add(1, Ordering::Relaxed);
         }
-        done
+        Ok(done)
     }
 }
 
 /// Around the kill, in ms.
 fn longest_gap(all: &[Acknowledged], killed: Instant) -> Option<f64> {
-    let pairs = all.windows(2).filter(|pair| pair[1].at >= killed);
-    let gaps = pairs.map(|pair| pair[1].at.duration_since(pair[0].at).as_secs_f64() * 1e3);
+    let before = all.iter().rfind(|one| one.at < killed).map_or(killed, |one| one.at);
+    let times: Vec<Instant> = all.iter().map(|one| one.at).filter(|at| *at >= killed).collect();
+    let from = std::iter::once(before).chain(times.iter().copied());
+    let gaps = from
+        .zip(&times)
+        .map(|(from, to)| to.duration_since(from).as_secs_f64() * 1e3);
     gaps.reduce(f64::max)
 }
 

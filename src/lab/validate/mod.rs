@@ -37,6 +37,7 @@ use super::load::run::progress;
 use super::load::stage::Where;
 use super::results::{Report, folder};
 use crate::base::clock;
+use crate::config::effective::masked_pair;
 use anyhow::{Result, bail};
 use checks::{ALL, Check, Name};
 use futures_util::FutureExt;
@@ -117,8 +118,8 @@ const fn name(place: &Where) -> &'static str {
 
 fn settings(options: &Options) -> serde_json::Value {
     let (urls, set) = match &options.place {
-        Where::Own { set, .. } => (&[][..], &set[..]),
-        Where::There { urls, .. } => (&urls[..], &[][..]),
+        Where::Own { set, .. } => (&[][..], set.iter().map(|set| masked_pair(set)).collect()),
+        Where::There { urls, .. } => (&urls[..], Vec::new()),
     };
     json!({
         "url": urls,

@@ -16,6 +16,14 @@ use std::time::Duration;
 const SCENARIO: &str = "standard";
 /// The origin's requirement.
 pub const CONNECTIONS: u32 = 10_000;
+/// What the origin claimed to have reached: each must have been looked at.
+const REQUIRED: [&str; 5] = [
+    "mean, due to read",
+    "p95, due to read",
+    "slowest critical",
+    "errors",
+    "cache hit rate",
+];
 const NODES: u64 = 3;
 /// Files that a node needs besides its subscribers' sockets.
 const FILES_SPARE: u64 = 1_000;
@@ -86,6 +94,11 @@ fn why(asked: &Load, load: &Load, files: u64) -> String {
 
 /// The load's own bounds and findings, and that nothing was lost.
 fn judge(report: &Report, played: &Played, proof: &mut Proof) {
+    for wanted in REQUIRED {
+        if !report.targets.iter().any(|target| target.name == wanted) {
+            proof.not_run(format!("{wanted}: the scenario has no bound for it"));
+        }
+    }
     for target in &report.targets {
         proof.take(target.clone());
     }
@@ -97,6 +110,8 @@ fn judge(report: &Report, played: &Played, proof: &mut Proof) {
         ("deliveries.wrong", "deliveries to the wrong people"),
         ("deliveries.repeated", "deliveries repeated on one connection"),
         ("deliveries.disordered", "deliveries out of order"),
+        ("connections.lost", "connections lost"),
+        ("connections.gaps", "streams with a gap"),
     ] {
         let value = report.figure(key).and_then(|figure| figure.value);
         match value {

@@ -103,7 +103,9 @@ fn disordered(listener: &Listener) -> usize {
                 .broadcasts()
                 .filter(|(frame, _)| frame["priority"] == priority.name());
             let positions: Vec<Option<u64>> = own.map(|(frame, _)| frame["position"].as_u64()).collect();
-            positions.windows(2).filter(|pair| pair[0] > pair[1]).count()
+            // One without a position has no place in any order.
+            let unplaced = positions.iter().filter(|position| position.is_none()).count();
+            unplaced + positions.windows(2).filter(|pair| pair[0] > pair[1]).count()
         });
         each.into_iter().sum()
     })

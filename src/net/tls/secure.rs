@@ -14,14 +14,17 @@ use tokio_rustls::rustls::unbuffered::{
 };
 use tokio_rustls::rustls::{ClientConfig, CommonState, Error, HandshakeKind, ServerConfig};
 
-/// Plaintext of one record: as much as the protocol allows, and the most that can stand in front of something urgent.
-const RECORD_BYTES: usize = 16 << 10;
+/// Plaintext of one record, a quarter of what the protocol allows. A phone can read nothing of a record before its last byte: so much can
+/// stand in front of something urgent, and something urgent at its beginning waits for so much.
+const RECORD_BYTES: usize = 4 << 10;
 /// What encryption adds to a record, at most.
 const OVERHEAD: usize = 64;
 /// Ciphertext read at a time.
 const READ_BYTES: usize = 8 << 10;
-/// The longest message of a handshake that is taken, with what came behind it.
-const INCOMING_MAX: usize = 80 << 10;
+/// The longest message of a handshake that a client takes, with what came behind it: a server's certificates.
+const FROM_SERVER_MAX: usize = 80 << 10;
+/// A client has no certificates to show: the largest record, with the head and the allowance that TLS 1.2 gives it.
+const FROM_CLIENT_MAX: usize = 5 + (16 << 10) + 2_048;
 
 pub struct Secure {
     connection: Connection,
@@ -169,9 +172,14 @@ impl Secure {
     /// takes it. How many bytes came; 0 at the end.
     pub fn take_in(&mut self, socket: &mut (impl Read + Write)) -> io::Result<usize> {
         let kept = self.incoming.len();
-        if kept > INCOMING_MAX {
+        let most = match &self.connection {
+            Connection::Server(_) => FROM_CLIENT_MAX,
+            Connection::Client(_) => FROM_SERVER_MAX,
+        };
+        if kept > most {
             return Err(ErrorKind::InvalidData.into());
         }
+        self.incoming.reserve_exact(READ_BYTES);
         self.incoming.resize(kept + READ_BYTES, 0);
         let read = loop {
             match socket.read(&mut self.incoming[kept..]) {
@@ -207,8 +215,11 @@ impl Secure {
         loop {
             let step = self.step(wish);
             if step.is_err() {
-                // It has an alert to say before it falls silent.
+                // It has an alert to say before it falls silent; the record that broke it is not looked at twice.
                 let _ = self.step(Wish::Nothing);
+                self.incoming = Vec::new();
+                self.is_over = true;
+                self.has_ended = true;
             }
             match step.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))? {
                 Step::Again => {}

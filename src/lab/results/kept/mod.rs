@@ -137,10 +137,16 @@ impl Fitness {
 }
 
 impl Aim {
-    /// Of the median.
+    /// Of the median. Of an even number that is halfway between two, which nobody measured: then more than half must have reached it.
     pub fn outcome(&self) -> Outcome {
-        self.with(Spread::of(&self.values).map(|spread| spread.median))
-            .outcome()
+        let measured = self.values.iter().flatten().count();
+        let median = self
+            .with(Spread::of(&self.values).map(|spread| spread.median))
+            .outcome();
+        if median == Outcome::Passed && self.runs_missed() * 2 >= measured {
+            return Outcome::Missed;
+        }
+        median
     }
 
     /// How many runs would have missed it alone.

@@ -372,6 +372,7 @@ mod tests {
             bearers: Vec::new(),
             way: Way {
                 nodes: vec!["127.0.0.1:1".parse().unwrap()],
+                hosts: vec![None],
                 ..Way::default()
             },
             websocket_percent: 75,

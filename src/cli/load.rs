@@ -10,6 +10,8 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+const SCALE_MAX: f64 = 100.0;
+
 /// Put load on three nodes and account for every delivery
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -73,11 +75,15 @@ pub struct Load {
 }
 
 fn scale(text: &str) -> Result<f64, String> {
+    scale_up_to(SCALE_MAX, text)
+}
+
+pub fn scale_up_to(most: f64, text: &str) -> Result<f64, String> {
     let scale: f64 = text.parse().map_err(|_| "it must be a number".to_owned())?;
-    if scale > 0.0 && scale <= 100.0 {
+    if scale > 0.0 && scale <= most {
         Ok(scale)
     } else {
-        Err("it must be above 0, 100 at most".into())
+        Err(format!("it must be above 0, {most} at most"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! `campanile validate`: is it what it says?
 
 use super::failure::{Exit, Failure};
-use super::load::authority;
+use super::load::{authority, scale_up_to};
 use crate::base::size::Span;
 use crate::config::effective::masked_pair;
 use crate::lab::load::stage::Where;
@@ -98,12 +98,7 @@ pub struct Validate {
 }
 
 fn scale(text: &str) -> Result<f64, String> {
-    let scale: f64 = text.parse().map_err(|_| "it must be a number".to_owned())?;
-    if scale > 0.0 && scale <= SCALE_MAX {
-        Ok(scale)
-    } else {
-        Err(format!("it must be above 0, {SCALE_MAX} at most"))
-    }
+    scale_up_to(SCALE_MAX, text)
 }
 
 pub fn run(options: Validate, json: bool) -> Result<ExitCode, Failure> {

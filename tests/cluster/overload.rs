@@ -19,8 +19,8 @@ const NARROW: [&str; 3] = [
 ];
 /// At each node, half of them low and half of them normal; all together more than ten times what travels at a time.
 const CLIENTS: usize = 40;
-/// What is offered for each that is accepted, at least: how many more come to be turned away is a matter of the machine.
-const TIMES: usize = 2;
+/// What is offered for each that is accepted, at least: most of it is turned away.
+const TIMES: usize = 3;
 /// A critical is with its people within this, whatever else goes on.
 const IN_TIME: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(90);
@@ -42,8 +42,8 @@ impl Tally {
     }
 }
 
-/// Who is turned away comes again fifty times sooner than told.
-const IMPATIENT: Duration = Duration::from_millis(20);
+/// Who is turned away comes again two hundred times sooner than told: the faster the machine, the more it takes to be too much.
+const IMPATIENT: Duration = Duration::from_millis(5);
 
 /// Publishes until it is over; the ids of what was accepted.
 fn flood(address: SocketAddr, priority: &str, users: &[String], tally: &Tally, is_over: &AtomicBool) -> Vec<String> {

@@ -331,7 +331,9 @@ fn a_lost_node(house: &mut House) {
         let has_again = open.get("memory")?["nodes"] == json!([1, 2, 3]);
         (has_again && !open.contains_key("node_lost")).then_some(())
     });
-    assert_eq!(house.alerts(other)["recent"][0]["rule"], "node_lost");
+    let recent = house.alerts(other)["recent"].clone(); // what comes back may be late with something else for a moment
+    let is_told_of = recent.as_array().unwrap().iter().any(|item| item["rule"] == "node_lost");
+    assert!(is_told_of, "{recent}");
 }
 
 /// Whoever is left shows it, and it is told once there is a leader again.

@@ -11,6 +11,7 @@ use crate::state::broadcasts::{BLOCK, Behind, Hot};
 use crate::state::{Release, State};
 use crate::storage::{StorageError, Store};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Journal rows read at a time.
@@ -63,7 +64,7 @@ impl History {
             (first, state.broadcasts().hot_from().unwrap_or(Position::MAX), found)
         });
         if hot_from > first {
-            let cold = logged(cold::among(&(self.store)(), first..end.min(hot_from), Some(user)));
+            let cold = self.cold(first..end.min(hot_from), Some(user));
             found.extend(cold.into_iter().flatten().map(|hot| (place(&hot), hot)));
         }
         found.into_values().collect()
@@ -78,16 +79,23 @@ impl History {
             (first, hot_from(state), hot.cloned().collect::<Vec<Hot>>())
         });
         if hot_from > first {
-            let mut cold = logged(cold::among(&(self.store)(), first..end.min(hot_from), None))?;
-            self.handle.read(|state| {
-                // what must not leave memory is further there than on disk
-                let further = |hot: &Hot| state.broadcasts().get(hot.broadcast.number).cloned();
-                cold.iter_mut()
-                    .for_each(|hot| *hot = further(hot).unwrap_or_else(|| hot.clone()));
-            });
+            let mut cold = self.cold(first..end.min(hot_from), None)?;
             cold.append(&mut found);
             found = cold;
         }
+        Some(found)
+    }
+
+    /// Those at these positions that are on disk, oldest first; what must not leave memory is further there, and taken from it.
+    fn cold(&self, positions: Range<Position>, user: Option<UserNumber>) -> Option<Vec<Hot>> {
+        let mut found = logged(cold::among(&(self.store)(), positions, user))?;
+        self.handle.read(|state| {
+            for hot in &mut found {
+                if let Some(further) = state.broadcasts().get(hot.broadcast.number) {
+                    *hot = further.clone();
+                }
+            }
+        });
         Some(found)
     }
 
@@ -141,7 +149,7 @@ impl History {
             return Some((place(oldest), hot));
         }
         let first = block.filter(|first| *first < end)?;
-        let mut found = logged(cold::among(&(self.store)(), first..end, None))?;
+        let mut found = self.cold(first..end, None)?;
         found.reverse();
         Some((first, found))
     }

@@ -78,9 +78,11 @@ impl State {
     }
 
     fn cool(&mut self) {
+        let now = self.counters.log_time;
         let (changed, left) = (&mut self.changed, &mut self.cooled);
         let mut pinned = Vec::new();
         self.broadcasts.cool(
+            now,
             |position| pinned.push(RowKey::Pinned(position)),
             |position, ledger| {
                 if changed.remove(&RowKey::Ledger(position)) {

@@ -2,7 +2,8 @@
 //!
 //! Each stands at its first release's position. What has left memory is read from its rows. Which broadcasts are *hot* follows
 //! from the log alone (their sizes add up to at most [`HOT_BYTES`]), so that every node decides alike. What still has something
-//! due when its turn to leave comes is *pinned*: it stays until that is done.
+//! due when its turn to leave comes is *pinned*: it stays until that is done. So is a critical one that not everybody has confirmed:
+//! the screen shows it for as long as it is open.
 
 pub use super::blocks::{BLOCK, Block, Blocks};
 use super::effect::ReleaseKind;
@@ -11,11 +12,15 @@ use super::journal::{self, JournalEntry};
 use super::ledger::Ledger;
 use crate::model::{Broadcast, Millis, Number, Position, Priority};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Newest broadcasts whose ledgers stay in memory: about this many bytes of them. Unit tests get by with little, so that they meet
 /// what has left memory; the nodes of a cluster are of one build.
 pub const HOT_BYTES: u64 = if cfg!(test) { 1 << 20 } else { 96 << 20 };
+
+/// Open critical broadcasts that stay in memory beside the newest; beyond it a tick lets the oldest go.
+pub const OPEN_KEPT_MAX: usize = if cfg!(test) { 4 } else { 1_024 };
 
 /// Where a list of broadcasts goes on: what is scheduled comes first, newest first, then what was released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +118,11 @@ impl Broadcasts {
             .filter_map(|(_, placed)| placed.first())
     }
 
+    /// Those that would have left memory, between these positions, oldest first.
+    pub fn pinned(&self, positions: Range<Position>) -> impl Iterator<Item = &Hot> {
+        self.pinned.range(positions).map(|(_, hot)| hot)
+    }
+
     pub(super) fn schedule(&mut self, broadcast: Arc<Broadcast>, at: Millis) {
         if let Some(old) = broadcast.draft.supersedes {
             *self.awaited.entry(old.number()).or_default() += 1;
@@ -187,13 +197,18 @@ impl Broadcasts {
     }
 
     /// Lets the oldest go until the rest fits: `pinned` is told where those stood that stay in memory, `left` those that do not.
-    pub(super) fn cool(&mut self, mut pinned: impl FnMut(Position), mut left: impl FnMut(Position, Arc<Ledger>)) {
+    pub(super) fn cool(
+        &mut self,
+        now: Millis,
+        mut pinned: impl FnMut(Position),
+        mut left: impl FnMut(Position, Arc<Ledger>),
+    ) {
         while self.hot_bytes > HOT_BYTES
             && let Some((position, cost)) = self.costs.pop_front()
         {
             self.hot_bytes -= cost;
             match self.hot.remove(&position) {
-                Some(Placed::First(hot)) if hot.is_pending() || self.awaited.contains_key(&hot.broadcast.number) => {
+                Some(Placed::First(hot)) if is_wanted(&self.awaited, &hot) || hot.is_open(now) => {
                     self.pinned.insert(position, hot);
                     pinned(position);
                 }
@@ -206,8 +221,16 @@ impl Broadcasts {
     /// Lets those go that nothing is due for any more.
     pub(super) fn unpin(&mut self, now: Millis, mut left: impl FnMut(Position, Arc<Ledger>)) {
         let awaited = &self.awaited;
-        let is_wanted = |hot: &Hot| hot.is_pending() || awaited.contains_key(&hot.broadcast.number);
-        let over = |hot: &Hot| hot.broadcast.expires_at <= now || !is_wanted(hot);
+        let is_only_open = |hot: &Hot| hot.is_open(now) && !is_wanted(awaited, hot);
+        let open = self.pinned.values().filter(|hot| is_only_open(hot)).count();
+        let mut too_many = open.saturating_sub(OPEN_KEPT_MAX);
+        let mut over = |hot: &Hot| {
+            if is_only_open(hot) && too_many > 0 {
+                too_many -= 1;
+                return true;
+            }
+            hot.broadcast.expires_at <= now || !(is_wanted(awaited, hot) || hot.is_open(now))
+        };
         self.pinned.retain(|position, hot| {
             let over = over(hot);
             if over {
@@ -270,4 +293,9 @@ impl Broadcasts {
     pub(super) fn loaded(&mut self) {
         self.costs.make_contiguous().sort_unstable();
     }
+}
+
+/// Something is due for it by itself, or for what will supersede it.
+fn is_wanted(awaited: &BTreeMap<Number, u32>, hot: &Hot) -> bool {
+    hot.is_pending() || awaited.contains_key(&hot.broadcast.number)
 }

@@ -234,6 +234,12 @@ impl Hot {
         self.held_times().chain(receipt).chain(step).min()
     }
 
+    /// A critical one, no drill, that is out and not confirmed by everybody.
+    pub fn is_open(&self, now: Millis) -> bool {
+        let draft = &self.broadcast.draft;
+        draft.priority == Priority::Critical && !draft.drill && self.status(now) == Status::Released
+    }
+
     /// Something is still due for it at a time of its own.
     pub(super) fn is_pending(&self) -> bool {
         self.next_due().is_some()

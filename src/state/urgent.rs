@@ -3,7 +3,6 @@
 
 use super::State;
 use super::broadcasts::Hot;
-use crate::model::broadcast::Status;
 use crate::model::{Millis, Number, Position, Priority};
 use std::collections::VecDeque;
 
@@ -38,7 +37,11 @@ impl Urgent {
         }
         let broadcasts = state.broadcasts();
         let from = self.seen.max(state.forgotten()) + 1;
-        let is_gap = broadcasts.hot_from().is_some_and(|hot| hot > from);
+        let gap = broadcasts.hot_from().filter(|hot| *hot > from).map(|hot| from..hot);
+        let is_gap = gap.is_some();
+        broadcasts
+            .pinned(gap.unwrap_or_default())
+            .for_each(|hot| self.note(hot));
         let mut looked_at = 0;
         for (position, placed) in broadcasts.placed_from(from).take(LOOKED_AT_MAX) {
             if is_gap && looked_at == 0 {
@@ -46,17 +49,20 @@ impl Urgent {
             }
             looked_at += 1;
             self.seen = position;
-            let Some(hot) = placed.first() else { continue };
-            let draft = &hot.broadcast.draft;
-            if draft.priority == Priority::Critical && !draft.drill {
-                self.known.push_back(Critical {
-                    number: hot.broadcast.number,
-                    released_at: hot.broadcast.released_at(),
-                    expires_at: hot.broadcast.expires_at,
-                });
-            }
+            placed.first().into_iter().for_each(|hot| self.note(hot));
         }
         looked_at == LOOKED_AT_MAX
+    }
+
+    fn note(&mut self, hot: &Hot) {
+        let draft = &hot.broadcast.draft;
+        if draft.priority == Priority::Critical && !draft.drill {
+            self.known.push_back(Critical {
+                number: hot.broadcast.number,
+                released_at: hot.broadcast.released_at(),
+                expires_at: hot.broadcast.expires_at,
+            });
+        }
     }
 
     /// Lets go of what is over and older than an hour.
@@ -78,6 +84,6 @@ impl Urgent {
     pub fn open<'a>(&'a self, state: &'a State, now: Millis) -> impl Iterator<Item = &'a Hot> {
         let known = self.known.iter().rev();
         let found = known.filter_map(|critical| state.broadcasts().get(critical.number));
-        found.filter(move |hot| hot.status(now) == Status::Released)
+        found.filter(move |hot| hot.is_open(now))
     }
 }

@@ -1,6 +1,8 @@
 //! What leaves memory, comes back from rows, and is forgotten.
 
 use super::*;
+use crate::state::broadcasts::OPEN_KEPT_MAX;
+use crate::state::urgent::Urgent;
 
 #[test]
 fn rows_bring_the_state_back() {
@@ -77,6 +79,72 @@ fn a_ledger_that_leaves_memory_before_its_row_is_written_is_not_lost() {
     let late = disk.0.keys().find(|key| matches!(key, RowKey::LedgerLate(..))).unwrap();
     found.merge(&ledger(late));
     assert_eq!((found.step(2), found.step(3)), (Some(Step::Received), Some(Step::Read)));
+}
+
+fn tick() -> Command {
+    Command::Tick(Tick {
+        kept_ms: 3_600_000,
+        missed_after_ms: 1_000,
+        retry: crate::model::Retry::DEFAULT,
+    })
+}
+
+fn urgent(key: u64) -> Command {
+    let Command::Publish(mut publish) = bulky(key, 1_000_000) else {
+        panic!("not a publish")
+    };
+    publish.draft.priority = Priority::Critical;
+    Command::Publish(publish)
+}
+
+#[test]
+fn a_critical_stays_in_memory_until_everybody_has_confirmed_it() {
+    let (mut bench, mut disk) = (Bench::new(two_places()), Disk::default());
+    let first = bench.number(urgent(1));
+    let Command::Publish(mut drill) = urgent(2) else {
+        panic!("not a publish")
+    };
+    drill.draft.drill = true;
+    let drill = bench.number(Command::Publish(drill));
+    for key in 3..100 {
+        bench.run(bulky(key, 1_000_000));
+    }
+    let open = |state: &State| {
+        let mut seen = Urgent::default();
+        while seen.look(state) {}
+        let open = seen.open(state, state.log_time());
+        open.map(|hot| hot.broadcast.number).collect::<Vec<_>>()
+    };
+    bench.run(tick());
+    assert!(bench.state.broadcasts().hot_from().unwrap() > first);
+    assert!(bench.state.broadcasts().get(drill).is_none());
+    assert_eq!(open(&bench.state), [first]);
+    let again = reload(&mut bench.state, &mut disk);
+    assert_eq!((again.hash(), open(&again)), (bench.state.hash(), vec![first]));
+    bench.run(receipts(first, Step::Received, &[0, 1, 2, 3]));
+    bench.run(tick());
+    assert_eq!(open(&bench.state), [first]);
+    bench.run(receipts(first, Step::Received, &[4]));
+    bench.run(tick());
+    assert_eq!(open(&bench.state), Vec::<u64>::new());
+    assert!(bench.state.broadcasts().get(first).is_none());
+    let again = reload(&mut bench.state, &mut disk);
+    assert_eq!(again.hash(), bench.state.hash());
+}
+
+#[test]
+fn of_many_open_criticals_the_newest_stay() {
+    let mut bench = Bench::new(two_places());
+    let all: Vec<u64> = (0..OPEN_KEPT_MAX as u64 + 2)
+        .map(|key| bench.number(urgent(key)))
+        .collect();
+    for key in 100..200 {
+        bench.run(bulky(key, 1_000_000));
+    }
+    bench.run(tick());
+    let stays = |number: &u64| bench.state.broadcasts().get(*number).is_some();
+    let kept: Vec<u64> = all.iter().copied().filter(stays).collect();
+    assert_eq!(kept, all[2..]);
 }
 
 #[test]

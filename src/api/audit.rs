@@ -1,4 +1,4 @@
-//! Who was refused, and who changed what: gathered on the way out, told to the log once a second, read with `GET /v1/audit`.
+//! Who was refused, who changed what, and who called a broadcast off or had it delivered again: gathered on the way out, told to the log once a second, read with `GET /v1/audit`.
 
 use super::access;
 use super::context::Context;
@@ -75,6 +75,11 @@ pub fn denied(context: &Context, caller: Option<&Caller>, action: String, proble
     if is_denial(problem.status(), Some(problem.code())) {
         note(context, caller, action, problem.code().text(), problem.detail());
     }
+}
+
+/// Somebody changed what becomes of a broadcast that was out or on its way.
+pub fn recalled(context: &Context, caller: &Caller, action: &str, id: &str) {
+    note(context, Some(caller), action.to_owned(), "", id);
 }
 
 fn note(context: &Context, caller: Option<&Caller>, action: String, code: &str, detail: &str) {

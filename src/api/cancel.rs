@@ -4,8 +4,8 @@ use super::access::Asking;
 use super::broadcasts::shown;
 use super::context::Context;
 use super::problem::{Code, Problem};
-use super::recall;
 use super::request::{self, Path, Query};
+use super::{audit, recall};
 use crate::state::command::Cancel;
 use crate::state::{Command, Outcome};
 use axum::extract::{Request, State};
@@ -29,9 +29,10 @@ pub async fn cancel(
     recall::wanted(&context, &asking, &id, "cancel", deadline).await?;
     let command = |number, cold| Command::Cancel(Box::new(Cancel { number, cold }));
     let proposed = recall::propose(&context, &id, deadline, command).await?;
-    if !matches!(proposed.outcome, Outcome::Cancelled { .. }) {
-        let detail = format!("a cancel came to {:?}", proposed.outcome);
-        return Err(Problem::new(Code::Internal, detail));
+    match proposed.outcome {
+        Outcome::Cancelled { repeated: true } => {}
+        Outcome::Cancelled { repeated: false } => audit::recalled(&context, asking.caller(), "cancel", &id),
+        other => return Err(Problem::new(Code::Internal, format!("a cancel came to {other:?}"))),
     }
     let hot = context.broadcast(&id, deadline).await?;
     let mut response = shown(&context, &hot);

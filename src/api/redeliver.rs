@@ -7,7 +7,7 @@ use super::problem::{Code, Problem};
 use super::publish::{idempotency_key, key_of};
 use super::request::{self, Path, Query};
 use super::wire::{self, At, Text26};
-use super::{json, recall};
+use super::{audit, json, recall};
 use crate::model::UserNumber;
 use crate::state::broadcasts::Hot;
 use crate::state::command::{Key, Redeliver};
@@ -64,6 +64,9 @@ pub async fn redeliver(
         })?),
     };
     let done = propose(&context, &id, users, key, deadline).await?;
+    if !done.replayed {
+        audit::recalled(&context, asking.caller(), "redeliver", &id);
+    }
     Ok(answer(&hot, &done))
 }
 

@@ -200,3 +200,32 @@ async fn refusals_stand_in_the_audit_each_kind_once_with_how_often() {
     assert_eq!(page["items"][2]["user"], Value::Null, "an erased user's name goes");
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_called_a_broadcast_off_or_had_it_delivered_again_stands_in_the_audit() {
+    let node = Node::start().await;
+    node.furnish().await;
+    crate::api::audit::flush(&node.context).await;
+    let draft = broadcast(&json!({}));
+    let answer = node.post("/v1/broadcasts", &draft).await.expect(201).json();
+    let id = answer["id"].as_str().unwrap();
+    for action in ["redeliver", "cancel", "cancel"] {
+        let path = format!("/v1/broadcasts/{id}/{action}");
+        node.call("POST", &path, &[], "").await.expect(200);
+    }
+    crate::api::audit::flush(&node.context).await;
+    let page = node.get("/v1/audit?limit=2").await.expect(200).json();
+    let items = page["items"].as_array().unwrap();
+    let shown = |item: &Value| {
+        (
+            item["action"].clone(),
+            item["code"].clone(),
+            item["detail"].clone(),
+            item["times"].clone(),
+        )
+    };
+    let all: Vec<_> = items.iter().map(shown).collect();
+    let told = |action: &str| (json!(action), Value::Null, json!(id), json!(1));
+    assert_eq!(all, [told("cancel"), told("redeliver")]);
+    node.stop().await;
+}

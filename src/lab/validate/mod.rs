@@ -15,6 +15,7 @@ mod dashboard;
 mod durability;
 mod escalation;
 mod keys;
+mod links;
 mod listener;
 mod metrics;
 mod nouns;

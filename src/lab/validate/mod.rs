@@ -14,6 +14,7 @@ mod confirming;
 mod dashboard;
 mod durability;
 mod escalation;
+mod house;
 mod keys;
 mod links;
 mod listener;

@@ -14,6 +14,7 @@ mod confirming;
 mod dashboard;
 mod durability;
 mod escalation;
+mod hits;
 mod house;
 mod interrupts;
 mod keys;

@@ -1,9 +1,16 @@
 //! `campanile validate` through the real binary: on nodes of its own everything is run; on nodes of others it says what was not, and is
 //! not content; and a server that loses, repeats and misleads does not pass.
 
-use super::harness::cluster;
+use super::harness::cluster::{self, Cluster};
 use super::harness::tamper::{self, Fault};
+use super::harness::wait::until;
 use serde_json::Value;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// A run on a busy machine comes to some point, or to its end.
+const WITHIN: Duration = Duration::from_secs(60);
+const LOOPBACK: &str = r#"cache.allow=["127.0.0.0/8"]"#;
 
 struct Ran {
     code: Option<i32>,
@@ -55,6 +62,21 @@ fn validate(words: &[&str]) -> Ran {
     }
 }
 
+/// Everything of a run that a cluster has, beside so many values in the cache of a load.
+fn left_on(cluster: &Cluster, of_a_load: u64) -> Vec<String> {
+    let mut left = Vec::new();
+    for what in ["users", "weddings", "venues", "segments"] {
+        let path = format!("/v1/{what}?limit=100&after=validate");
+        let page = cluster.client(0).get(&path).expect(200).json();
+        let names = page["items"].to_string();
+        left.extend(names.contains("validate-").then(|| format!("{what}: {names}")));
+    }
+    let cache = cluster.client(0).get("/v1/cache").expect(200).json();
+    let kept = &cache["replicated"]["entries"];
+    left.extend((*kept != of_a_load).then(|| format!("{kept} values in the cache")));
+    left
+}
+
 /// Bounds on time belong to a release build on a quiet machine: whether they are kept is told by the exit code, and not asserted. All
 /// that has nothing to do with the machine is.
 #[test]
@@ -91,6 +113,7 @@ fn on_nodes_of_its_own_every_check_is_run_and_what_they_do_is_right() {
     assert!(ran.measured("performance", "connected all the time") >= 10_000.0);
     assert!(ran.measured("queue", "mean, first byte sent to read by a recipient") > 0.0);
     assert!(ran.measured("cache", "memory of the local tier when more was read") > 30.0);
+    assert!(ran.measured("tokens", "requests for another user, refused") >= 6.0);
     let kept = std::fs::read_to_string(ran.folder.path().join("out/report.json")).unwrap();
     assert!(serde_json::from_str::<Value>(&kept).unwrap() == ran.report);
     let page = std::fs::read_to_string(ran.folder.path().join("out/index.html")).unwrap();
@@ -144,15 +167,79 @@ fn on_nodes_of_others_it_says_what_was_not_run_and_is_not_content() {
     assert!(published.iter().filter(of_the_load).count() > 0 && published.len() > 20);
     let other = published.iter().find(|one| one["drill"] != true);
     assert!(other.is_none(), "{other:?}");
-    // Nothing of it stays but what a load leaves.
-    let left = shared
-        .cluster
-        .client(0)
-        .get("/v1/weddings?limit=100")
-        .expect(200)
-        .json();
-    let names = left["items"].to_string();
-    assert!(!names.contains("validate-"), "{names}");
+    // Nothing of it stays but what a load leaves: a value for its one group.
+    assert_eq!(left_on(&shared.cluster, 1), [""; 0]);
+}
+
+/// Values, people and a wedding that is on are there by then.
+#[test]
+fn who_interrupts_it_leaves_nothing_behind() {
+    let shared = cluster::beside(1);
+    let url = format!("http://{}", shared.cluster.addresses()[0]);
+    let mut child = cluster::binary()
+        .args([
+            "validate",
+            "--url",
+            &url,
+            "--only",
+            "cache,scaling,escalation",
+            "--json",
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("a wedding of it is on", WITHIN, || {
+        let page = shared.cluster.client(0).get("/v1/weddings").expect(200).json();
+        page["items"].to_string().contains("validate-").then_some(())
+    });
+    assert_eq!(
+        left_on(&shared.cluster, 0).len(),
+        4,
+        "users, weddings, venues and the cache"
+    );
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    until("it ends", WITHIN, || child.try_wait().unwrap());
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        errors.contains("interrupted") && !errors.contains("not all"),
+        "{errors}"
+    );
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{errors}");
+    assert_eq!(left_on(&shared.cluster, 0), [""; 0]);
+}
+
+#[test]
+fn a_node_that_is_named_twice_is_not_two() {
+    let shared = cluster::beside(1);
+    let url = format!("http://{}", shared.cluster.addresses()[0]);
+    let twice = format!("{url},{url}/");
+    let output = cluster::binary()
+        .args(["validate", "--url", &twice, "--only", "performance", "--json"])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("name each node once"), "{errors}");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{errors}");
+}
+
+#[test]
+fn an_upstream_of_others_is_not_asked() {
+    let namespaces = r#"cache.namespaces=[{ name = "teams", upstream = "http://127.0.0.1:9/{key}" }]"#;
+    let shared = cluster::beside_with(1, &[namespaces, LOOPBACK]);
+    let url = format!("http://{}", shared.cluster.addresses()[0]);
+    let ran = validate(&["--url", &url, "--only", "cache"]);
+    let check = ran.check("cache");
+    assert_eq!(check["outcome"], "not run", "{check}");
+    assert!(
+        check["reasons"].to_string().contains("no upstream of theirs is asked"),
+        "{check}"
+    );
+    let status = shared.cluster.client(0).get("/v1/cache").expect(200).json();
+    assert_eq!(status["reads"]["miss"], 0, "{status}");
 }
 
 #[test]

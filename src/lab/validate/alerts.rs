@@ -54,7 +54,7 @@ async fn counted(stage: &mut Stage, proof: &mut Proof) -> Result<()> {
     let people = stage.people(&["alerts-meter"]).await?;
     let documented = metrics::documented();
     let mut before = Vec::new();
-    let (mut missing, mut undocumented, mut unreadable) = (0, 0, 0);
+    let (mut missing, mut undocumented, mut unreadable, mut silent) = (0, 0, 0, 0);
     for at in 0..stage.nodes.len() {
         let told = told(stage, at).await?;
         for name in told.missing(&documented) {
@@ -65,22 +65,33 @@ async fn counted(stage: &mut Stage, proof: &mut Proof) -> Result<()> {
             undocumented += 1;
             proof.wrong(format!("node {} tells {name}, which no page has", at + 1));
         }
+        for name in told.silent() {
+            silent += 1;
+            proof.wrong(format!("node {} names {name} and tells no value", at + 1));
+        }
         unreadable += told.unreadable.len();
-        before.push(released(&told).unwrap_or(0.0));
+        before.push(told);
     }
     proof.none("documented metrics that are not told", missing);
     proof.none("metrics that are told and not documented", undocumented);
     proof.none("lines that are no metric", unreadable);
+    proof.none("metrics without a value", silent);
     let draft = draft("high", &json!({"users": people}), "Counted");
     for number in 0..HIGH {
         let published = stage.publish(number, &draft).await?;
         stage.everywhere(published.log_index).await?;
     }
-    let mut least: Option<f64> = None;
+    let (mut least, mut still): (Option<f64>, usize) = (None, 0);
     for (at, before) in before.iter().enumerate() {
-        let now = released(&told(stage, at).await?).context("no campanile_released_total of high")?;
-        least = Some(least.unwrap_or(f64::MAX).min(now - before));
+        let told = told(stage, at).await?;
+        for name in told.still(before) {
+            still += 1;
+            proof.wrong(format!("node {}: {name} stood still", at + 1));
+        }
+        let now = released(&told).context("no campanile_released_total of high")?;
+        least = Some(least.unwrap_or(f64::MAX).min(now - released(before).unwrap_or(0.0)));
     }
+    proof.none("metrics that stood still and must move", still);
     let name = "high broadcasts that every node has counted";
     if stage.is_own() {
         proof.exactly(name, HIGH, least.unwrap_or(0.0).round() as usize);

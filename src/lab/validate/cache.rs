@@ -1,22 +1,20 @@
 //! The cache: what a change replaced is never served after its answer, a trace like real ones hits, and memory has its limit.
 
+use super::hits::{trace, words};
 use super::listener::text;
 use super::proof::Proof;
 use super::stage::{Stage, applied};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
-const NAMESPACE: &str = "teams";
+/// The namespace that is taken where it can be.
+const USUAL: &str = "teams";
+/// The key of what is changed.
+const CHANGING: &str = "changing";
 const ROUNDS: usize = 60;
 /// Each so many-th change takes the value away.
 const TAKEN_AWAY: usize = 5;
-/// The origin's target, in percent.
-const HIT_RATE: f64 = 95.0;
-const KEYS: usize = 30;
-const READS: usize = 3_000;
 const AT_ONCE: usize = 8;
 /// Together more than the local tier may hold, each less than a value may have.
 const VALUES: usize = 1_000;
@@ -31,28 +29,38 @@ pub async fn look(stage: &mut Stage, proof: &mut Proof) -> Result<()> {
     if stage.nodes.len() < 2 {
         proof.not_run("changes over nodes: only one was named");
     }
-    let probe = stage.ask(0, ("GET", &address(stage, "probe")), &[], b"").await?;
-    if probe.code() == "UNKNOWN_NAMESPACE" {
-        proof.not_run(format!("the nodes have no namespace {NAMESPACE:?}"));
+    let names = plain(&stage.get(0, "/v1/config").await?);
+    let Some(name) = names.iter().find(|name| *name == USUAL).or(names.first()) else {
+        proof.not_run("the nodes have no namespace that is nothing but a store, and no upstream of theirs is asked");
         return Ok(());
-    }
-    coherence(stage, proof).await?;
-    trace(stage, proof).await?;
+    };
+    let words = words().chain([CHANGING.to_owned()]);
+    let paths: Vec<String> = words.map(|word| address(stage, name, &word)).collect();
+    stage.owes(paths);
+    coherence(stage, name, proof).await?;
+    trace(stage, name, proof).await?;
     if stage.is_own() {
-        filled(stage, proof).await
+        filled(stage, &names, proof).await
     } else {
         proof.not_run("filling the local tier: the values of others would have to go");
         Ok(())
     }
 }
 
-fn address(stage: &Stage, key: &str) -> String {
-    format!("/v1/cache/{NAMESPACE}/{}", stage.name(key))
+pub fn address(stage: &Stage, namespace: &str, word: &str) -> String {
+    format!("/v1/cache/{namespace}/{}", stage.name(word))
+}
+
+/// Namespaces that are nothing but a store: what is not there is asked of nobody, and nobody goes by what is put.
+fn plain(config: &Value) -> Vec<String> {
+    let all = config["cache"]["namespaces"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_plain = |one: &&Value| one["upstream"].is_null() && one["source_of"].is_null();
+    all.iter().filter(is_plain).map(|one| text(one, "name")).collect()
 }
 
 /// A value is changed on one node after the other, and read at once on all of them.
-async fn coherence(stage: &Stage, proof: &mut Proof) -> Result<()> {
-    let path = address(stage, "changing");
+async fn coherence(stage: &Stage, namespace: &str, proof: &mut Proof) -> Result<()> {
+    let path = address(stage, namespace, CHANGING);
     let (mut stale, mut reads) = (0, 0);
     for round in 0..ROUNDS {
         let value = round.to_string();
@@ -92,94 +100,13 @@ async fn coherence(stage: &Stage, proof: &mut Proof) -> Result<()> {
     Ok(())
 }
 
-#[derive(Clone, Copy, Default)]
-struct Found {
-    local: usize,
-    replicated: usize,
-    other: usize,
-}
-
-/// Keys as often asked for as they are in real caches: the n-th a n-th as often as the first.
-async fn trace(stage: &Stage, proof: &mut Proof) -> Result<()> {
-    let before = counted(stage).await?;
-    let mut dice = SmallRng::seed_from_u64(stage.seed);
-    let nodes = stage.nodes.len();
-    let plan: Vec<(usize, usize)> = (0..READS)
-        .map(|_| (dice.random_range(0..nodes), zipf(&mut dice)))
-        .collect();
-    let read = async |(at, key): (usize, usize)| {
-        let path = address(stage, &format!("key-{key}"));
-        let answer = stage.ask(at, ("GET", &path), &[], b"").await?;
-        if answer.status == 404 {
-            stage.ask(at, ("PUT", &path), &[], b"the team of a wedding").await?;
-        }
-        anyhow::Ok(answer.header("campanile-cache").unwrap_or_default().to_owned())
-    };
-    let tiers: Vec<String> = stream::iter(plan)
-        .map(read)
-        .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await?;
-    let mut found = Found::default();
-    for tier in &tiers {
-        match tier.as_str() {
-            "local" => found.local += 1,
-            "replicated" => found.replicated += 1,
-            _ => found.other += 1,
-        }
-    }
-    let percent = |hits: usize| 100.0 * hits as f64 / tiers.len().max(1) as f64;
-    proof.at_least(
-        "hit rate, from either tier",
-        HIT_RATE,
-        "%",
-        percent(found.local + found.replicated),
-    );
-    proof.at_least("hit rate, from memory", HIT_RATE, "%", percent(found.local));
-    if stage.is_own() {
-        let counted = counted(stage).await?.saturating_sub(before);
-        proof.exactly("reads that the nodes have counted", READS, counted);
-    }
-    proof.saw(format!(
-        "{READS} reads of {KEYS} keys by Zipf's law, from nothing: {} from memory, {} from the replicated tier, {} not there yet",
-        found.local, found.replicated, found.other
-    ));
-    Ok(())
-}
-
-fn zipf(dice: &mut SmallRng) -> usize {
-    let weight = |key: usize| 1.0 / (key + 1) as f64;
-    let all: f64 = (0..KEYS).map(weight).sum();
-    let mut left = dice.random::<f64>() * all;
-    for key in 0..KEYS {
-        left -= weight(key);
-        if left <= 0.0 {
-            return key;
-        }
-    }
-    KEYS - 1
-}
-
-/// Reads of all nodes so far.
-async fn counted(stage: &Stage) -> Result<usize> {
-    let mut all = 0;
-    for at in 0..stage.nodes.len() {
-        let status = stage.get(at, "/v1/cache").await?;
-        for name in ["local", "replicated", "stale", "miss"] {
-            let count = status["reads"][name].as_u64();
-            all += count.with_context(|| format!("/v1/cache without reads.{name}"))?;
-        }
-    }
-    Ok(usize::try_from(all)?)
-}
-
 /// More than the local tier may hold is read on one node; then each namespace is invalidated as a whole.
-async fn filled(stage: &Stage, proof: &mut Proof) -> Result<()> {
-    let names = namespaces(stage).await?;
-    let address = |number: usize| {
-        let (namespace, key) = (&names[number % names.len()], stage.name(&format!("large-{number}")));
-        format!("/v1/cache/{namespace}/{key}")
-    };
+async fn filled(stage: &Stage, names: &[String], proof: &mut Proof) -> Result<()> {
+    if !has_room(&stage.get(0, "/v1/cache").await?, names) {
+        proof.not_run("filling the local tier: the namespaces without an upstream take too little");
+        return Ok(());
+    }
+    let address = |number: usize| address(stage, &names[number % names.len()], &format!("large-{number}"));
     let value = vec![b'x'; VALUE_BYTES];
     let put = async |number: usize| {
         let answer = stage.ask(number, ("PUT", &address(number)), &[], &value).await?;
@@ -231,15 +158,15 @@ async fn filled(stage: &Stage, proof: &mut Proof) -> Result<()> {
     Ok(())
 }
 
-/// One alone may not hold as much as all of them.
-async fn namespaces(stage: &Stage) -> Result<Vec<String>> {
-    let status = stage.get(0, "/v1/cache").await?;
+/// One alone may not hold as much as all of them; each gets its share.
+fn has_room(status: &Value, names: &[String]) -> bool {
+    let share = (VALUES.div_ceil(names.len().max(1)) * VALUE_BYTES) as u64;
     let all = status["namespaces"].as_array().map_or(&[][..], Vec::as_slice);
-    let names: Vec<String> = all.iter().map(|one| text(one, "name")).collect();
-    if names.is_empty() {
-        bail!("/v1/cache names no namespaces");
-    }
-    Ok(names)
+    let takes_its_share = |name: &String| {
+        let mut own = all.iter().filter(|one| one["name"] == *name.as_str());
+        own.any(|one| one["bytes_max"].as_u64().is_some_and(|bytes| bytes >= share))
+    };
+    names.iter().all(takes_its_share)
 }
 
 fn mib(bytes: &Value) -> Option<f64> {
@@ -248,16 +175,31 @@ fn mib(bytes: &Value) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{KEYS, zipf};
-    use rand::SeedableRng;
-    use rand::rngs::SmallRng;
+    use super::{has_room, plain};
+    use serde_json::json;
 
     #[test]
-    fn the_first_key_is_asked_for_twice_as_often_as_the_second() {
-        let mut dice = SmallRng::seed_from_u64(1);
-        let mut counts = [0_u32; KEYS];
-        (0..100_000).for_each(|_| counts[zipf(&mut dice)] += 1);
-        let ratio = f64::from(counts[0]) / f64::from(counts[1]);
-        assert!((1.9..2.1).contains(&ratio) && counts[KEYS - 1] > 0, "{counts:?}");
+    fn what_an_upstream_or_the_directory_is_behind_is_left_alone() {
+        let config = json!({"cache": {"namespaces": [
+            {"name": "teams", "upstream": "https://app.example/***"},
+            {"name": "segments", "source_of": "segments"},
+            {"name": "delivery", "ttl": "5m"},
+        ]}});
+        assert_eq!(plain(&config), ["delivery"]);
+        assert_eq!(plain(&json!({})), [""; 0]);
+    }
+
+    #[test]
+    fn what_takes_too_little_is_not_filled() {
+        let status = json!({"namespaces": [
+            {"name": "a", "bytes_max": 32 << 20}, {"name": "b", "bytes_max": 32 << 20}, {"name": "c", "bytes_max": 1}]});
+        let check = |names: &[&str], expected: bool| {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            assert_eq!(has_room(&status, &names), expected, "{names:?}");
+        };
+        check(&["a", "b"], true);
+        check(&["a"], false);
+        check(&["a", "b", "c"], false);
+        check(&["a", "b", "unknown"], false);
     }
 }

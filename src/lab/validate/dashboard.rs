@@ -1,5 +1,6 @@
 //! The dashboard: its data is built in under a second on every node, and its page comes whole from the binary, with nothing of elsewhere.
 
+use super::links::{Link, links};
 use super::proof::Proof;
 use super::stage::Stage;
 use crate::base::clock;
@@ -29,22 +30,6 @@ const SERIES: [&str; 5] = ["latency", "throughput", "connections", "errors", "ca
 const POINTS_MAX: usize = 48;
 /// Files of the page; there are some twenty.
 const FILES_MAX: usize = 200;
-/// What stands before an address in HTML, CSS and JavaScript.
-const BEFORE: [&str; 12] = [
-    "src=\"",
-    "href=\"",
-    "from '",
-    "from \"",
-    "import '",
-    "import \"",
-    "import('",
-    "url(",
-    "url('",
-    "url(\"",
-    "fetch('",
-    "action=\"",
-];
-
 pub async fn look(stage: &mut Stage, proof: &mut Proof) -> Result<()> {
     built(stage, proof).await?;
     series(stage, proof).await?;
@@ -115,14 +100,17 @@ async fn page(stage: &Stage, at: usize, proof: &mut Proof) -> Result<()> {
         if path == "/" && !policy.contains("default-src 'none'") {
             proof.wrong(format!("the page's policy is {policy:?}"));
         }
-        for found in addresses(&String::from_utf8_lossy(&answer.body)) {
-            let Some(next) = within(&path, &found) else {
-                outside += 1;
-                proof.wrong(format!("{path} leads to {found}"));
-                continue;
-            };
-            if !next.is_empty() && seen.insert(next.clone()) {
-                waiting.push(next);
+        for link in links(&path, &String::from_utf8_lossy(&answer.body)) {
+            match link {
+                Link::Within(next) => {
+                    if seen.insert(next.clone()) {
+                        waiting.push(next);
+                    }
+                }
+                Link::Elsewhere(address) => {
+                    outside += 1;
+                    proof.wrong(format!("{path} leads to {address}"));
+                }
             }
         }
         if seen.len() > FILES_MAX {
@@ -145,52 +133,4 @@ async fn page(stage: &Stage, at: usize, proof: &mut Proof) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// Everything that a text would load.
-fn addresses(text: &str) -> Vec<String> {
-    let ends = |letter: char| matches!(letter, '"' | '\'' | ')' | '`');
-    let behind = |before: &str| {
-        let all: Vec<String> = text
-            .match_indices(before)
-            .filter_map(|(at, _)| text.get(at + before.len()..)?.split(ends).next())
-            .map(str::to_owned)
-            .collect();
-        all
-    };
-    BEFORE.into_iter().flat_map(behind).collect()
-}
-
-/// The path on this node; empty for what loads nothing, `None` for what is elsewhere.
-fn within(from: &str, address: &str) -> Option<String> {
-    let is_elsewhere = address.starts_with("//") || address.contains("://");
-    if is_elsewhere {
-        return None;
-    }
-    if let Some(rest) = address.strip_prefix("./") {
-        let folder = from.rsplit_once('/').map_or("", |(folder, _)| folder);
-        return Some(format!("{folder}/{rest}"));
-    }
-    let is_path = address.starts_with('/') && !address.starts_with("/v1/");
-    Some(if is_path { address.to_owned() } else { String::new() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{addresses, within};
-
-    #[test]
-    fn what_a_page_loads_is_found_and_what_is_elsewhere_is_known() {
-        let text = r#"<a href="/x.css"><script src="https://cdn/x.js"> import { a } from './dom.js'; url(//fonts/x)"#;
-        let found = addresses(text);
-        assert_eq!(found, ["https://cdn/x.js", "/x.css", "./dom.js", "//fonts/x"]);
-        let from = "/dashboard/7/app.js";
-        assert_eq!(within(from, "./dom.js").as_deref(), Some("/dashboard/7/dom.js"));
-        assert_eq!(within(from, "/x.css").as_deref(), Some("/x.css"));
-        assert_eq!(within(from, "#main").as_deref(), Some(""));
-        assert_eq!(
-            (within(from, "https://cdn/x.js"), within(from, "//fonts/x")),
-            (None, None)
-        );
-    }
 }

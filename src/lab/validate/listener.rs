@@ -27,6 +27,8 @@ pub struct Heard {
     /// Every frame but the greeting.
     pub frames: Vec<(Value, Instant)>,
     pub cursor: Option<String>,
+    /// Whether the cursor came behind the last frame that has a position: it ends each write, and covers what stands before it.
+    pub is_covered: bool,
 }
 
 /// Ends when it is dropped.
@@ -60,19 +62,15 @@ impl Listener {
             .with_context(|| format!("{who} was not greeted within {GREETED_MAX:?}"))?
             .with_context(|| format!("{who} wants to listen"))?;
         let heard = Arc::new(Mutex::new(Heard {
-            frames: Vec::new(),
             cursor,
+            is_covered: true,
+            ..Heard::default()
         }));
         let kept = heard.clone();
         let reads = tokio::spawn(async move {
             // A stream that ends hears nothing more; whoever waits for something says so.
             while let Ok((event, at)) = stream.next().await {
-                let mut heard = kept.lock();
-                match event {
-                    Event::Frame(frame) => heard.frames.push((frame, at)),
-                    Event::Cursor(cursor) => heard.cursor = Some(cursor),
-                    Event::Closed(_) => {}
-                }
+                kept.lock().take(event, at);
             }
         });
         Ok(Self { heard, reads })
@@ -103,14 +101,7 @@ impl Listener {
 
     /// Ids of the broadcasts, as they came.
     pub fn ids(&self) -> Vec<String> {
-        self.look(|heard| {
-            let all = heard.broadcasts();
-            all.map(|(frame, _)| text(frame, "id")).collect()
-        })
-    }
-
-    pub fn cursor(&self) -> Option<String> {
-        self.look(|heard| heard.cursor.clone())
+        self.look(Heard::ids)
     }
 
     pub fn count(&self, event: &str) -> usize {
@@ -133,6 +124,31 @@ async fn greeted(seat: Seat<'_>) -> Result<(Stream, Option<String>)> {
 }
 
 impl Heard {
+    fn take(&mut self, event: Event, at: Instant) {
+        match event {
+            Event::Frame(frame) => {
+                self.is_covered &= frame["position"].is_null();
+                self.frames.push((frame, at));
+            }
+            Event::Cursor(cursor) => {
+                self.cursor = Some(cursor);
+                self.is_covered = true;
+            }
+            Event::Closed(_) => {}
+        }
+    }
+
+    /// Ids of the broadcasts, as they came.
+    pub fn ids(&self) -> Vec<String> {
+        self.broadcasts().map(|(frame, _)| text(frame, "id")).collect()
+    }
+
+    /// How often a broadcast came before another one did.
+    pub fn before(&self, id: &str, other: &str) -> usize {
+        let until = self.broadcasts().take_while(|(frame, _)| frame["id"] != other);
+        until.filter(|(frame, _)| frame["id"] == id).count()
+    }
+
     pub fn broadcasts(&self) -> impl Iterator<Item = &(Value, Instant)> {
         self.frames.iter().filter(|(frame, _)| frame["event"] == "broadcast")
     }
@@ -151,4 +167,49 @@ impl Heard {
 
 pub fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Heard;
+    use crate::base::clock;
+    use crate::lab::stream::Event;
+    use serde_json::json;
+
+    fn heard(events: impl IntoIterator<Item = Event>) -> Heard {
+        let mut heard = Heard {
+            is_covered: true,
+            ..Heard::default()
+        };
+        for event in events {
+            heard.take(event, clock::now());
+        }
+        heard
+    }
+
+    fn broadcast(id: &str) -> Event {
+        Event::Frame(json!({"event": "broadcast", "id": id, "position": 7}))
+    }
+
+    #[test]
+    fn a_cursor_covers_what_stands_before_it() {
+        let cursor = || Event::Cursor("1".into());
+        let ping = || Event::Frame(json!({"event": "ping"}));
+        let check = |events: Vec<Event>, expected: bool| assert_eq!(heard(events).is_covered, expected);
+        check(vec![], true);
+        check(vec![broadcast("a")], false);
+        check(vec![broadcast("a"), cursor(), ping()], true);
+        // a second write has begun, and what ends it is still to come
+        check(vec![broadcast("a"), cursor(), broadcast("b")], false);
+        check(vec![broadcast("a"), cursor(), broadcast("b"), ping()], false);
+        check(vec![broadcast("a"), cursor(), broadcast("b"), cursor()], true);
+    }
+
+    #[test]
+    fn what_came_behind_a_broadcast_is_not_before_it() {
+        let heard = heard(["a", "b", "a", "fence", "a"].map(broadcast));
+        assert_eq!(heard.ids().len(), 5);
+        assert_eq!((heard.before("a", "fence"), heard.before("b", "fence")), (2, 1));
+        assert_eq!((heard.before("a", "a"), heard.before("c", "fence")), (0, 0));
+    }
 }

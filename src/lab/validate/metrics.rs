@@ -5,6 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 const PAGE: &str = include_str!("../../../docs/METRICS.md");
 /// What a histogram's samples are called besides its name.
 const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
+/// What cannot stand still on a node that answers requests while the cluster takes broadcasts.
+const MOVES: [&str; 6] = [
+    "campanile_api_requests_total",
+    "campanile_applied_index",
+    "campanile_apply_seconds_count",
+    "campanile_http_request_seconds_count",
+    "campanile_log_last_index",
+    "campanile_log_sync_seconds_count",
+];
 
 /// A documented metric, and whether it is there from the start.
 pub struct Documented {
@@ -65,6 +74,32 @@ impl Told {
         Some(())
     }
 
+    /// Metrics that are named, and of which no value is told: of a histogram each part has one.
+    pub fn silent(&self) -> Vec<String> {
+        let is_number = |name: &str| {
+            let mut own = self
+                .values
+                .iter()
+                .filter(|(series, _)| series.split('{').next() == Some(name));
+            own.any(|(_, value)| value.is_finite())
+        };
+        let is_silent = |(name, kind): &(&String, &String)| match kind.as_str() {
+            "histogram" => !PARTS.iter().all(|part| is_number(&format!("{name}{part}"))),
+            _ => !is_number(name),
+        };
+        let silent = self.kinds.iter().filter(is_silent);
+        silent.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Of what must move, what has not, or is not told.
+    pub fn still(&self, before: &Self) -> Vec<&'static str> {
+        let has_moved = |name: &str| {
+            let (before, now) = (before.values.get(name), self.values.get(name));
+            before.zip(now).is_some_and(|(before, now)| now > before)
+        };
+        MOVES.into_iter().filter(|name| !has_moved(name)).collect()
+    }
+
     /// Documented ones without labels that are not told, or told as another kind.
     pub fn missing(&self, documented: &BTreeMap<String, Documented>) -> Vec<String> {
         let is_missing = |(name, page): &(&String, &Documented)| match self.kinds.get(*name) {
@@ -86,7 +121,7 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
-    use super::{documented, read};
+    use super::{MOVES, documented, read};
 
     #[test]
     fn the_page_lists_many_and_says_which_have_labels() {
@@ -107,5 +142,31 @@ mod tests {
                 .contains(&"campanile_applied_index".to_owned())
         );
         assert!(told.undocumented(&documented()).contains("a"));
+    }
+
+    #[test]
+    fn a_name_without_a_value_is_silent() {
+        let check = |text: &str, expected: &[&str]| assert_eq!(read(text).silent(), expected, "{text}");
+        check("# TYPE a counter\na 0\n# TYPE b gauge\nb{c=\"d\"} 1\n", &[]);
+        check("# TYPE a counter\n# TYPE ab counter\nab 1\n", &["a"]);
+        check("# TYPE a gauge\na NaN\n", &["a"]);
+        let whole = "# TYPE h histogram\nh_bucket{le=\"+Inf\"} 0\nh_sum 0\nh_count 0\n";
+        check(whole, &[]);
+        check(&whole.replace("h_sum 0\n", ""), &["h"]);
+    }
+
+    #[test]
+    fn what_must_move_is_documented_and_is_found_when_it_does_not() {
+        let page = documented();
+        let told = |value: u64| {
+            let line = |name: &&str| {
+                let whole = name.strip_suffix("_count").unwrap_or(name);
+                format!("# TYPE {whole} {}\n{name} {value}\n", page[whole].kind)
+            };
+            read(&MOVES.iter().map(line).collect::<String>())
+        };
+        assert_eq!(told(2).still(&told(1)), [""; 0]);
+        assert_eq!(told(1).still(&told(1)), MOVES);
+        assert_eq!(told(2).still(&read("")), MOVES);
     }
 }

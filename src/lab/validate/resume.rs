@@ -1,6 +1,6 @@
 //! Resuming: a subscriber moves from node to node with nothing but a cursor, while broadcasts go on.
 
-use super::listener::{Promise, text};
+use super::listener::Promise;
 use super::nouns::draft;
 use super::proof::Proof;
 use super::stage::{SOON, Stage};
@@ -42,18 +42,18 @@ async fn moves(stage: &mut Stage, transport: Transport, word: &str, proof: &mut 
             published.push(stage.publish(step + number, &draft).await?.id);
         }
         let owed: BTreeSet<&String> = published.iter().filter(|id| !read.contains(*id)).collect();
-        // The cursor ends the write that carries the last of them.
+        // The cursor that ends the write with the last of them; one before it would bring some again.
         let has_all = listener
             .until(SOON, |heard| {
-                let found: BTreeSet<String> = heard.broadcasts().map(|(frame, _)| text(frame, "id")).collect();
-                let ends = heard.frames.len() >= owed.len();
-                ends && owed.iter().all(|id| found.contains(*id)) && heard.cursor != cursor
+                let found: BTreeSet<String> = heard.ids().into_iter().collect();
+                heard.is_covered && owed.iter().all(|id| found.contains(*id))
             })
             .await;
         late += usize::from(!has_all);
-        read.extend(listener.ids());
         gaps += listener.count("gap");
-        cursor = Some(listener.cursor().context("a stream without a cursor")?);
+        let (ids, end) = listener.look(|heard| (heard.ids(), heard.cursor.clone()));
+        read.extend(ids);
+        cursor = Some(end.context("a stream without a cursor")?);
         drop(listener);
         if step < MOVES {
             for number in 0..AWAY {

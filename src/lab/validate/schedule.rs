@@ -29,7 +29,7 @@ pub async fn look(stage: &mut Stage, proof: &mut Proof) -> Result<()> {
     ];
     let stranger = stage.listen(2, Transport::WebSocket, dan).await?;
     let audience = json!({"users": [ana, ben, cal]});
-    let due = clock::wall() + AHEAD_MS;
+    let due = stage.time().await? + AHEAD_MS;
     let mut later = draft("high", &audience, "In two seconds");
     later["deliver_at"] = json!(clock::rfc3339(due));
     let comes = stage.publish(0, &later).await?;

@@ -1,6 +1,6 @@
 //! What the checks came to, as lines in a terminal. Pure.
 
-use super::told::{Looked, measured, verdict};
+use super::looked::{Looked, Run, measured};
 use super::verdict::{Ending, Outcome, Whole};
 use crate::lab::results::{Build, Outcome as Reached, Report};
 use anstyle::{AnsiColor, Style};
@@ -12,17 +12,23 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const WARN: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// One line for each check, then all about those that did not pass.
-pub fn text(all: &[Looked], report: &Report) -> String {
+/// One line for each check, then all about those that did not pass, and what could not be put away.
+pub fn text(run: &Run, report: &Report) -> String {
     let mut text = format!("{STRONG}validate {}{STRONG:#}  {}\n\n", report.name, report.about);
-    for looked in all {
+    for looked in &run.checks {
         line(&mut text, looked);
     }
     // Of what was never begun the line has said all.
     let has_story =
         |looked: &&Looked| !matches!(looked.ending, Ending::Skipped(_)) && looked.outcome() != Outcome::Passed;
-    for looked in all.iter().filter(has_story) {
+    for looked in run.checks.iter().filter(has_story) {
         whole_story(&mut text, looked);
+    }
+    if !run.left.is_empty() {
+        let _ = writeln!(text, "\n{BAD}✗ not all was put away{BAD:#}");
+        for what in &run.left {
+            let _ = writeln!(text, "  {BAD}✗{BAD:#} {what}");
+        }
     }
     let machine = &report.machine;
     let build = if report.build == Build::Debug {
@@ -38,7 +44,7 @@ pub fn text(all: &[Looked], report: &Report) -> String {
     for note in &report.notes {
         let _ = writeln!(text, "{DIM}{note}{DIM:#}");
     }
-    let (style, sign) = match verdict(all) {
+    let (style, sign) = match run.verdict() {
         Whole::Validated => (GOOD, "✓"),
         Whole::Failed => (BAD, "✗"),
         Whole::NotValidated => (WARN, "–"),

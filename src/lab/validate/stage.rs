@@ -3,27 +3,30 @@
 //! Every broadcast of a check is to people of the check, and a drill but where it must not be one: nobody else ever sees one, and no
 //! alarm is raised by it.
 
-use super::listener::{Listener, Promise, Seat, text};
-use super::nouns::{address, draft, user};
+mod away;
+mod people;
+mod setting;
+
+use super::listener::text;
+use super::nouns::draft;
 use super::preferences::{self, Held};
-use crate::base::clock;
-use crate::lab::cluster::{Cluster, Settings};
-use crate::lab::door::{Door, Way};
+use super::proof::Proof;
+use crate::base::clock::{self, Millis};
+use crate::lab::cluster::Cluster;
+use crate::lab::door::Door;
 use crate::lab::http::{self, Answer, Call};
-use crate::lab::load::stage::{Where, way};
 use crate::lab::sink::Sink;
-use crate::lab::stream::Transport;
-use crate::lab::tokens::bearer;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 /// What must come comes within this, or it is missing.
 pub const SOON: Duration = Duration::from_secs(10);
 /// One request; a node answers within 5 s, or says that it cannot.
 const ASK_MAX: Duration = Duration::from_secs(6);
+/// What is held until the end is published within this.
+const HOLD_MAX: Duration = Duration::from_secs(30);
 /// The output that is called about alerts.
 pub const DESK: &str = "desk";
 /// The output that is called by an escalation.
@@ -45,17 +48,23 @@ pub struct Stage {
     pub seed: u64,
     /// Begins the name of everything that is made.
     prefix: String,
+    /// Where each thing is that has to be taken away.
     made: Vec<String>,
     cluster: Option<Cluster>,
     sink: Option<Sink>,
-    held: Option<Held>,
+    held: Option<Begun>,
 }
+
+/// What was seen while something was to be held, and whether it is.
+type Begun = (Proof, Result<Held>);
 
 /// What a publish was answered.
 pub struct Published {
     pub id: String,
     pub position: Option<u64>,
     pub log_index: u64,
+    /// By the log's time, which is what decides on the nodes.
+    pub at: Millis,
     /// When it was sent, and when its answer was read.
     pub sent: Instant,
     pub accepted: Instant,
@@ -63,70 +72,6 @@ pub struct Published {
 }
 
 impl Stage {
-    pub async fn set(place: &Where, seed: u64) -> Result<Self> {
-        let mut stage = Self {
-            nodes: Vec::new(),
-            bearer: String::new(),
-            has_tokens: true,
-            seed,
-            prefix: format!("validate-{:08x}-", rand::random::<u32>()),
-            made: Vec::new(),
-            cluster: None,
-            sink: None,
-            held: None,
-        };
-        match place {
-            Where::Own { set, .. } => stage.start(set).await?,
-            Where::There { urls, token, authority } => stage.find(urls, token.as_deref(), authority).await?,
-        }
-        Ok(stage)
-    }
-
-    /// Three nodes whose outputs lead here; every request needs a token.
-    async fn start(&mut self, set: &[String]) -> Result<()> {
-        let sink = Sink::start([DESK, SIREN].map(String::from).into()).await?;
-        let mut all = sink.settings();
-        all.push(format!("alerts.outputs=[\"{DESK}\"]"));
-        all.extend_from_slice(set);
-        let mut cluster = Cluster::start(Settings {
-            program: None,
-            port: None,
-            data: None,
-            set: all,
-            auth: true,
-            tls: false,
-        })?;
-        cluster.ready().await?;
-        self.nodes = cluster.way()?.doors()?;
-        self.bearer = cluster.admin_token().map(bearer).unwrap_or_default();
-        (self.cluster, self.sink) = (Some(cluster), Some(sink));
-        Ok(())
-    }
-
-    async fn find(&mut self, urls: &[String], token: Option<&str>, authority: &str) -> Result<()> {
-        let way = Way {
-            authority: authority.to_owned(),
-            ..way(urls).await?
-        };
-        self.nodes = way.doors()?;
-        for (node, url) in self.nodes.iter().zip(urls) {
-            let unreachable = |why: String| Unreachable { url: url.clone(), why };
-            let ready = http::call(node.clone(), &Call::get("/readyz?write=1"), ASK_MAX).await;
-            let ready = ready.map_err(|error| unreachable(error.to_string()))?;
-            if ready.status != 200 {
-                bail!("{url} takes no writes: {} {}", ready.status, ready.code());
-            }
-        }
-        let first = self.nodes.first().context("no node")?.clone();
-        let asked = http::call(first, &Call::get("/v1/cluster"), ASK_MAX).await?;
-        self.has_tokens = asked.status == 401;
-        if self.has_tokens {
-            let token = token.context("the nodes ask for a token: give an administrator's with --token")?;
-            self.bearer = bearer(token);
-        }
-        Ok(())
-    }
-
     pub fn is_own(&self) -> bool {
         self.cluster.is_some()
     }
@@ -137,16 +82,34 @@ impl Stage {
 
     /// What quiet hours hold until a minute is over; to be looked for at the end.
     pub async fn hold(&mut self) {
-        // What goes wrong here goes wrong again, and is told, when the check itself begins.
-        self.held = preferences::prepare(self).await.ok();
+        let mut proof = Proof::default();
+        let held = timeout(HOLD_MAX, preferences::prepare(self, &mut proof)).await;
+        let held = held.unwrap_or_else(|_| Err(anyhow!("it was not done within {HOLD_MAX:?}")));
+        self.held = Some((proof, held));
     }
 
-    pub fn take_held(&mut self) -> Option<Held> {
+    pub fn take_held(&mut self) -> Option<Begun> {
         self.held.take()
     }
 
     pub fn cluster(&mut self) -> Result<&mut Cluster> {
         self.cluster.as_mut().context("there are no nodes of its own")
+    }
+
+    /// Nodes of its own that ended by themselves since the last look, with their last words.
+    pub fn ended(&mut self) -> Vec<String> {
+        let Some(cluster) = &mut self.cluster else {
+            return Vec::new();
+        };
+        let ended = cluster.ended().into_iter();
+        ended
+            .map(|(node, _, status)| {
+                format!(
+                    "node {node} ended by itself ({status}); its last words:\n{}",
+                    cluster.log_tail(node)
+                )
+            })
+            .collect()
     }
 
     /// The node that leads, by its place; of nodes of its own.
@@ -221,36 +184,22 @@ impl Stage {
             id: text(&whole, "id"),
             position: whole["position"].as_u64(),
             log_index: whole["log_index"].as_u64().context("an answer without log_index")?,
+            at: clock::parse_rfc3339(&text(&whole, "accepted_at")).context("an answer without accepted_at")?,
             sent,
             accepted: answer.at,
             whole,
         })
     }
 
-    /// Tells the nodes of people and places, and waits until all know them.
-    pub async fn import(&mut self, lines: &[Value]) -> Result<()> {
-        for line in lines {
-            self.made.extend(address(line));
-        }
-        let body = lines.iter().fold(String::new(), |mut body, line| {
-            let _ = writeln!(body, "{line}");
-            body
-        });
-        let headers = [("Content-Type", "application/x-ndjson")];
-        let answer = self.ask(0, ("POST", "/v1/import"), &headers, body.as_bytes()).await?;
-        let told = answer.json().unwrap_or_default();
-        if answer.status != 200 || told["faults_total"].as_u64().is_some_and(|faults| faults > 0) {
-            bail!("the import was answered {} {told}", answer.status);
-        }
-        self.everywhere(applied(&answer)?).await
+    /// The log's time, by the answer to a drill to nobody: this machine's clock may be another one.
+    pub async fn time(&self) -> Result<Millis> {
+        let nobody = json!({"users": [self.name("nobody")]});
+        Ok(self.publish(0, &draft("low", &nobody, "What time is it?")).await?.at)
     }
 
-    /// Users of these names, each without a place.
-    pub async fn people(&mut self, words: &[&str]) -> Result<Vec<String>> {
-        let names: Vec<String> = words.iter().map(|word| self.name(word)).collect();
-        let lines: Vec<Value> = names.iter().map(|name| user(name, "guest")).collect();
-        self.import(&lines).await?;
-        Ok(names)
+    /// To be taken away at the end.
+    pub fn owes(&mut self, paths: impl IntoIterator<Item = String>) {
+        self.made.extend(paths);
     }
 
     /// Waits until every node has applied that much.
@@ -259,66 +208,6 @@ impl Stage {
             self.get(at, &format!("/v1/users?limit=1&at_least={index}")).await?;
         }
         Ok(())
-    }
-
-    pub async fn listen(&self, at: usize, transport: Transport, user: &str) -> Result<Listener> {
-        self.listen_from(at, transport, (user, None), Promise::Nothing).await
-    }
-
-    pub async fn listen_from(
-        &self,
-        at: usize,
-        transport: Transport,
-        (user, cursor): (&str, Option<&str>),
-        promise: Promise,
-    ) -> Result<Listener> {
-        let seat = Seat {
-            node: self.node(at),
-            transport,
-            bearer: &self.bearer,
-            user: Some(user),
-            cursor,
-            promise,
-        };
-        Listener::start(seat).await
-    }
-
-    /// Waits until every node knows that so many of these people have a session.
-    pub async fn connected(&self, users: &[String], wanted: u64) -> Result<()> {
-        let draft = draft("normal", &json!({"users": users}), "Is anybody there?");
-        let end = clock::now() + SOON;
-        for at in 0..self.nodes.len() {
-            loop {
-                let answer = self.post(at, "/v1/broadcasts?dry_run=true", &draft).await?;
-                let found = answer.json()?["connected"].as_u64();
-                if found == Some(wanted) {
-                    break;
-                }
-                if clock::now() >= end {
-                    bail!("node {} says that {found:?} of {wanted} are connected", at + 1);
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes back what was made where nodes live on, and stops those of its own.
-    pub async fn end(self) -> Result<()> {
-        if self.cluster.is_none() {
-            // Users come before the places where they are, and weddings before their venues.
-            let order = ["/v1/users/", "/v1/weddings/", "/v1/venues/", "/v1/segments/"];
-            let made: BTreeSet<&String> = self.made.iter().collect();
-            for kind in order {
-                for path in made.iter().filter(|path| path.starts_with(kind)) {
-                    self.ask(0, ("DELETE", path), &[], b"").await?;
-                }
-            }
-        }
-        match self.cluster {
-            Some(cluster) => cluster.stop().await,
-            None => Ok(()),
-        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Tokens: good on every node with the first request after their answer, for their scope and no other, and worthless everywhere once
-//! they are revoked.
+//! Tokens: good on every node with the first request after their answer, for their scope and their user and no other, and worthless
+//! everywhere once they are revoked.
 
 use super::listener::{Listener, Promise, Seat, text};
 use super::proof::Proof;
@@ -7,11 +7,13 @@ use super::stage::{SOON, Stage};
 use crate::base::clock;
 use crate::lab::stream::Transport;
 use crate::lab::tokens::bearer;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::sleep;
 
+/// Wanted for a stream; no other address looks at it.
+const STREAM: &str = "text/event-stream";
 const ROUNDS: usize = 9;
 /// A revocation reaches every node that is there within this.
 const REVOKED_WITHIN: Duration = Duration::from_secs(5);
@@ -24,8 +26,11 @@ pub async fn look(stage: &mut Stage, proof: &mut Proof) -> Result<()> {
         proof.not_run("the nodes ask for no tokens");
         return Ok(());
     }
-    let people = stage.people(&["tokens-ana"]).await?;
-    let wanted = json!({"user": people.first(), "role": "guest", "scopes": ["read", "subscribe"], "ttl": "10m"});
+    let people = stage.people(&["tokens-ana", "tokens-ben"]).await?;
+    let [ana, ben] = &people[..] else {
+        bail!("{} people were made", people.len())
+    };
+    let wanted = json!({"user": ana, "role": "guest", "scopes": ["read", "subscribe"], "ttl": "10m"});
     let nodes = stage.nodes.len();
     let (mut good, mut strict) = (0, 0);
     let mut last = None;
@@ -45,6 +50,7 @@ pub async fn look(stage: &mut Stage, proof: &mut Proof) -> Result<()> {
     proof.exactly("nodes at which a new token was good at once", ROUNDS * nodes, good);
     proof.exactly("looks beyond its scope, refused", ROUNDS, strict);
     let Some((id, own)) = last else { return Ok(()) };
+    own_alone(stage, &own, ben, proof).await?;
     revoked(stage, &id, &own, proof).await?;
     let mut refused = 0;
     for wrong in [
@@ -62,8 +68,39 @@ async fn status(stage: &Stage, at: usize, what: (&str, &str), bearer: &str) -> R
     Ok(stage.ask_as(at, what, bearer, (&[], b"")).await?.status)
 }
 
+/// What is the user's own is there, and what is another's is refused, on every node.
+async fn own_alone(stage: &Stage, own: &str, other: &str, proof: &mut Proof) -> Result<()> {
+    let others = ["inbox", "subscribe"].map(|what| format!("/v1/{what}?user={other}"));
+    let (mut good, mut refused) = (0, 0);
+    for at in 0..stage.nodes.len() {
+        good += usize::from(status(stage, at, ("GET", "/v1/inbox"), own).await? == 200);
+        for path in &others {
+            let answer = stage
+                .ask_as(at, ("GET", path), own, (&[("Accept", STREAM)], b""))
+                .await?;
+            if answer.status == 403 && answer.code() == "OTHER_USER" {
+                refused += 1;
+            } else {
+                proof.wrong(format!(
+                    "node {} answered {} {} to {path} with another's token",
+                    at + 1,
+                    answer.status,
+                    answer.code()
+                ));
+            }
+        }
+    }
+    let nodes = stage.nodes.len();
+    proof.exactly("nodes that gave the token's user their inbox", nodes, good);
+    proof.exactly("requests for another user, refused", nodes * others.len(), refused);
+    Ok(())
+}
+
 async fn revoke(stage: &Stage, at: usize, id: &str) -> Result<()> {
-    stage.ask(at, ("DELETE", &format!("/v1/tokens/{id}")), &[], b"").await?;
+    let answer = stage.ask(at, ("DELETE", &format!("/v1/tokens/{id}")), &[], b"").await?;
+    if answer.status != 204 {
+        bail!("a revocation was answered {} {}", answer.status, answer.code());
+    }
     Ok(())
 }
 

@@ -1,86 +1,10 @@
 //! What the checks came to, as the report that is kept and as JSON; [`super::screen`] has the lines of a terminal. Pure.
 
-use super::checks::{ALL, Check};
-use super::proof::Proof;
-use super::verdict::{Ending, Outcome, Whole, outcome, whole};
+use super::looked::{Looked, Run, measured};
+use super::verdict::{Outcome, Whole};
 use crate::lab::machine;
-use crate::lab::results::{
-    Better, Bound, Build, FORMAT, Figure, Outcome as Reached, Report, Table, Target, Verdict, bound_words, figure,
-    shown,
-};
+use crate::lab::results::{Build, FORMAT, Outcome as Reached, Report, Table, Target, Verdict};
 use serde_json::{Value, json};
-use std::time::Duration;
-
-/// One check, as it went.
-pub struct Looked {
-    pub check: &'static Check,
-    pub ending: Ending,
-    pub proof: Proof,
-    pub took: Duration,
-}
-
-impl Looked {
-    pub fn outcome(&self) -> Outcome {
-        outcome(&self.ending, &self.proof)
-    }
-
-    /// Why it did not come to its end, or what of it was not looked at.
-    pub fn reasons(&self) -> Vec<String> {
-        let ending = match &self.ending {
-            Ending::Ran => None,
-            Ending::BrokeOff(why) => Some(format!("it broke off: {why}")),
-            Ending::TimedOut(limit) => Some(format!("it was not done within {} s", limit.as_secs())),
-            Ending::Panicked => Some("the check itself broke".to_owned()),
-            Ending::Skipped(why) => Some(why.clone()),
-        };
-        let mut all: Vec<String> = ending.into_iter().chain(self.proof.gaps().iter().cloned()).collect();
-        let open = self
-            .proof
-            .targets()
-            .iter()
-            .filter(|target| target.outcome() == Reached::NotMeasured);
-        all.extend(open.map(|target| format!("{}: not measured", target.name)));
-        if all.is_empty() && self.proof.targets().is_empty() {
-            all.push("nothing was measured".to_owned());
-        }
-        all
-    }
-
-    pub fn passed(&self) -> usize {
-        let all = self.proof.targets().iter();
-        all.filter(|target| target.outcome() == Reached::Passed).count()
-    }
-
-    /// The figure that stands for the check: the first that is missed, else the first that is more than a count.
-    pub fn first(&self) -> Option<&Target> {
-        let all = self.proof.targets();
-        let find = |holds: &dyn Fn(&Target) -> bool| all.iter().find(|target| holds(target));
-        find(&|target| target.outcome() == Reached::Missed)
-            .or_else(|| find(&|target| !target.unit.is_empty() && matches!(target.bound, Bound::Below(_))))
-            .or_else(|| all.first())
-    }
-
-    fn json(&self) -> Value {
-        let target = |target: &Target| {
-            json!({"name": target.name, "bound": bound_words(target).trim_end(), "measured": target.measured,
-                "unit": target.unit, "outcome": target.outcome().words()})
-        };
-        json!({
-            "check": self.check.word,
-            "promise": self.check.promise,
-            "outcome": self.outcome().words(),
-            "took_s": (self.took.as_secs_f64() * 10.0).round() / 10.0,
-            "reasons": self.reasons(),
-            "targets": self.proof.targets().iter().map(target).collect::<Vec<_>>(),
-            "findings": self.proof.findings(),
-            "evidence": self.proof.evidence(),
-        })
-    }
-}
-
-pub fn verdict(all: &[Looked]) -> Whole {
-    whole(all.iter().map(Looked::outcome), ALL.len())
-}
 
 /// What the report says beside the checks.
 pub struct Frame<'a> {
@@ -94,16 +18,14 @@ pub struct Frame<'a> {
     pub load: Option<&'a Report>,
 }
 
-pub fn report(all: &[Looked], name: &str, frame: Frame<'_>) -> Report {
+pub fn report(run: &Run, name: &str, frame: Frame<'_>) -> Report {
     let (figures, distributions, charts) = frame.load.map_or_else(Default::default, |load| {
         (load.figures.clone(), load.distributions.clone(), load.charts.clone())
     });
+    let all = &run.checks[..];
+    let has_evidence = |looked: &&Looked| !looked.proof.evidence().is_empty();
     let mut tables = vec![overview(all)];
-    tables.extend(
-        all.iter()
-            .filter(|looked| !looked.proof.evidence().is_empty())
-            .map(evidence),
-    );
+    tables.extend(all.iter().filter(has_evidence).map(evidence));
     Report {
         format: FORMAT,
         kind: "validate".to_owned(),
@@ -118,17 +40,17 @@ pub fn report(all: &[Looked], name: &str, frame: Frame<'_>) -> Report {
         commit: machine::COMMIT.unwrap_or_default().to_owned(),
         build: Build::own(),
         clock: "all times are taken by this process on one monotonic clock; times that a node tells are compared with each other alone".to_owned(),
-        verdict: match verdict(all) {
+        verdict: match run.verdict() {
             Whole::Validated => Verdict::Good,
             Whole::Failed => Verdict::Bad,
             Whole::NotValidated => Verdict::NotRun,
         },
-        headline: headline(all),
-        findings: findings(all),
+        headline: run.headline(),
+        findings: findings(run),
         notes: frame.notes,
         targets: all.iter().flat_map(targets).collect(),
         highlights: ["checks.passed", "checks.failed", "checks.not_run"].map(String::from).into(),
-        figures: counts(all).into_iter().chain(figures).collect(),
+        figures: run.counts().into_iter().chain(figures).collect(),
         distributions,
         charts,
         tables,
@@ -136,45 +58,16 @@ pub fn report(all: &[Looked], name: &str, frame: Frame<'_>) -> Report {
 }
 
 /// The report's JSON, and the checks one by one.
-pub fn json(all: &[Looked], report: &Report) -> Value {
+pub fn json(run: &Run, report: &Report) -> Value {
     let mut json = report.json();
-    json["checks"] = all.iter().map(Looked::json).collect();
-    json["whole"] = json!(match verdict(all) {
+    json["checks"] = run.checks.iter().map(Looked::json).collect();
+    json["left"] = json!(run.left);
+    json["whole"] = json!(match run.verdict() {
         Whole::Validated => "validated",
         Whole::Failed => "failed",
         Whole::NotValidated => "not validated",
     });
     json
-}
-
-fn count(all: &[Looked], what: Outcome) -> usize {
-    all.iter().filter(|looked| looked.outcome() == what).count()
-}
-
-fn headline(all: &[Looked]) -> String {
-    let (failed, open) = (count(all, Outcome::Failed), count(all, Outcome::NotRun));
-    let passed = count(all, Outcome::Passed);
-    match verdict(all) {
-        Whole::Validated => format!("validated: all {passed} checks passed"),
-        Whole::Failed => format!(
-            "failed: {failed} of {} checks; {passed} passed, {open} not run",
-            ALL.len()
-        ),
-        Whole::NotValidated => format!(
-            "not validated: {open} of {} checks not run or not whole, {passed} passed",
-            ALL.len()
-        ),
-    }
-}
-
-fn counts(all: &[Looked]) -> [Figure; 3] {
-    let one =
-        |key: &str, name: &str, what: Outcome, better| figure(key, name, "", Some(count(all, what) as f64), better);
-    [
-        one("checks.passed", "passed", Outcome::Passed, Better::Higher),
-        one("checks.failed", "failed", Outcome::Failed, Better::Lower),
-        one("checks.not_run", "not run", Outcome::NotRun, Better::Lower),
-    ]
 }
 
 fn targets(looked: &Looked) -> Vec<Target> {
@@ -185,10 +78,10 @@ fn targets(looked: &Looked) -> Vec<Target> {
     looked.proof.targets().iter().map(named).collect()
 }
 
-/// What is wrong, and why something was not looked at.
-fn findings(all: &[Looked]) -> Vec<String> {
+/// What is wrong, why something was not looked at, and what could not be put away.
+fn findings(run: &Run) -> Vec<String> {
     let mut findings = Vec::new();
-    for looked in all {
+    for looked in &run.checks {
         let word = looked.check.word;
         let missed = looked
             .proof
@@ -207,6 +100,7 @@ fn findings(all: &[Looked]) -> Vec<String> {
             findings.extend(looked.reasons().iter().map(|why| format!("{word}: {why}")));
         }
     }
+    findings.extend(run.left.iter().cloned());
     findings
 }
 
@@ -237,20 +131,12 @@ fn evidence(looked: &Looked) -> Table {
     }
 }
 
-/// A figure and what was asked of it: `mean 3.1 ms, below 100 ms`.
-pub fn measured(target: &Target) -> String {
-    let value = target.measured.map_or_else(
-        || "not measured".to_owned(),
-        |value| format!("{} {}", shown(value), target.unit).trim_end().to_owned(),
-    );
-    format!("{} {value}, {}", target.name, bound_words(target).trim_end())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Frame, Looked, json, report, verdict};
+    use super::{Frame, json, report};
     use crate::lab::results::Verdict;
     use crate::lab::validate::checks::ALL;
+    use crate::lab::validate::looked::{Looked, Run};
     use crate::lab::validate::proof::Proof;
     use crate::lab::validate::screen::text;
     use crate::lab::validate::verdict::{Ending, Whole};
@@ -258,7 +144,7 @@ mod tests {
     use std::time::Duration;
 
     /// All passed, but for what is changed.
-    fn all(change: impl Fn(&mut Vec<Looked>)) -> Vec<Looked> {
+    fn all(change: impl Fn(&mut Vec<Looked>)) -> Run {
         let each = ALL.iter().map(|check| {
             let mut proof = Proof::default();
             proof.below("mean", 100.0, "ms", 3.0);
@@ -270,12 +156,15 @@ mod tests {
                 took: Duration::from_millis(1_234),
             }
         });
-        let mut all = each.collect();
-        change(&mut all);
-        all
+        let mut checks = each.collect();
+        change(&mut checks);
+        Run {
+            checks,
+            left: Vec::new(),
+        }
     }
 
-    fn told(all: &[Looked]) -> (String, Value, Verdict) {
+    fn told(all: &Run) -> (String, Value, Verdict) {
         let frame = Frame {
             command: "campanile validate".into(),
             seed: 1,
@@ -331,11 +220,25 @@ mod tests {
     #[test]
     fn a_check_that_is_not_even_told_is_not_validated() {
         let looked = all(|all| drop(all.pop()));
-        assert_eq!(verdict(&looked), Whole::NotValidated);
+        assert_eq!(looked.verdict(), Whole::NotValidated);
         let (_, json, verdict) = told(&looked);
         assert_eq!(
             (json["whole"].as_str(), verdict),
             (Some("not validated"), Verdict::NotRun)
         );
+    }
+    #[test]
+    fn what_could_not_be_put_away_is_told_and_is_a_failure() {
+        let mut run = all(|_| {});
+        run.left.push("/v1/weddings/w stays: 503 NO_LEADER".into());
+        let (text, json, verdict) = told(&run);
+        for part in [
+            "\n✗ not all was put away\n  ✗ /v1/weddings/w stays: 503 NO_LEADER\n",
+            "✗ failed: 0 of 16 checks; 16 passed, 0 not run; not all was put away",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in {text}");
+        }
+        assert_eq!((json["whole"].as_str(), verdict), (Some("failed"), Verdict::Bad));
+        assert_eq!(json["left"], json["findings"]);
     }
 }

@@ -60,17 +60,17 @@ pub fn outcome(ending: &Ending, proof: &Proof) -> Outcome {
 pub enum Whole {
     /// Every check there is has been passed.
     Validated,
-    /// At least one failed.
+    /// At least one failed, or something was made and could not be put away.
     Failed,
     /// None failed, and not all were run.
     NotValidated,
 }
 
-/// `all` is how many checks there are: one of which nothing is told was not run.
-pub fn whole(outcomes: impl IntoIterator<Item = Outcome>, all: usize) -> Whole {
+/// `all` is how many checks there are: one of which nothing is told was not run. What is `left` could not be put away.
+pub fn whole(outcomes: impl IntoIterator<Item = Outcome>, all: usize, left: &[String]) -> Whole {
     let outcomes: Vec<Outcome> = outcomes.into_iter().collect();
     let count = |what: Outcome| outcomes.iter().filter(|outcome| **outcome == what).count();
-    if count(Outcome::Failed) > 0 {
+    if count(Outcome::Failed) > 0 || !left.is_empty() {
         Whole::Failed
     } else if all > 0 && count(Outcome::Passed) == all && outcomes.len() == all {
         Whole::Validated
@@ -187,7 +187,13 @@ mod tests {
             (vec![Failed], 2, Whole::Failed),
             (vec![Passed, Passed, Passed], 2, Whole::NotValidated),
         ] {
-            assert_eq!(whole(outcomes.clone(), all), expected, "{outcomes:?} of {all}");
+            assert_eq!(whole(outcomes.clone(), all, &[]), expected, "{outcomes:?} of {all}");
+            let left = ["/v1/users/u stays".to_owned()];
+            assert_eq!(
+                whole(outcomes.clone(), all, &left),
+                Whole::Failed,
+                "{outcomes:?} of {all}"
+            );
         }
     }
 }

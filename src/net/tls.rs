@@ -5,6 +5,7 @@ mod acceptor;
 #[cfg(test)]
 pub mod bench;
 mod certificate;
+mod file;
 mod made;
 mod secure;
 #[cfg(test)]

@@ -20,11 +20,17 @@ const RECORD_BYTES: usize = 4 << 10;
 /// What encryption adds to a record, at most.
 const OVERHEAD: usize = 64;
 /// Ciphertext read at a time.
-const READ_BYTES: usize = 8 << 10;
+pub(super) const READ_BYTES: usize = 8 << 10;
 /// The longest message of a handshake that a client takes, with what came behind it: a server's certificates.
 const FROM_SERVER_MAX: usize = 80 << 10;
-/// A client has no certificates to show: the largest record, with the head and the allowance that TLS 1.2 gives it.
-const FROM_CLIENT_MAX: usize = 5 + (16 << 10) + 2_048;
+/// What stands in front of a record: its kind, the version, and its length.
+const HEAD_BYTES: usize = 5;
+/// The major version in it, the same in all that are spoken.
+const VERSION: u8 = 3;
+/// The largest record, with the allowance that TLS 1.2 gives it.
+const RECORD_BYTES_MAX: usize = (16 << 10) + 2_048;
+/// A client has no certificates to show: one record of the largest.
+pub(super) const FROM_CLIENT_MAX: usize = HEAD_BYTES + RECORD_BYTES_MAX;
 
 pub struct Secure {
     connection: Connection,
@@ -36,7 +42,7 @@ pub struct Secure {
     plain: Vec<u8>,
     /// The peer has said the goodbye of TLS.
     is_over: bool,
-    /// It was said here.
+    /// It was said here, or why there is none: nothing may follow.
     has_ended: bool,
 }
 
@@ -139,6 +145,9 @@ impl Secure {
     /// How many of the bytes were taken; a full socket took none. What of a record did not fit it waits here.
     pub fn write(&mut self, socket: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
         self.flush(socket)?;
+        if self.has_ended {
+            return Err(ErrorKind::NotConnected.into());
+        }
         let mut taken = 0;
         while taken < bytes.len() && !self.has_unsent() {
             let end = bytes.len().min(taken + RECORD_BYTES);
@@ -171,6 +180,13 @@ impl Secure {
     /// Reads records once and does with them what they ask for; what they ask to be answered is answered as far as the socket
     /// takes it. How many bytes came; 0 at the end.
     pub fn take_in(&mut self, socket: &mut (impl Read + Write)) -> io::Result<usize> {
+        let count = self.receive(socket)?;
+        self.process(socket)?;
+        Ok(count)
+    }
+
+    /// The first half of it: what came is kept, and not looked at.
+    pub(super) fn receive(&mut self, socket: &mut impl Read) -> io::Result<usize> {
         let kept = self.incoming.len();
         let most = match &self.connection {
             Connection::Server(_) => FROM_CLIENT_MAX,
@@ -190,14 +206,30 @@ impl Secure {
         self.incoming.truncate(kept + read.as_ref().map_or(0, |count| *count));
         if self.incoming.is_empty() {
             self.incoming = Vec::new();
+        } else if self.is_handshaking() {
+            // Whoever comes byte by byte takes no more room than for these.
+            self.incoming.shrink_to_fit();
         }
-        let count = read?;
+        read
+    }
+
+    /// Whether a peer's first record is there, or the beginning of what can be none: less says nothing.
+    pub(super) fn has_record(&self) -> bool {
+        let Some((head, body)) = self.incoming.split_first_chunk::<HEAD_BYTES>() else {
+            return false;
+        };
+        let length = usize::from(u16::from_be_bytes([head[3], head[4]]));
+        head[1] != VERSION || length > RECORD_BYTES_MAX || body.len() >= length
+    }
+
+    /// The second half: what came is done with as far as it goes.
+    pub(super) fn process(&mut self, socket: &mut impl Write) -> io::Result<()> {
         let processed = self.drive(Wish::Nothing);
         // An alert tells the peer what was wrong; whether it arrives changes nothing here.
         let flushed = self.flush(socket);
         processed?;
         flushed?;
-        Ok(count)
+        Ok(())
     }
 
     /// Says the goodbye of TLS once; true when all of it is with the socket.

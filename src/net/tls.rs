@@ -8,6 +8,7 @@ mod certificate;
 mod file;
 mod made;
 mod secure;
+mod step;
 #[cfg(test)]
 mod tests;
 mod trust;

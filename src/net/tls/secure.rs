@@ -4,21 +4,17 @@
 //! of a record. Buffers are there only while something is in them: an idle session holds its keys and little else. At most one
 //! record of ciphertext waits for a full socket: what is urgent overtakes the rest.
 
+use super::step::{Step, Wish, act};
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use tokio_rustls::rustls::client::UnbufferedClientConnection;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::server::UnbufferedServerConnection;
-use tokio_rustls::rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
-};
 use tokio_rustls::rustls::{ClientConfig, CommonState, Error, HandshakeKind, ServerConfig};
 
 /// Plaintext of one record, a quarter of what the protocol allows. A phone can read nothing of a record before its last byte: so much can
 /// stand in front of something urgent, and something urgent at its beginning waits for so much.
 const RECORD_BYTES: usize = 4 << 10;
-/// What encryption adds to a record, at most.
-const OVERHEAD: usize = 64;
 /// Ciphertext read at a time.
 pub(super) const READ_BYTES: usize = 8 << 10;
 /// The longest message of a handshake that a client takes, with what came behind it: a server's certificates.
@@ -51,23 +47,6 @@ enum Connection {
     Server(UnbufferedServerConnection),
     /// Larger still.
     Client(Box<UnbufferedClientConnection>),
-}
-
-/// What is to be done as soon as the connection can.
-#[derive(Clone, Copy)]
-enum Wish<'a> {
-    Nothing,
-    Encrypt(&'a [u8]),
-    Goodbye,
-}
-
-enum Step {
-    Again,
-    Idle,
-    /// The wish was fulfilled.
-    Done,
-    /// The peer has said goodbye.
-    Over,
 }
 
 impl std::fmt::Debug for Secure {
@@ -275,87 +254,6 @@ impl Secure {
         };
         forget(&mut self.incoming, discard);
         step
-    }
-}
-
-/// Does what the connection asks for; how much of what came is done with.
-fn act<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    wish: Wish<'_>,
-    outgoing: &mut Vec<u8>,
-    plain: &mut Vec<u8>,
-) -> (usize, Result<Step, Error>) {
-    let UnbufferedStatus { discard, state } = status;
-    let step = state.and_then(|state| match state {
-        ConnectionState::ReadTraffic(mut traffic) => {
-            while let Some(record) = traffic.next_record() {
-                plain.extend_from_slice(record?.payload);
-            }
-            Ok(Step::Again)
-        }
-        ConnectionState::EncodeTlsData(mut data) => {
-            append(outgoing, OVERHEAD, |room| match data.encode(room) {
-                Ok(count) => Ok(Ok(count)),
-                Err(EncodeError::InsufficientSize(size)) => Ok(Err(size)),
-                Err(error) => Err(Error::General(error.to_string())),
-            })?;
-            Ok(Step::Again)
-        }
-        // It goes out with what stands before it; nothing is asked for twice.
-        ConnectionState::TransmitTlsData(data) => {
-            data.done();
-            Ok(Step::Again)
-        }
-        ConnectionState::WriteTraffic(mut traffic) => {
-            let size = match wish {
-                Wish::Nothing => return Ok(Step::Idle),
-                Wish::Encrypt(bytes) => bytes.len() + OVERHEAD,
-                Wish::Goodbye => OVERHEAD,
-            };
-            append(outgoing, size, |room| {
-                let written = match wish {
-                    Wish::Encrypt(bytes) => traffic.encrypt(bytes, room),
-                    Wish::Nothing | Wish::Goodbye => traffic.queue_close_notify(room),
-                };
-                match written {
-                    Ok(count) => Ok(Ok(count)),
-                    Err(EncryptError::InsufficientSize(size)) => Ok(Err(size)),
-                    Err(error) => Err(Error::General(error.to_string())),
-                }
-            })?;
-            Ok(Step::Done)
-        }
-        ConnectionState::PeerClosed => Ok(Step::Over),
-        ConnectionState::Closed | ConnectionState::BlockedHandshake => Ok(Step::Idle),
-        _ => Err(Error::General("a state that nobody asked for".into())),
-    });
-    (discard, step)
-}
-
-/// Writes behind what is there, with as much room as it turns out to need.
-fn append(
-    out: &mut Vec<u8>,
-    mut room: usize,
-    mut write: impl FnMut(&mut [u8]) -> Result<Result<usize, InsufficientSizeError>, Error>,
-) -> Result<(), Error> {
-    let start = out.len();
-    loop {
-        out.resize(start + room, 0);
-        match write(&mut out[start..]) {
-            Ok(Ok(count)) => {
-                out.truncate(start + count);
-                return Ok(());
-            }
-            Ok(Err(InsufficientSizeError { required_size })) if required_size > room => room = required_size,
-            Ok(Err(_)) => {
-                out.truncate(start);
-                return Err(Error::General("a record asks for less room than it needs".into()));
-            }
-            Err(error) => {
-                out.truncate(start);
-                return Err(error);
-            }
-        }
     }
 }
 

@@ -72,13 +72,15 @@ pub async fn run(options: &Doctor, as_json: bool) -> Result<(), Failure> {
 
 /// Everything is looked at, whatever was found before.
 async fn look(config: &Config, trust: Option<&Trust>) -> Vec<Finding> {
+    let shown = measure::certificate(config);
     let mut findings = vec![
         judge::files(files_max(), config),
         judge::keeper(measure::clock_keeper().as_deref()),
         judge::zones(&measure::zones_missing()),
         judge::memory(measure::memory(config), config),
-        judge::certificate(measure::certificate(config), clock::wall(), config),
     ];
+    findings.extend(judge::key(shown.as_ref()));
+    findings.push(judge::certificate(shown, clock::wall(), config));
     match measure::folder(&config.node.data) {
         Ok(folder) => {
             findings.push(judge::room(measure::room(&folder, config)));

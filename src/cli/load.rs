@@ -1,6 +1,7 @@
 //! `campanile load`: thousands of subscribers, and every delivery accounted for.
 
 use super::failure::Failure;
+use super::nodes::check_authority;
 use crate::base::size::Span;
 use crate::config::effective::masked_pair;
 use crate::lab::load::scenario::{self, ScenarioError};
@@ -109,9 +110,9 @@ pub fn run(options: Load, json: bool) -> Result<ExitCode, Failure> {
         }
     } else {
         Where::There {
+            authority: authority(options.ca.as_deref(), &options.url)?,
             urls: options.url,
             token: options.token,
-            authority: authority(options.ca.as_deref())?,
         }
     };
     Ok(load::run(&load::Options {
@@ -124,8 +125,9 @@ pub fn run(options: Load, json: bool) -> Result<ExitCode, Failure> {
     })?)
 }
 
-/// The file's text; empty without one.
-pub fn authority(file: Option<&Path>) -> Result<String, Failure> {
+/// The file's text; empty without one. It must count for all these addresses.
+pub fn authority(file: Option<&Path>, urls: &[String]) -> Result<String, Failure> {
+    urls.iter().try_for_each(|url| check_authority(file, url))?;
     let Some(file) = file else { return Ok(String::new()) };
     let read = std::fs::read_to_string(file);
     read.map_err(|error| Failure::usage(format!("--ca {}: {error}", file.display())))

@@ -61,14 +61,21 @@ impl Nodes {
 }
 
 pub fn client(url: &str, target: &Target) -> Result<Client, Failure> {
-    if target.ca.is_some() && url.trim().starts_with("http://") {
+    check_authority(target.ca.as_deref(), url)?;
+    let client = Client::new(url.trim(), target.token.clone())?;
+    Ok(client.trusting(trust(target.ca.as_deref())?))
+}
+
+/// Whoever names an authority must not be taken to where it counts for nothing.
+pub fn check_authority(file: Option<&Path>, url: &str) -> Result<(), Failure> {
+    let is_clear = url.trim().to_ascii_lowercase().starts_with("http://");
+    if file.is_some() && is_clear {
         return Err(
             Failure::usage(format!("{url} is in the clear, and --ca or CAMPANILE_CA asks for TLS"))
                 .hint("write https://, or leave the authority away"),
         );
     }
-    let client = Client::new(url.trim(), target.token.clone())?;
-    Ok(client.trusting(trust(target.ca.as_deref())?))
+    Ok(())
 }
 
 /// Whom a file vouches for; `None`: whom this machine believes.
@@ -125,7 +132,31 @@ pub fn encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::encoded;
+    use super::{Nodes, Target, encoded};
+    use crate::cli::failure::Exit;
+    use crate::net::tls;
+
+    #[test]
+    fn an_authority_is_for_https_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, tls::make(&["localhost"]).unwrap().authority).unwrap();
+        let open = |urls: &[&str], is_asked_for: bool| {
+            Nodes::new(&Target {
+                url: urls.iter().map(|url| (*url).to_owned()).collect(),
+                token: None,
+                ca: is_asked_for.then(|| file.clone()),
+            })
+        };
+        let (plain, secure) = ("http://127.0.0.1:8205", "https://127.0.0.1:8215");
+        for urls in [&[plain][..], &[secure, plain], &[" HTTP://127.0.0.1:8205"]] {
+            let failure = open(urls, true).err().unwrap();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.what.contains("in the clear"), "{}", failure.what);
+        }
+        assert_eq!(open(&[secure, secure], true).ok().unwrap().count(), 2);
+        assert_eq!(open(&[plain, secure], false).ok().unwrap().count(), 2);
+    }
 
     #[test]
     fn anything_fits_a_query() {

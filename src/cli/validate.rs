@@ -114,9 +114,9 @@ pub fn run(options: Validate, json: bool) -> Result<ExitCode, Failure> {
         }
     } else {
         Where::There {
+            authority: authority(options.ca.as_deref(), &options.url)?,
             urls: options.url,
             token: options.token,
-            authority: authority(options.ca.as_deref())?,
         }
     };
     let whole = validate::run(&Options {

@@ -379,3 +379,57 @@ impl Job for Cells {
         cell.positions = [self.context.shared.window.head(); 4];
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Cell, Cells, Note, READS_AT_ONCE};
+    use crate::gateway::Transport;
+    use crate::gateway::session::Stream;
+    use crate::gateway::tests::fixture::{Client, EPOCH, by_hand, config, eventually, house};
+    use std::sync::Weak;
+
+    const SESSIONS: usize = 2 * READS_AT_ONCE + 5;
+
+    fn cell(cells: &mut Cells) -> &mut Cell {
+        cells.homes[0].as_mut().unwrap()
+    }
+
+    /// Sessions that were heard since they came.
+    fn heard(cells: &mut Cells) -> usize {
+        let sessions = cell(cells).slots.iter().flatten();
+        sessions.filter(|session| session.spoke > 0).count()
+    }
+
+    #[test]
+    fn a_few_are_heard_before_what_is_urgent_is_looked_for_again() {
+        let house = house(&config(), 1, 1);
+        let (context, _poll) = by_hand(&house);
+        let mut cells = Cells::new(0, Weak::new(), context);
+        cells.take(Box::new(Cell::new(0, EPOCH)));
+        let mut clients: Vec<Client> = Vec::new();
+        for user in 0..SESSIONS as u32 {
+            let (client, subscriber) = house.meet_by_hand(user, Transport::WebSocket);
+            cells.obey(Note::Session(Box::new(subscriber)));
+            clients.push(client);
+        }
+        // Everybody is greeted, and then all speak at once.
+        while cells.pump() {}
+        for (slot, client) in clients.iter_mut().enumerate() {
+            client.until("hello");
+            client.send("{}");
+            let session = cell(&mut cells).get(slot as u32).unwrap();
+            let Stream::Tcp(socket) = &session.stream else {
+                panic!("not in the clear")
+            };
+            eventually("it has come", || socket.peek(&mut [0]).is_ok());
+            cell(&mut cells).reads.push_back(slot as u32);
+        }
+        assert_eq!(heard(&mut cells), 0);
+        for expected in [READS_AT_ONCE, 2 * READS_AT_ONCE] {
+            assert!(cells.pump(), "the others wait");
+            assert_eq!(heard(&mut cells), expected);
+        }
+        while cells.pump() {}
+        assert_eq!(heard(&mut cells), SESSIONS);
+    }
+}

@@ -230,3 +230,41 @@ fn look(id: BroadcastId, user: UserNumber, context: &Context) -> Option<Result<(
     let is_mine = broadcast.id == id && entry.release.recipients.contains(user);
     (is_mine && broadcast.expires_at > shared.log_time()).then_some(Ok(()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Cell, FRAMES_MAX, Transport};
+    use crate::gateway::tests::fixture::{EPOCH, by_hand, config, house};
+    use std::time::Duration;
+
+    #[test]
+    fn who_has_nothing_to_say_may_say_a_little_and_no_flood() {
+        let house = house(&config(), 1, 1);
+        for transport in [Transport::Sse, Transport::Lines] {
+            let (mut context, _poll) = by_hand(&house);
+            let mut cell = Cell::new(0, EPOCH);
+            let (mut client, subscriber) = house.meet_by_hand(1, transport);
+            cell.add(subscriber, &mut context);
+            let is_leaving = |cell: &mut Cell| cell.get(0).unwrap().leaving;
+            // As much as is not minded, twice: what was said before the tick is forgotten.
+            for _ in 0..2 {
+                for _ in 0..FRAMES_MAX {
+                    cell.hear(0, b"x", &mut context);
+                }
+                assert!(!is_leaving(&mut cell));
+                context.now += Duration::from_secs(10);
+                cell.tick(&mut context);
+            }
+            for _ in 0..FRAMES_MAX {
+                cell.hear(0, b"x", &mut context);
+            }
+            assert!(!is_leaving(&mut cell));
+            cell.hear(0, b"x", &mut context);
+            assert!(is_leaving(&mut cell));
+            while let Some(slot) = cell.queue.pop_front() {
+                cell.pump(slot, &mut context);
+            }
+            assert_eq!(client.until("goodbye")["code"], 1008);
+        }
+    }
+}

@@ -11,14 +11,16 @@
 //! backlog ─► reader ───────────┘
 //! socket  ─► hear ─► message ─► collect ─► report        (receipts, presence, watermarks)
 //! ```
-//! `cell` holds sessions and the positions they share, `cells` are those of one worker's thread, `told` says what concerns
-//! all, `wire`, `websocket` and `frame` are the bytes.
+//! `cell` holds sessions and the positions they share, `come_and_go` is how they get there and away, `plan` begins a round, `supply`
+//! finds what is owed to one that is behind; `cells` are those of one worker's thread, `told` says what concerns all, `wire`,
+//! `websocket` and `frame` are the bytes.
 
 pub mod backlog;
 mod batch;
 mod cell;
 mod cells;
 mod collect;
+mod come_and_go;
 mod confirm;
 mod crew;
 pub mod frame;
@@ -30,6 +32,7 @@ mod hear;
 mod members;
 mod message;
 mod pass;
+mod plan;
 pub mod poll;
 pub mod pressure;
 mod pump;
@@ -37,6 +40,7 @@ mod reader;
 mod round;
 mod session;
 mod shared;
+mod supply;
 #[cfg(test)]
 mod tests;
 mod told;

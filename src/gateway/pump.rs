@@ -1,40 +1,22 @@
 //! A session that is behind: write what is mine after my position, from the backlog, then from the window, until it stands
 //! where its cell stands.
 
-use super::batch::Piece;
 use super::cell::Cell;
 use super::frame;
 use super::goodbye;
 use super::reader::{Found, Question, Started};
 use super::round::cut;
-use super::session::{Behind, Session, Stage};
+use super::session::{Session, Stage};
 use super::shared::Context;
-use super::window::{Entry, Window};
-use crate::model::{PerPriority, Position, Priority};
-use crate::queue::Turns;
+use super::supply::{Find, Supply};
+use crate::model::{PerPriority, Position};
 use bytes::Bytes;
-use std::sync::Arc;
 use std::time::Duration;
 
-/// Frames given to one session at a time.
-const PIECES_MAX: usize = 256;
-/// Steps of a search through the window in one go.
-const STEPS_MAX: usize = 512;
 /// Reads that bring nothing, one after the other, before the session is told to try elsewhere.
 const READS_IN_VAIN_MAX: u8 = 8;
 /// A cursor may be this long ahead of the node.
 const AHEAD_MAX: Duration = Duration::from_secs(2);
-
-/// What a session that is behind can be given now.
-struct Supply {
-    pieces: Vec<Piece>,
-    end: PerPriority<Position>,
-    turns: Turns,
-    /// Some of it is below the window.
-    below: bool,
-    /// The search stopped at its bound.
-    more: bool,
-}
 
 impl Cell {
     /// Gives one session that is behind what its socket takes, up to a bound.
@@ -307,93 +289,5 @@ fn flush(session: &mut Session, context: &mut Context) -> std::io::Result<bool> 
             return Ok(false);
         }
         behind.unsent = Bytes::new();
-    }
-}
-
-/// Looks for what is a session's own.
-struct Find<'a> {
-    window: &'a Window,
-    user: u32,
-    promises: bool,
-    transport: super::Transport,
-    target: PerPriority<Position>,
-    bytes_max: usize,
-    now: i64,
-}
-
-impl Find<'_> {
-    fn supply(&self, behind: &Behind) -> Supply {
-        let mut supply = Supply {
-            pieces: Vec::new(),
-            end: behind.positions,
-            turns: behind.turns,
-            below: false,
-            more: false,
-        };
-        let mut taken = [0; 4];
-        let mut next: PerPriority<Option<Arc<Entry>>> = Default::default();
-        let mut bytes = 0;
-        for step in 0.. {
-            supply.more = step == STEPS_MAX || supply.pieces.len() == PIECES_MAX || bytes >= self.bytes_max;
-            if supply.more {
-                break;
-            }
-            for priority in Priority::ALL {
-                if next[priority.index()].is_none() {
-                    next[priority.index()] = self.next(priority, behind, taken[priority.index()], &mut supply);
-                }
-            }
-            let Some(priority) = supply.turns.next(next.each_ref().map(Option::is_some)) else {
-                break;
-            };
-            let Some(entry) = next[priority.index()].take() else {
-                break;
-            };
-            let index = priority.index();
-            supply.end[index] = entry.position();
-            if taken[index] < behind.owed[index].len() {
-                taken[index] += 1;
-                if taken[index] == behind.owed[index].len() {
-                    supply.end[index] = behind.scanned[index].max(supply.end[index]);
-                }
-            }
-            if !entry.is_over(self.now) && (self.promises || !entry.is_retry()) {
-                let frame = entry.frame(self.transport).clone();
-                bytes += frame.len();
-                supply.pieces.push(Piece { entry, frame });
-            }
-        }
-        supply
-    }
-
-    fn next(&self, priority: Priority, behind: &Behind, taken: usize, supply: &mut Supply) -> Option<Arc<Entry>> {
-        let index = priority.index();
-        if let Some(release) = behind.owed[index].get(taken) {
-            let shared = self.window.find(priority, release.position);
-            // delivered again, held, or escalated since, it is not what its first release says
-            let is_same = |entry: &Arc<Entry>| {
-                let known = &entry.release;
-                known.broadcast.expires_at == release.broadcast.expires_at
-                    && (known.released_at, known.escalated) == (release.released_at, release.escalated)
-            };
-            let shared = shared.filter(is_same);
-            return Some(shared.unwrap_or_else(|| Arc::new(Entry::new(release.clone()))));
-        }
-        let (position, target) = (supply.end[index], self.target[index]);
-        if position >= target {
-            return None;
-        }
-        match self.window.next_of(priority, self.user, position, target) {
-            Ok(Ok(entry)) => Some(entry),
-            Ok(Err(scanned)) => {
-                supply.end[index] = scanned;
-                supply.more |= scanned < target;
-                None
-            }
-            Err(_) => {
-                supply.below = true;
-                None
-            }
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Three nodes on this machine as three processes: start, kill, restart, stop, and ask who leads.
 
 use super::door::{Door, Lock, Way};
-use super::folder::{Folder, write_secret};
+use super::folder::{Folder, remove, write_secret, write_whole};
 use super::http::{self, Call};
 use super::tokens::bearer;
 use crate::base::clock;
@@ -38,6 +38,8 @@ const ADMIN_TOKEN: &str = "admin-token";
 const AUTHORITY: &str = "ca.pem";
 const CERTIFICATE: &str = "node.pem";
 const KEY: &str = "node.key";
+/// What everybody may read of it.
+const PUBLIC: u32 = 0o644;
 const LOG_TAIL_LINES: usize = 15;
 /// Tells `serve` that its standard input is a pipe held by its parent: the end of it means stop.
 pub const PARENT_PIPE: &str = "CAMPANILE_PARENT_PIPE";
@@ -425,7 +427,8 @@ fn admin_token(folder: &Path) -> Result<String> {
     Ok(made)
 }
 
-/// The certificate in the folder, or a new one from an authority that signs nothing else; whom to believe.
+/// The certificate in the folder, or a new one from an authority that signs nothing else; whom to believe. The authority is written last:
+/// without it the rest is what a run left that was cut off, and nobody was told to believe it.
 fn certificate(folder: &Path) -> Result<Trust> {
     let authority = folder.join(AUTHORITY);
     if !authority.exists() {
@@ -434,20 +437,24 @@ fn certificate(folder: &Path) -> Result<Trust> {
             certificate,
             key,
         } = tls::make(&["localhost", "127.0.0.1", "::1"])?;
-        fs::write(folder.join(CERTIFICATE), certificate).context(CERTIFICATE)?;
+        remove(&folder.join(KEY)).context(KEY)?;
         write_secret(&folder.join(KEY), &key)?;
-        // Last: with it all are there.
-        fs::write(&authority, pem).context(AUTHORITY)?;
+        write_whole(&folder.join(CERTIFICATE), &certificate, PUBLIC).context(CERTIFICATE)?;
+        write_whole(&authority, &pem, PUBLIC).context(AUTHORITY)?;
     }
-    let pem = fs::read(&authority).with_context(|| authority.display().to_string())?;
-    Trust::of(&pem).with_context(|| authority.display().to_string())
+    let file = || {
+        let file = authority.display();
+        format!("{file} cannot be used; without this file a new certificate is made")
+    };
+    let pem = fs::read(&authority).with_context(file)?;
+    Trust::of(&pem).with_context(file)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Cluster, NODES, Settings, free_port, ports};
-    use crate::{base::size::Span, config};
-    use std::collections::BTreeSet;
+    use super::{AUTHORITY, CERTIFICATE, Cluster, KEY, NODES, Settings, certificate, free_port, ports};
+    use crate::{base::size::Span, config, net::tls};
+    use std::{collections::BTreeSet, fs};
 
     #[test]
     fn the_settings_of_a_node_are_ones_that_it_knows() {
@@ -497,6 +504,33 @@ mod tests {
         );
         drop(first);
         assert_eq!(start().admin_token(), Some(&*token));
+    }
+
+    #[test]
+    fn a_certificate_is_made_once_and_anew_where_the_making_was_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let usable = || {
+            certificate(folder.path()).unwrap();
+            let file = |name: &str| path(name).display().to_string();
+            let config = tls::Config {
+                certificate_file: file(CERTIFICATE),
+                key_file: file(KEY),
+                ..tls::Config::default()
+            };
+            assert!(!tls::Certificate::read(&config).unwrap().is_key_open());
+            fs::read_to_string(path(AUTHORITY)).unwrap()
+        };
+        let first = usable();
+        assert_eq!(usable(), first);
+        // As a run leaves it that ends while it writes: a key without an authority, and half of one beside its place.
+        fs::write(path("ca.pem.new"), &first[..100]).unwrap();
+        fs::remove_file(path(AUTHORITY)).unwrap();
+        fs::write(path(CERTIFICATE), "half a fi").unwrap();
+        assert_ne!(usable(), first);
+        fs::write(path(AUTHORITY), "").unwrap();
+        let error = format!("{:#}", certificate(folder.path()).unwrap_err());
+        assert!(error.contains("ca.pem cannot be used"), "{error}");
     }
 
     #[test]

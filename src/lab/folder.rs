@@ -1,9 +1,9 @@
 //! A folder that a run works in, and secrets in it that nobody else on this machine can read.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{self, ErrorKind, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -51,15 +51,34 @@ fn made(path: &Path) -> Result<PathBuf> {
 
 /// Writes a line to a new file that only this user can read.
 pub fn write_secret(path: &Path, secret: &str) -> Result<()> {
-    let mut options = File::options();
-    let file = options.create_new(true).write(true).mode(0o600).open(path);
-    file.and_then(|mut file| writeln!(file, "{secret}"))
-        .with_context(|| path.display().to_string())
+    let name = || path.display().to_string();
+    ensure!(!path.exists(), "{} is there already", name());
+    write_whole(path, &format!("{secret}\n"), 0o600).with_context(name)
+}
+
+/// Writes a file that is there as a whole or not at all, whatever cuts the writing off.
+pub fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    // What is there was cut off.
+    remove(Path::new(&beside))?;
+    let mut file = File::options().create_new(true).write(true).mode(mode).open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
+}
+
+/// Removes a file where there is one.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Folder, write_secret};
+    use super::{Folder, write_secret, write_whole};
     use std::{fs, os::unix::fs::PermissionsExt};
 
     #[test]
@@ -75,5 +94,18 @@ mod tests {
         assert!(path.exists());
         drop(folder);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_was_cut_off_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, beside) = (folder.path().join("key"), folder.path().join("key.new"));
+        fs::write(&beside, "wo").unwrap();
+        write_secret(&path, "word").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "word\n");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!beside.exists());
+        write_whole(&path, "other", 0o600).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "other");
     }
 }

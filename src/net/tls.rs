@@ -5,8 +5,10 @@ mod acceptor;
 #[cfg(test)]
 pub mod bench;
 mod certificate;
+mod file;
 mod made;
 mod secure;
+mod step;
 #[cfg(test)]
 mod tests;
 mod trust;

@@ -4,7 +4,7 @@ use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::model::Millis;
 use crate::net::Acceptor;
-use crate::net::tls::Reloaded;
+use crate::net::tls::{CertificateError, Reloaded};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -25,12 +25,10 @@ pub async fn run(acceptor: Arc<Acceptor>, every: Duration, mut stop: watch::Rece
             _ = look.tick() => {}
         }
         let reading = acceptor.clone();
-        let Ok(read) = tokio::task::spawn_blocking(move || reading.reload()).await else {
-            return;
-        };
-        let complaint = read.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let read = look_at(move || reading.reload()).await;
+        let complaint = read.as_ref().err().cloned().unwrap_or_default();
         match read {
-            Ok(Reloaded::Same) => {}
+            Ok(Reloaded::Same | Reloaded::Settling) => {}
             Ok(Reloaded::Changed) => {
                 METRICS.tls_reloads.with_label_values(&["changed"]).inc();
                 told_at = None;
@@ -50,8 +48,22 @@ pub async fn run(acceptor: Arc<Acceptor>, every: Duration, mut stop: watch::Rece
         let now = clock::wall();
         if told_at.is_none_or(|at| now - at >= TELL_EVERY) {
             told_at = Some(now);
-            warn_of_the_end(acceptor.certificate().expires_at(), now);
+            let certificate = acceptor.certificate();
+            warn_of_the_end(certificate.expires_at(), now);
+            if certificate.is_key_open() {
+                tracing::warn!("others on this machine may read the key of the certificate (tls.key_file)");
+            }
         }
+    }
+}
+
+/// What came of a look, or why nothing did. One that breaks off is a fault like others: there is a next one.
+async fn look_at(
+    reload: impl FnOnce() -> Result<Reloaded, CertificateError> + Send + 'static,
+) -> Result<Reloaded, String> {
+    match tokio::task::spawn_blocking(reload).await {
+        Ok(reloaded) => reloaded.map_err(|error| error.to_string()),
+        Err(error) => Err(format!("the look at them broke off: {error}")),
     }
 }
 
@@ -61,5 +73,17 @@ fn warn_of_the_end(ends: Option<Millis>, now: Millis) {
             ends = clock::rfc3339(ends),
             "the certificate ends soon; put a new one into its files"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reloaded, look_at};
+
+    #[tokio::test]
+    async fn a_look_that_panics_is_a_fault_and_not_the_end() {
+        let broken = look_at(|| panic!("told to")).await.unwrap_err();
+        assert!(broken.contains("broke off"), "{broken}");
+        assert_eq!(look_at(|| Ok(Reloaded::Changed)).await, Ok(Reloaded::Changed));
     }
 }

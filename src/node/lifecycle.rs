@@ -211,9 +211,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     close.send_replace(true);
     stop.send_replace(true);
     let finish = async { while parts.join_next().await.is_some() {} };
+    // Requests under way have a time of their own, behind which the API ends by itself.
+    let serve = async {
+        if !serving.is_finished() {
+            let _ = (&mut serving).await;
+        }
+    };
     // What does not end in time is ended with the runtime.
-    let _ = tokio::time::timeout(config.node.drain.0, finish).await;
-    serving.abort();
+    let _ = tokio::join!(tokio::time::timeout(config.node.drain.0, finish), serve);
     running.stop().await;
     drained.context("the gateway did not drain")?;
     tracing::info!("stopped");

@@ -1,7 +1,9 @@
-//! What a node tells systemd: that it is ready when it is, that it lives while it does, that it stops.
+//! What a node tells systemd: that it is ready when it is, that it lives while it does, that it stops; and what it still answers then.
 
 use super::harness::cluster::{START_WITHIN, binary, free_ports};
+use super::harness::http::{connect, read_head};
 use super::harness::{Client, until};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Stdio};
@@ -122,4 +124,30 @@ fn a_node_that_cannot_take_requests_yet_is_not_ready() {
         assert_eq!(service.status("/readyz"), Some(503));
     }
     assert_eq!(service.word(), None, "nothing is said before it is ready");
+}
+
+#[test]
+fn a_request_under_way_at_the_stop_is_answered() {
+    const BODY: &[u8] = b"{}";
+    let mut service = Service::start(&[]);
+    until("a first word", START_WITHIN, || service.word());
+    let mut request = connect(service.address, SOON).unwrap();
+    let head = format!(
+        "POST /v1/broadcasts HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Expect: 100-continue\r\n\r\n",
+        service.address,
+        BODY.len()
+    );
+    request.get_mut().write_all(head.as_bytes()).unwrap();
+    // It waits for the body from here on.
+    assert_eq!(read_head(&mut request).unwrap().status, 100);
+    let pid = rustix::process::Pid::from_child(&service.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    until("nobody else comes in", SOON, || {
+        connect(service.address, SOON).is_err().then_some(())
+    });
+    request.get_mut().write_all(BODY).unwrap();
+    assert_eq!(read_head(&mut request).unwrap().status, 503);
+    let ended = until("it ends", SOON, || service.child.try_wait().unwrap());
+    assert!(ended.success(), "{ended}");
 }

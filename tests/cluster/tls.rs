@@ -17,6 +17,8 @@ const WEBSOCKET: &str = "GET /v1/subscribe?user=door&from=now HTTP/1.1\r\nHost: 
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const SSE: &str =
     "GET /v1/subscribe?user=door&from=now HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n";
+/// Counts those who found no place for their handshake.
+const FULL: &str = "campanile_limits_hit_total{limit=\"tls.handshakes_max\"}";
 const LIVEZ: &str = "GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
 
 #[test]
@@ -86,7 +88,7 @@ fn handshakes(cluster: &Cluster, result: &str) -> u64 {
 
 #[test]
 fn who_does_not_speak_it_is_told_and_who_does_not_finish_is_let_go() {
-    let secure = door(&["api.head_deadline=500ms", "tls.handshakes_max=2"]);
+    let secure = door(&["api.head_deadline=1500ms", "tls.handshakes_max=2"]);
     let cluster = &*secure.cluster;
     let listen = cluster.nodes[0].listen;
     let told = Client::new(listen).get("/livez").expect(400);
@@ -95,27 +97,49 @@ fn who_does_not_speak_it_is_told_and_who_does_not_finish_is_let_go() {
         "{}",
         told.text()
     );
-    // More of them than there are places, in the middle of a handshake: each goes in time, and others come in.
-    let stuck = || {
+    let stuck = |said: &[u8]| {
         let mut stream = TcpStream::connect(listen).unwrap();
-        stream.write_all(&[22, 3, 1, 2, 0, 1, 0]).unwrap();
+        stream.write_all(said).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         stream
     };
-    let all: Vec<TcpStream> = (0..6).map(|_| stuck()).collect();
-    for mut stream in all {
-        let end = stream.read(&mut [0; 64]);
-        assert!(matches!(end, Ok(0)) || matches!(&end, Err(error) if error.kind() == ErrorKind::ConnectionReset));
-    }
+    let ends = |all: Vec<TcpStream>| {
+        for mut stream in all {
+            let end = stream.read_to_end(&mut Vec::new());
+            assert!(end.is_ok() || end.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
+        }
+    };
+    // More of them than there are places, in the middle of their first word: nobody is kept out.
+    let halves: Vec<TcpStream> = (0..6).map(|_| stuck(&[22, 3, 1, 2, 0, 1, 0])).collect();
+    assert_eq!(ask(&mut connect(cluster), LIVEZ).status, 200);
+    ends(halves);
+    assert_eq!(metric(cluster, FULL), 0);
+    // And in the middle of a handshake: each goes in time, and others come in.
+    let hello = tls::hello(cluster.identity().believer());
+    ends((0..6).map(|_| stuck(&hello)).collect());
     let mut nonsense = TcpStream::connect(listen).unwrap();
     nonsense.write_all(&[22; 300]).unwrap();
     nonsense.set_read_timeout(Some(SOON)).unwrap();
     // an alert, then the end
     let _ = nonsense.read_to_end(&mut Vec::new());
     assert_eq!(ask(&mut connect(cluster), LIVEZ).status, 200);
-    assert_eq!((handshakes(cluster, "plain"), handshakes(cluster, "slow")), (1, 6));
+    assert_eq!((handshakes(cluster, "plain"), handshakes(cluster, "slow")), (1, 12));
     assert_eq!(handshakes(cluster, "failed"), 1);
-    assert!(metric(cluster, "campanile_limits_hit_total{limit=\"tls.handshakes_max\"}") >= 4);
+    assert!(metric(cluster, FULL) >= 4);
+}
+
+#[test]
+fn a_request_has_its_whole_time_behind_a_slow_handshake() {
+    const DEADLINE: Duration = Duration::from_secs(4);
+    let secure = door(&["api.head_deadline=4s"]);
+    let cluster = &*secure.cluster;
+    let (listen, config) = (cluster.nodes[0].listen, cluster.identity().believer());
+    let (stream, since) = tls::connect_slowly(listen, config, DEADLINE / 4, SOON).unwrap();
+    let mut stream = BufReader::new(stream);
+    // It says nothing more, and is told so, no earlier than one who has come with keys would be, and does not stay.
+    assert_eq!(read_head(&mut stream).unwrap().status, 408);
+    assert!(since.elapsed() >= DEADLINE, "{:?}", since.elapsed());
+    stream.read_to_end(&mut Vec::new()).expect("close_notify");
 }
 
 #[test]
@@ -244,6 +268,19 @@ fn the_command_line_believes_whom_it_is_told_to() {
         assert!(
             code == Some(0) && said.contains("venue.notice"),
             "{transport}: {said} {fault}"
+        );
+    }
+    let plain = format!("http://{}", cluster.nodes[0].listen);
+    for word in ["status", "load", "validate"] {
+        let mut command = cluster::binary();
+        command
+            .args([word, "--url", &plain, "--ca"])
+            .arg(&cluster.identity().authority);
+        let output = command.output().unwrap();
+        let fault = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(2) && fault.contains("is in the clear"),
+            "{word}: {fault}"
         );
     }
     let (code, _, fault) = run(&["status"], false);

@@ -1,12 +1,13 @@
 //! TLS as the tests have it: an authority of their own, a client's end, and tunnels through which all other clients of the tests
 //! speak it without knowing.
 
+use super::wait;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -81,6 +82,29 @@ pub fn connect(node: SocketAddr, config: Arc<ClientConfig>, patience: Duration) 
     let stream = super::http::connect(node, patience)?.into_inner();
     let client = ClientConnection::new(config, ServerName::try_from(HOST).unwrap());
     Ok(StreamOwned::new(client.map_err(io::Error::other)?, stream))
+}
+
+/// What a client says first.
+pub fn hello(config: Arc<ClientConfig>) -> Vec<u8> {
+    let mut client = ClientConnection::new(config, ServerName::try_from(HOST).unwrap()).unwrap();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).unwrap();
+    bytes
+}
+
+/// A handshake that the client leaves lying for so long before its last word; since when that may have been said.
+pub fn connect_slowly(
+    node: SocketAddr,
+    config: Arc<ClientConfig>,
+    pause: Duration,
+    patience: Duration,
+) -> io::Result<(Secure, Instant)> {
+    let (mut conn, mut sock) = connect(node, config, patience)?.into_parts();
+    conn.write_tls(&mut sock)?;
+    wait::maybe(pause, || None::<()>);
+    let since = Instant::now();
+    conn.complete_io(&mut sock)?;
+    Ok((StreamOwned::new(conn, sock), since))
 }
 
 /// Addresses in the clear that lead to nodes with TLS.

@@ -296,6 +296,8 @@ pub struct Shown {
     /// `None` when that cannot be told.
     pub ends: Option<Millis>,
     pub is_early: bool,
+    /// More users than the node's may read its key.
+    pub is_key_open: bool,
     /// Hosts of this node's own addresses that it is not for.
     pub foreign: Vec<String>,
 }
@@ -303,7 +305,7 @@ pub struct Shown {
 /// `None`: the settings have none. `now` is what the certificate is compared with.
 pub fn certificate(shown: Option<Result<Shown, String>>, now: Millis, config: &Config) -> Finding {
     const CHECK: &str = "TLS";
-    const RENEW: &str = "renew it, and look why what renews it has not; changed files are used within tls.reload_every";
+    const RENEW: &str = "renew it, and look why what renews it has not; changed files are used once two looks have found the same (tls.reload_every)";
     let shown = match shown {
         None => return in_the_clear(config),
         Some(Err(why)) => {
@@ -335,6 +337,21 @@ pub fn certificate(shown: Option<Result<Shown, String>>, now: Millis, config: &C
         ),
         None => Finding::fine(CHECK, ends),
     }
+}
+
+/// Who can read the key can be this node to everybody; `None` where there is none that can be used.
+pub fn key(shown: Option<&Result<Shown, String>>) -> Option<Finding> {
+    const CHECK: &str = "TLS key";
+    let shown = shown?.as_ref().ok()?;
+    Some(if shown.is_key_open {
+        Finding::warning(
+            CHECK,
+            "others on this machine may read or change tls.key_file",
+            "chmod 600 for a file of the node's own user; 640 for one of root and the node's group",
+        )
+    } else {
+        Finding::fine(CHECK, "nobody else may read it")
+    })
 }
 
 /// On a network it matters; this machine hears only itself.

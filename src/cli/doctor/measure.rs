@@ -151,6 +151,7 @@ pub fn certificate(config: &Config) -> Option<Result<Shown, String>> {
         Shown {
             ends: certificate.expires_at(),
             is_early: certificate.is_early(),
+            is_key_open: certificate.is_key_open(),
             foreign: own_hosts(config)
                 .into_iter()
                 .filter(|host| !certificate.is_for(host))

@@ -3,6 +3,7 @@
 use crate::base::clock;
 use crate::base::size::Span;
 use crate::gateway::backlog::{Backlog, Read, Start};
+use crate::gateway::shared::Context;
 use crate::gateway::{Config, From, Gateway, Request, Socket, Subscriber, Transport};
 use crate::model::{Broadcast, BroadcastId, Cursor, Draft, PerPriority, Position, Priority};
 use crate::net::tls::bench::{Bench, agree};
@@ -238,6 +239,27 @@ impl House {
             subscriber = refused;
             std::thread::yield_now();
         }
+    }
+}
+
+/// What a worker's thread has, for cells that a test turns by hand; they belong to none of the house's own threads.
+pub fn by_hand(house: &House) -> (Context, mio::Poll) {
+    let poll = mio::Poll::new().unwrap();
+    let registry = poll.registry().try_clone().unwrap();
+    (
+        Context::new(house.gateway.shared.clone(), registry, Arc::default()),
+        poll,
+    )
+}
+
+impl House {
+    /// Both ends of a session that a test gives to a cell of its own.
+    pub fn meet_by_hand(&self, user: u32, transport: Transport) -> (Client, Subscriber) {
+        self.gateway
+            .shared
+            .sessions
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.meet(user, transport, From::Now)
     }
 }
 

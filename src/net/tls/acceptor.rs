@@ -1,18 +1,20 @@
 //! The way in for TLS: a look at the first byte, a handshake within a deadline, and certificates that can change meanwhile.
 //!
 //! Handshakes are arithmetic: a crowd that comes back at once would hold up the log, which shares these threads. So their steps
-//! take turns, a few at a time, and whatever else is ready comes in between. A peer that is slow or silent holds no turn.
+//! take turns, a few at a time, and whatever else is ready comes in between. A peer that is slow or silent holds no turn. How many
+//! are under way is bounded: a place is taken once a peer has said what it wants, and lost to others by who keeps it waiting.
 
 use super::certificate::{Certificate, CertificateError};
 use super::{Config, Secure};
+use crate::base::clock;
 use crate::metrics::METRICS;
 use crate::net::stream::{Ready, Stream};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
@@ -21,6 +23,8 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 
 /// Steps of handshakes that may be reckoned before something else has its turn.
 const TURNS: usize = 2;
+/// A peer that has kept its place waiting for longer, all in all, gives it up to whoever has none. One far away needs a round trip or two.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// How a record of a handshake begins; no method of HTTP does.
 const HANDSHAKE: u8 = 22;
 
@@ -28,7 +32,11 @@ pub struct Acceptor {
     config: Arc<ServerConfig>,
     shown: Arc<Shown>,
     files: Config,
-    handshakes: Semaphore,
+    /// What was in the files when they were last looked at.
+    seen: Mutex<Certificate>,
+    places: Semaphore,
+    /// How many wait for a place.
+    waiting: watch::Sender<usize>,
     turns: Semaphore,
 }
 
@@ -38,7 +46,7 @@ struct Shown(RwLock<Certificate>);
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.read().0.clone())
+        Some(self.0.read().key.clone())
     }
 }
 
@@ -56,6 +64,8 @@ pub enum Opened {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reloaded {
     Same,
+    /// They are others than at the look before: whoever writes them may not be done.
+    Settling,
     Changed,
 }
 
@@ -63,6 +73,7 @@ impl Acceptor {
     /// Reads the files. Blocks for as long as that takes.
     pub fn new(files: &Config) -> Result<Self, CertificateError> {
         let certificate = Certificate::read(files)?;
+        let seen = Mutex::new(certificate.clone());
         let shown = Arc::new(Shown(RwLock::new(certificate)));
         let unusable = |source| CertificateError::Unusable {
             path: files.key_file.clone(),
@@ -72,22 +83,31 @@ impl Acceptor {
             config: Arc::new(config(shown.clone()).map_err(unusable)?),
             shown,
             files: files.clone(),
-            handshakes: Semaphore::new(files.handshakes_max.min(Semaphore::MAX_PERMITS)),
+            seen,
+            places: Semaphore::new(files.handshakes_max.min(Semaphore::MAX_PERMITS)),
+            waiting: watch::Sender::new(0),
             turns: Semaphore::new(TURNS),
         };
         acceptor.tell();
         Ok(acceptor)
     }
 
-    /// Reads the files again; bad ones change nothing. Blocks for as long as that takes.
+    /// Reads the files again; bad ones change nothing, and others are used once two looks have found the same: a chain that is cut
+    /// between two certificates looks like a whole one. Blocks for as long as that takes.
     pub fn reload(&self) -> Result<Reloaded, CertificateError> {
         let read = Certificate::read(&self.files)?;
+        let is_settled = std::mem::replace(&mut *self.seen.lock(), read.clone()).is_same(&read);
         {
             let mut shown = self.shown.0.write();
-            if shown.0.cert == read.0.cert {
+            let is_same = shown.is_same(&read);
+            if !is_same && !is_settled {
+                return Ok(Reloaded::Settling);
+            }
+            // Also the same: the rights of its file may be others now.
+            *shown = read;
+            if is_same {
                 return Ok(Reloaded::Same);
             }
-            *shown = read;
         }
         self.tell();
         Ok(Reloaded::Changed)
@@ -123,16 +143,22 @@ impl Acceptor {
         if first[0] != HANDSHAKE {
             return Ok((Opened::Plain(socket), "plain"));
         }
-        // Taken only now: whoever says nothing at all keeps nobody out.
-        let _slot = self.slot().await?;
         let mut secure = self.begin()?;
+        while !secure.has_record() {
+            hear(&socket, &mut secure).await?;
+        }
+        // Taken only now: whoever has not said what they want keeps nobody out.
+        let _place = self.place().await?;
+        let mut kept = Duration::ZERO;
         while secure.is_handshaking() {
-            socket.readable().await?;
             self.step(&socket, &mut secure).await?;
-            while secure.has_unsent() {
-                socket.writable().await?;
-                secure.flush(&mut Ready(&socket))?;
+            let since = clock::now();
+            tokio::select! {
+                biased;
+                answered = answer(&socket, &mut secure) => answered?,
+                () = self.wanted(PATIENCE.saturating_sub(kept)) => return Err(ErrorKind::TimedOut.into()),
             }
+            kept += since.elapsed();
         }
         let result = if secure.is_resumed() { "resumed" } else { "whole" };
         Ok((Opened::Secure(Stream::Secure(socket, Box::new(secure))), result))
@@ -143,23 +169,66 @@ impl Acceptor {
         Secure::server(self.config.clone()).map_err(io::Error::other)
     }
 
-    async fn slot(&self) -> io::Result<tokio::sync::SemaphorePermit<'_>> {
-        if let Ok(slot) = self.handshakes.try_acquire() {
-            return Ok(slot);
+    async fn place(&self) -> io::Result<SemaphorePermit<'_>> {
+        if let Ok(place) = self.places.try_acquire() {
+            return Ok(place);
         }
         METRICS.limits_hit.with_label_values(&["tls.handshakes_max"]).inc();
-        self.handshakes.acquire().await.map_err(io::Error::other)
+        let _waiting = Waiting::new(&self.waiting);
+        self.places.acquire().await.map_err(io::Error::other)
+    }
+
+    /// Returns when patience is over and somebody has no place.
+    async fn wanted(&self, patience: Duration) {
+        tokio::time::sleep(patience).await;
+        let _ = self.waiting.subscribe().wait_for(|waiting| *waiting > 0).await;
     }
 
     async fn step(&self, socket: &TcpStream, secure: &mut Secure) -> io::Result<()> {
         let _turn = self.turns.acquire().await.map_err(io::Error::other)?;
-        let came = secure.take_in(&mut Ready(socket));
+        let processed = secure.process(&mut Ready(socket));
         // What became ready meanwhile runs before the next turn.
         tokio::task::yield_now().await;
-        match came {
-            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-            Ok(_) | Err(_) => Ok(()),
+        processed
+    }
+}
+
+/// Somebody who waits for a place, however that ends.
+struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Says what is to be said, and while keys are not agreed on hears what the peer says to it.
+async fn answer(socket: &TcpStream, secure: &mut Secure) -> io::Result<()> {
+    while secure.has_unsent() {
+        socket.writable().await?;
+        secure.flush(&mut Ready(socket))?;
+    }
+    if secure.is_handshaking() {
+        hear(socket, secure).await?;
+    }
+    Ok(())
+}
+
+/// Reads once there is something to be read.
+async fn hear(socket: &TcpStream, secure: &mut Secure) -> io::Result<()> {
+    loop {
+        socket.readable().await?;
+        match secure.receive(&mut Ready(socket)) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            other => return other.map(|_| ()),
         }
     }
 }
@@ -171,6 +240,7 @@ fn told(error: &io::Error) -> &'static str {
             tracing::debug!(%error, "a handshake failed");
             "failed"
         }
+        ErrorKind::TimedOut => "slow",
         _ => "left",
     }
 }

@@ -1,6 +1,7 @@
 //! What a node shows to prove who it is: a chain of certificates and the key of the first, from two files.
 
 use super::Config;
+use super::file::{self, Found};
 use crate::base::clock;
 use crate::model::Millis;
 use std::sync::Arc;
@@ -42,31 +43,39 @@ pub enum CertificateError {
 
 /// A chain whose key is known.
 #[derive(Clone, Debug)]
-pub struct Certificate(pub(super) Arc<CertifiedKey>);
+pub struct Certificate {
+    pub(super) key: Arc<CertifiedKey>,
+    is_key_open: bool,
+}
 
 impl Certificate {
     /// Reads both files.
     pub fn read(config: &Config) -> Result<Self, CertificateError> {
-        let file = |setting, path: &String| {
-            std::fs::read(path).map_err(|source| CertificateError::Unreadable {
-                setting,
-                path: path.clone(),
-                source,
-            })
-        };
-        let chain = chain(
-            &config.certificate_file,
-            &file("tls.certificate_file", &config.certificate_file)?,
-        )?;
+        let shown = found("tls.certificate_file", &config.certificate_file)?;
+        let chain = chain(&config.certificate_file, &shown.bytes)?;
         let path = config.key_file.clone();
-        let Ok(key) = PrivateKeyDer::from_pem_slice(&file("tls.key_file", &path)?) else {
+        let secret = found("tls.key_file", &path)?;
+        let Ok(key) = PrivateKeyDer::from_pem_slice(&secret.bytes) else {
             return Err(CertificateError::NoKey { path });
         };
         match CertifiedKey::from_der(chain, key, &ring::default_provider()) {
-            Ok(key) => Ok(Self(Arc::new(key))),
+            Ok(key) => Ok(Self {
+                key: Arc::new(key),
+                is_key_open: secret.is_open_to_others,
+            }),
             Err(rustls::Error::InconsistentKeys(_)) => Err(CertificateError::Foreign { path }),
             Err(source) => Err(CertificateError::Unusable { path, source }),
         }
+    }
+
+    /// Whether both show the same; what of the files can still differ is who may read them.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.key.cert == other.key.cert
+    }
+
+    /// Whether more users of this machine than the node's may read its key.
+    pub const fn is_key_open(&self) -> bool {
+        self.is_key_open
     }
 
     /// When it ends; `None` when that cannot be told.
@@ -93,7 +102,7 @@ impl Certificate {
     /// Whether a client that asks for this host (a name or an address) finds it to be for that.
     pub fn is_for(&self, host: &str) -> bool {
         let name = ServerName::try_from(host.trim_start_matches('[').trim_end_matches(']'));
-        let parsed = self.0.cert.first().map(ParsedCertificate::try_from);
+        let parsed = self.key.cert.first().map(ParsedCertificate::try_from);
         match (name, parsed) {
             (Ok(name), Some(Ok(certificate))) => verify_server_name(&certificate, &name).is_ok(),
             _ => false,
@@ -102,7 +111,7 @@ impl Certificate {
 
     /// Its own chain is believed here: what is asked is when it counts.
     fn verified(&self, now: UnixTime) -> Result<(), rustls::Error> {
-        let (Some(first), Some(last)) = (self.0.cert.first(), self.0.cert.last()) else {
+        let (Some(first), Some(last)) = (self.key.cert.first(), self.key.cert.last()) else {
             return Err(rustls::Error::NoCertificatesPresented);
         };
         let mut roots = RootCertStore::empty();
@@ -112,10 +121,18 @@ impl Certificate {
             .build()
             .map_err(|error| rustls::Error::General(error.to_string()))?;
         let name = ServerName::try_from("localhost").map_err(|error| rustls::Error::General(error.to_string()))?;
-        let others = self.0.cert.get(1..).unwrap_or_default();
+        let others = self.key.cert.get(1..).unwrap_or_default();
         verifier.verify_server_cert(first, others, &name, &[], now)?;
         Ok(())
     }
+}
+
+fn found(setting: &'static str, path: &str) -> Result<Found, CertificateError> {
+    file::read(path).map_err(|source| CertificateError::Unreadable {
+        setting,
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn chain(path: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {

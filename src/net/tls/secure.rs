@@ -4,27 +4,29 @@
 //! of a record. Buffers are there only while something is in them: an idle session holds its keys and little else. At most one
 //! record of ciphertext waits for a full socket: what is urgent overtakes the rest.
 
+use super::step::{Step, Wish, act};
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use tokio_rustls::rustls::client::UnbufferedClientConnection;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::server::UnbufferedServerConnection;
-use tokio_rustls::rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
-};
 use tokio_rustls::rustls::{ClientConfig, CommonState, Error, HandshakeKind, ServerConfig};
 
 /// Plaintext of one record, a quarter of what the protocol allows. A phone can read nothing of a record before its last byte: so much can
 /// stand in front of something urgent, and something urgent at its beginning waits for so much.
 const RECORD_BYTES: usize = 4 << 10;
-/// What encryption adds to a record, at most.
-const OVERHEAD: usize = 64;
 /// Ciphertext read at a time.
-const READ_BYTES: usize = 8 << 10;
+pub(super) const READ_BYTES: usize = 8 << 10;
 /// The longest message of a handshake that a client takes, with what came behind it: a server's certificates.
 const FROM_SERVER_MAX: usize = 80 << 10;
-/// A client has no certificates to show: the largest record, with the head and the allowance that TLS 1.2 gives it.
-const FROM_CLIENT_MAX: usize = 5 + (16 << 10) + 2_048;
+/// What stands in front of a record: its kind, the version, and its length.
+const HEAD_BYTES: usize = 5;
+/// The major version in it, the same in all that are spoken.
+const VERSION: u8 = 3;
+/// The largest record, with the allowance that TLS 1.2 gives it.
+const RECORD_BYTES_MAX: usize = (16 << 10) + 2_048;
+/// A client has no certificates to show: one record of the largest.
+pub(super) const FROM_CLIENT_MAX: usize = HEAD_BYTES + RECORD_BYTES_MAX;
 
 pub struct Secure {
     connection: Connection,
@@ -36,7 +38,7 @@ pub struct Secure {
     plain: Vec<u8>,
     /// The peer has said the goodbye of TLS.
     is_over: bool,
-    /// It was said here.
+    /// It was said here, or why there is none: nothing may follow.
     has_ended: bool,
 }
 
@@ -45,23 +47,6 @@ enum Connection {
     Server(UnbufferedServerConnection),
     /// Larger still.
     Client(Box<UnbufferedClientConnection>),
-}
-
-/// What is to be done as soon as the connection can.
-#[derive(Clone, Copy)]
-enum Wish<'a> {
-    Nothing,
-    Encrypt(&'a [u8]),
-    Goodbye,
-}
-
-enum Step {
-    Again,
-    Idle,
-    /// The wish was fulfilled.
-    Done,
-    /// The peer has said goodbye.
-    Over,
 }
 
 impl std::fmt::Debug for Secure {
@@ -139,6 +124,9 @@ impl Secure {
     /// How many of the bytes were taken; a full socket took none. What of a record did not fit it waits here.
     pub fn write(&mut self, socket: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
         self.flush(socket)?;
+        if self.has_ended {
+            return Err(ErrorKind::NotConnected.into());
+        }
         let mut taken = 0;
         while taken < bytes.len() && !self.has_unsent() {
             let end = bytes.len().min(taken + RECORD_BYTES);
@@ -171,6 +159,13 @@ impl Secure {
     /// Reads records once and does with them what they ask for; what they ask to be answered is answered as far as the socket
     /// takes it. How many bytes came; 0 at the end.
     pub fn take_in(&mut self, socket: &mut (impl Read + Write)) -> io::Result<usize> {
+        let count = self.receive(socket)?;
+        self.process(socket)?;
+        Ok(count)
+    }
+
+    /// The first half of it: what came is kept, and not looked at.
+    pub(super) fn receive(&mut self, socket: &mut impl Read) -> io::Result<usize> {
         let kept = self.incoming.len();
         let most = match &self.connection {
             Connection::Server(_) => FROM_CLIENT_MAX,
@@ -190,14 +185,30 @@ impl Secure {
         self.incoming.truncate(kept + read.as_ref().map_or(0, |count| *count));
         if self.incoming.is_empty() {
             self.incoming = Vec::new();
+        } else if self.is_handshaking() {
+            // Whoever comes byte by byte takes no more room than for these.
+            self.incoming.shrink_to_fit();
         }
-        let count = read?;
+        read
+    }
+
+    /// Whether a peer's first record is there, or the beginning of what can be none: less says nothing.
+    pub(super) fn has_record(&self) -> bool {
+        let Some((head, body)) = self.incoming.split_first_chunk::<HEAD_BYTES>() else {
+            return false;
+        };
+        let length = usize::from(u16::from_be_bytes([head[3], head[4]]));
+        head[1] != VERSION || length > RECORD_BYTES_MAX || body.len() >= length
+    }
+
+    /// The second half: what came is done with as far as it goes.
+    pub(super) fn process(&mut self, socket: &mut impl Write) -> io::Result<()> {
         let processed = self.drive(Wish::Nothing);
         // An alert tells the peer what was wrong; whether it arrives changes nothing here.
         let flushed = self.flush(socket);
         processed?;
         flushed?;
-        Ok(count)
+        Ok(())
     }
 
     /// Says the goodbye of TLS once; true when all of it is with the socket.
@@ -243,87 +254,6 @@ impl Secure {
         };
         forget(&mut self.incoming, discard);
         step
-    }
-}
-
-/// Does what the connection asks for; how much of what came is done with.
-fn act<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    wish: Wish<'_>,
-    outgoing: &mut Vec<u8>,
-    plain: &mut Vec<u8>,
-) -> (usize, Result<Step, Error>) {
-    let UnbufferedStatus { discard, state } = status;
-    let step = state.and_then(|state| match state {
-        ConnectionState::ReadTraffic(mut traffic) => {
-            while let Some(record) = traffic.next_record() {
-                plain.extend_from_slice(record?.payload);
-            }
-            Ok(Step::Again)
-        }
-        ConnectionState::EncodeTlsData(mut data) => {
-            append(outgoing, OVERHEAD, |room| match data.encode(room) {
-                Ok(count) => Ok(Ok(count)),
-                Err(EncodeError::InsufficientSize(size)) => Ok(Err(size)),
-                Err(error) => Err(Error::General(error.to_string())),
-            })?;
-            Ok(Step::Again)
-        }
-        // It goes out with what stands before it; nothing is asked for twice.
-        ConnectionState::TransmitTlsData(data) => {
-            data.done();
-            Ok(Step::Again)
-        }
-        ConnectionState::WriteTraffic(mut traffic) => {
-            let size = match wish {
-                Wish::Nothing => return Ok(Step::Idle),
-                Wish::Encrypt(bytes) => bytes.len() + OVERHEAD,
-                Wish::Goodbye => OVERHEAD,
-            };
-            append(outgoing, size, |room| {
-                let written = match wish {
-                    Wish::Encrypt(bytes) => traffic.encrypt(bytes, room),
-                    Wish::Nothing | Wish::Goodbye => traffic.queue_close_notify(room),
-                };
-                match written {
-                    Ok(count) => Ok(Ok(count)),
-                    Err(EncryptError::InsufficientSize(size)) => Ok(Err(size)),
-                    Err(error) => Err(Error::General(error.to_string())),
-                }
-            })?;
-            Ok(Step::Done)
-        }
-        ConnectionState::PeerClosed => Ok(Step::Over),
-        ConnectionState::Closed | ConnectionState::BlockedHandshake => Ok(Step::Idle),
-        _ => Err(Error::General("a state that nobody asked for".into())),
-    });
-    (discard, step)
-}
-
-/// Writes behind what is there, with as much room as it turns out to need.
-fn append(
-    out: &mut Vec<u8>,
-    mut room: usize,
-    mut write: impl FnMut(&mut [u8]) -> Result<Result<usize, InsufficientSizeError>, Error>,
-) -> Result<(), Error> {
-    let start = out.len();
-    loop {
-        out.resize(start + room, 0);
-        match write(&mut out[start..]) {
-            Ok(Ok(count)) => {
-                out.truncate(start + count);
-                return Ok(());
-            }
-            Ok(Err(InsufficientSizeError { required_size })) if required_size > room => room = required_size,
-            Ok(Err(_)) => {
-                out.truncate(start);
-                return Err(Error::General("a record asks for less room than it needs".into()));
-            }
-            Err(error) => {
-                out.truncate(start);
-                return Err(error);
-            }
-        }
     }
 }
 

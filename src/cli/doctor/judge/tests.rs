@@ -1,7 +1,7 @@
 //! Every verdict, from figures.
 
 use super::{
-    Finding, Peer, Port, Running, Shown, Verdict, certificate, files, keeper, memory, no_folder, peer, port, room,
+    Finding, Peer, Port, Running, Shown, Verdict, certificate, files, keeper, key, memory, no_folder, peer, port, room,
     syncs, zones,
 };
 use crate::config::Config;
@@ -153,6 +153,7 @@ fn a_certificate_counts_and_is_for_this_node() {
         let shown = Shown {
             ends,
             is_early,
+            is_key_open: false,
             foreign: foreign.iter().map(|host| (*host).to_owned()).collect(),
         };
         certificate(Some(Ok(shown)), now, &config)
@@ -180,6 +181,20 @@ fn a_certificate_counts_and_is_for_this_node() {
         Verdict::Failed,
         "no file",
     );
+}
+
+#[test]
+fn a_key_is_the_nodes_alone() {
+    let found = |is_key_open| {
+        let shown = Shown {
+            is_key_open,
+            ..Shown::default()
+        };
+        key(Some(&Ok(shown))).unwrap()
+    };
+    check(found(false), Verdict::Fine, "nobody else");
+    check(found(true), Verdict::Warning, "others on this machine");
+    assert_eq!((key(None), key(Some(&Err("no file".into())))), (None, None));
 }
 
 #[test]

@@ -332,7 +332,11 @@ fn a_lost_node(house: &mut House) {
         (has_again && !open.contains_key("node_lost")).then_some(())
     });
     let recent = house.alerts(other)["recent"].clone(); // what comes back may be late with something else for a moment
-    let is_told_of = recent.as_array().unwrap().iter().any(|item| item["rule"] == "node_lost");
+    let is_told_of = recent
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|item| item["rule"] == "node_lost");
     assert!(is_told_of, "{recent}");
 }
 

@@ -56,8 +56,8 @@ fn begun(head: &[u8]) -> Option<(bool, usize)> {
     (text.len() >= wanted).then(|| (text == BROADCAST, length - wanted))
 }
 
-/// A whole frame of so many bytes that is no broadcast.
-pub fn blank(bytes: usize) -> Vec<u8> {
+/// A frame of so many bytes that begins like a broadcast, and so counts as one.
+pub fn like_a_broadcast(bytes: usize) -> Vec<u8> {
     let length = bytes.checked_sub(4).and_then(|length| u16::try_from(length).ok());
     let length = length
         .filter(|length| *length >= 126)
@@ -65,5 +65,6 @@ pub fn blank(bytes: usize) -> Vec<u8> {
     let mut frame = vec![0; bytes];
     frame[..2].copy_from_slice(&[0x81, 126]);
     frame[2..4].copy_from_slice(&length.to_be_bytes());
+    frame[4..4 + BROADCAST.len()].copy_from_slice(BROADCAST);
     frame
 }

@@ -12,13 +12,12 @@ use campanile::consensus::Config;
 use campanile::consensus::log_store::LogStore;
 use campanile::consensus::types::{LogEntry, LogId, Packed};
 use campanile::lab::results::bench::Bench;
+use common::disk::Floor;
 use common::people;
 use openraft::entry::RaftEntry;
 use openraft::impls::leader_id_std::LeaderId;
 use openraft::storage::RaftLogStorageExt;
 use openraft::vote::RaftLeaderId;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,8 +27,6 @@ use tokio::runtime::{Builder, Runtime};
 const ENTRY_BYTES: usize = 600;
 const BATCHES: [(usize, f64); 3] = [(1, SINGLE_MOST), (16, BATCH_MOST), (64, BATCH_MOST)];
 const ROUNDS: usize = 300;
-/// Longer than all that a run writes.
-const FLOOR_FILE_BYTES: usize = 64 << 20;
 /// 1.6 when it was set: the log's file grows, so that fdatasync writes its length too, and the bytes go to a thread of the log and the
 /// word back. A second fdatasync for an append would come to more than this; disks differ.
 const SINGLE_MOST: f64 = 3.0;
@@ -67,32 +64,6 @@ impl Log {
         let took = start.elapsed();
         assert_eq!(self.store.durable(), self.next - 1, "it said so before it was on disk");
         took
-    }
-}
-
-/// A file that has its blocks and its length already.
-struct Floor {
-    file: File,
-    at: u64,
-}
-
-impl Floor {
-    fn create(folder: &Path) -> Self {
-        let file = File::create(folder.join("floor")).unwrap();
-        file.write_all_at(&vec![0; FLOOR_FILE_BYTES], 0).unwrap();
-        file.sync_all().unwrap();
-        Self { file, at: 0 }
-    }
-
-    fn append(&mut self, data: &[Bytes]) -> Duration {
-        let bytes = data.concat();
-        let at = self.at;
-        self.at += bytes.len() as u64;
-        assert!(self.at <= FLOOR_FILE_BYTES as u64, "the file of the floor is too short");
-        common::timed(|| {
-            self.file.write_all_at(&bytes, at).unwrap();
-            self.file.sync_data().unwrap();
-        })
     }
 }
 

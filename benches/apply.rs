@@ -3,20 +3,20 @@
 //! `cargo bench --bench apply`. Floor: the same commands made, encoded once and put into a map, which is the least that whoever keeps them
 //! and writes them down has to do.
 
+mod common;
+
 use campanile::base::clock;
 use campanile::lab::results::bench::Bench;
 use campanile::lab::results::{Better, Bound};
-use campanile::model::directory::{User, Wedding, WeddingStatus};
-use campanile::model::{Audience, Clause, Draft, Place, PlaceKind};
-use campanile::state::command::{Change, Key, Publish, Spans};
-use campanile::state::rights::Grant;
 use campanile::state::{Command, Outcome, State};
+use common::people;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 const USERS: u32 = 400_000;
 const WEDDINGS: u32 = 2_000;
 const PUBLISHES: u32 = 100_000;
+const TEXT_BYTES: usize = 400;
 /// Resolving, the key, the ledger and two rows besides.
 const PUBLISH_MOST: f64 = 20.0;
 
@@ -27,60 +27,9 @@ fn resident_kib() -> u64 {
         .unwrap_or(0)
 }
 
-fn wedding(number: u32) -> Wedding {
-    Wedding {
-        id: format!("wed-{number}"),
-        name: format!("Wedding {number}"),
-        venue: None,
-        timezone: "Europe/Berlin".into(),
-        starts_at: 0,
-        ends_at: 1,
-        guests_expected: 200,
-        status: WeddingStatus::Planned,
-    }
-}
-
-fn user(number: u32) -> User {
-    User {
-        timezone: "Europe/Berlin".into(),
-        ..User::bare(
-            format!("user-{number:07}"),
-            ["guest", "family", "dj"][number as usize % 3],
-        )
-    }
-}
-
 fn publish(number: u32) -> Command {
-    let clause = Clause {
-        weddings: vec![format!("wed-{}", number % WEDDINGS)],
-        ..Clause::default()
-    };
-    let draft = Draft {
-        audience: Audience {
-            clauses: vec![clause],
-            exclude: Vec::new(),
-        },
-        ..Draft::bare("venue.notice", "Gates", "x".repeat(400))
-    };
-    let mut fingerprint = [0; 16];
-    fingerprint[..4].copy_from_slice(&number.to_be_bytes());
-    let key = Key {
-        fingerprint,
-        body: 1,
-        kept_ms: 86_400_000,
-        table_bytes_max: 1 << 30,
-    };
-    Command::Publish(Box::new(Publish {
-        draft,
-        sender: "bench".into(),
-        key,
-        spans: Spans {
-            expires_after_ms: 86_400_000,
-            schedule_max_ms: 7 * 86_400_000,
-        },
-        superseded: None,
-        grant: Grant::default(),
-    }))
+    let number = u64::from(number);
+    people::publish(number, people::notice(number, WEDDINGS, TEXT_BYTES))
 }
 
 /// Seconds for as many as are applied.
@@ -105,7 +54,7 @@ fn main() -> ExitCode {
     let mut index = 0;
     let mut apply = |state: &mut State, commands| {
         index += 1;
-        let outcomes = state.apply(index, i64::from(index as u32), commands, &mut effects);
+        let outcomes = state.apply(index, people::NOW, commands, &mut effects);
         effects.clear();
         let refused = outcomes
             .iter()
@@ -114,21 +63,8 @@ fn main() -> ExitCode {
     };
     let before = resident_kib();
     let start = clock::now();
-    apply(
-        &mut state,
-        vec![Command::Directory(
-            (0..WEDDINGS).map(|n| Change::PutWedding(wedding(n))).collect(),
-        )],
-    );
-    for chunk in 0..USERS / 1000 {
-        let users = chunk * 1000..(chunk + 1) * 1000;
-        let place = |n: u32| Place {
-            kind: PlaceKind::Wedding,
-            id: format!("wed-{}", n % WEDDINGS),
-        };
-        let mut changes: Vec<Change> = users.clone().map(|n| Change::PutUser(user(n))).collect();
-        changes.extend(users.map(|n| Change::PutMember(place(n), user(n).id, "guest".into())));
-        apply(&mut state, vec![Command::Directory(changes)]);
+    for command in people::import(USERS, WEDDINGS) {
+        apply(&mut state, vec![command]);
         drop(state.take_rows());
     }
     let import_seconds = start.elapsed().as_secs_f64();
@@ -153,6 +89,7 @@ fn main() -> ExitCode {
         .setting("users", USERS)
         .setting("weddings", WEDDINGS)
         .setting("publishes", PUBLISHES)
+        .setting("text_bytes", TEXT_BYTES)
         .figure(
             "directory.seconds",
             "users and memberships applied",

@@ -30,7 +30,7 @@ const LOOKS: usize = 6;
 const MIB: f64 = 1_048_576.0;
 /// Of the whole import: once a season, and nobody waits at the door.
 const IMPORT_MAX_S: f64 = 60.0;
-/// Of each node, which may have 4 GB in all.
+/// Of the node that has most; each may have 4 GB in all.
 const MEMORY_MAX_MIB: f64 = 300.0;
 /// As any other broadcast.
 const PUBLISH_MAX_MS: f64 = 100.0;
@@ -63,7 +63,7 @@ async fn run(bench: &mut Bench) -> Result<()> {
         tls: false,
     })?;
     cluster.ready().await?;
-    let empty = resident(&cluster).await?;
+    let empty = each_resident(&cluster).await?;
     let begun = clock::now();
     let node = cluster.addresses()[0];
     for part in lines.chunks(LINES_AT_ONCE) {
@@ -79,7 +79,13 @@ async fn run(bench: &mut Bench) -> Result<()> {
             "a node does not know the last user: {users}"
         );
     }
-    let more = (resident(&cluster).await? - empty) / NODES as f64;
+    let more = most(
+        each_resident(&cluster)
+            .await?
+            .into_iter()
+            .zip(empty)
+            .map(|(full, empty)| full - empty),
+    );
     bench
         .figure("import.seconds", "import", "s", import, Better::Lower)
         .figure(
@@ -105,14 +111,14 @@ async fn run(bench: &mut Bench) -> Result<()> {
         )
         .figure(
             "memory.more",
-            "memory of a node, more than empty",
+            "memory of the node with most, more than empty",
             "MiB",
             more,
             Better::Lower,
         )
         .target("import", Bound::Below(IMPORT_MAX_S), "s", import)
         .target(
-            "memory of a node, more than empty",
+            "memory of the node with most, more than empty",
             Bound::Below(MEMORY_MAX_MIB),
             "MiB",
             more,
@@ -152,16 +158,22 @@ fn read_bare(lines: &[String]) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
-/// Of all nodes together, once it falls no more.
-async fn resident(cluster: &Cluster) -> Result<f64> {
-    let mut least = f64::INFINITY;
+/// MiB of each node, once it falls no more.
+async fn each_resident(cluster: &Cluster) -> Result<Vec<f64>> {
+    let mut least = vec![f64::INFINITY; NODES as usize];
     for _ in 0..LOOKS {
         tokio::time::sleep(RESTS).await;
-        let each = (1..=NODES).map(|node| resident_bytes(cluster.pid(node)?));
-        let all: Option<u64> = each.sum();
-        least = least.min(all.context("a node's memory cannot be seen")? as f64 / MIB);
+        for (least, node) in least.iter_mut().zip(1..=NODES) {
+            let bytes = cluster.pid(node).and_then(resident_bytes);
+            *least = least.min(bytes.context("a node's memory cannot be seen")? as f64 / MIB);
+        }
     }
     Ok(least)
+}
+
+/// Of the node that has most: what a machine must have is no mean of three.
+fn most(each: impl IntoIterator<Item = f64>) -> f64 {
+    each.into_iter().fold(f64::NEG_INFINITY, f64::max)
 }
 
 async fn ask(node: std::net::SocketAddr, method: &str, path: &str, body: &Value) -> Result<Value> {
@@ -260,7 +272,7 @@ async fn restarts(bench: &mut Bench, cluster: &mut Cluster) -> Result<()> {
     }
     cluster.ready().await?;
     let all = begun.elapsed().as_secs_f64();
-    let again = resident(cluster).await? / NODES as f64;
+    let again = most(each_resident(cluster).await?);
     bench
         .figure(
             "restart.one",
@@ -278,7 +290,7 @@ async fn restarts(bench: &mut Bench, cluster: &mut Cluster) -> Result<()> {
         )
         .figure(
             "memory.restarted",
-            "memory of a node after that",
+            "memory of the node with most after that",
             "MiB",
             again,
             Better::Lower,

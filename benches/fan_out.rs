@@ -1,11 +1,14 @@
 //! What a delivery costs: CPU time of the worker's thread, against bare writes of the same bytes to the same sockets in the
 //! same run; the same with all measuring left out, turn by turn; and the memory of idle sessions.
 //!
-//! `cargo bench --bench fan_out`. CPU time is the scheduler's, in nanoseconds, read while the thread sleeps.
+//! `cargo bench --bench fan_out`. CPU time is the scheduler's, in nanoseconds, read while the thread sleeps. Nothing is divided before
+//! every client has every broadcast once.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods)] // its threads are its own
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a bench that cannot run says so
 
+#[path = "fan_out/frames.rs"]
+mod frames;
 #[path = "common/sockets.rs"]
 mod sockets;
 
@@ -15,6 +18,7 @@ use campanile::lab::results::bench::Bench;
 use campanile::lab::results::{Better, Bound};
 use campanile::metrics::delivery;
 use campanile::model::Priority;
+use frames::Walk;
 use sockets::{Group, connect, median};
 use std::io::Write;
 use std::net::TcpStream;
@@ -29,17 +33,59 @@ const SESSIONS: usize = 1_000;
 const IDLE_SESSIONS: usize = 4_000;
 const ROUNDS: usize = 41;
 const WARM_UP: usize = 10;
+/// The position of the first broadcast; so all have as many digits.
+const FIRST: u64 = 1_000_000;
+/// Far longer than anything takes to arrive.
+const WITHIN: Duration = Duration::from_secs(20);
 const BACKLOGS: [u64; 3] = [1, 8, 64];
 /// What a delivery may cost at each of them, in bare writes of the same bytes: what waits together leaves in one call.
 const OF_FLOOR_MAX: [f64; 3] = [1.1, 0.25, 0.06];
 /// What measuring may add to a delivery's CPU time.
 const MEASURING_MAX: f64 = 1.02;
 
-fn read_all(clients: &[TcpStream], total: Arc<AtomicU64>, stop: Arc<AtomicBool>) -> thread::JoinHandle<()> {
+/// What the clients have read.
+struct Heard {
+    bytes: AtomicU64,
+    /// Broadcasts, by client.
+    whole: Vec<AtomicU64>,
+}
+
+impl Heard {
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    fn fewest(&self) -> u64 {
+        self.whole.iter().map(|whole| whole.load(Relaxed)).min().unwrap_or(0)
+    }
+
+    /// Waits until every client has had so many broadcasts, and everybody sleeps; fails when one is missing, or came twice.
+    fn all_have(&self, count: u64) {
+        wait_until(|| self.fewest() >= count);
+        quiet(self);
+        for (client, whole) in self.whole.iter().enumerate() {
+            let whole = whole.load(Relaxed);
+            assert_eq!(whole, count, "client {client} has {whole} broadcasts of {count}");
+        }
+    }
+}
+
+/// Until it is so, or for as long as anybody would wait for it.
+fn wait_until(is_so: impl Fn() -> bool) {
+    let deadline = clock::now() + WITHIN;
+    while !is_so() && clock::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn read_all(clients: &[TcpStream], heard: Arc<Heard>, stop: Arc<AtomicBool>) -> thread::JoinHandle<()> {
     let clients: Vec<_> = clients.iter().map(|client| client.try_clone().unwrap()).collect();
     thread::spawn(move || {
-        sockets::read_all(&clients, &stop, |_, bytes| {
-            total.fetch_add(bytes.len() as u64, Relaxed);
+        let walk = |_| Walk::behind(sockets::UPGRADED.len());
+        let mut walks: Vec<Walk> = (0..clients.len()).map(walk).collect();
+        sockets::read_all(&clients, &stop, |client, bytes| {
+            heard.whole[client].fetch_add(walks[client].read(bytes), Relaxed);
+            heard.bytes.fetch_add(bytes.len() as u64, Relaxed);
         });
     })
 }
@@ -50,11 +96,11 @@ fn cpu(name: &str) -> u64 {
 }
 
 /// Waits until nothing was read for some milliseconds: everybody sleeps.
-fn quiet(total: &AtomicU64) {
-    let mut last = (total.load(Relaxed), clock::now());
+fn quiet(heard: &Heard) {
+    let mut last = (heard.bytes(), clock::now());
     while last.1.elapsed() < Duration::from_millis(60) {
         thread::sleep(Duration::from_millis(1));
-        let now = total.load(Relaxed);
+        let now = heard.bytes();
         if now != last.0 {
             last = (now, clock::now());
         }
@@ -114,14 +160,17 @@ fn main() -> ExitCode {
     let gateway = sockets::gateway(1);
     let idle_kib = idle(&gateway);
     let (clients, servers) = connect(&gateway, 0..SESSIONS, |server| server.try_clone().unwrap());
-    let total = Arc::new(AtomicU64::new(0));
+    let heard = Arc::new(Heard {
+        bytes: AtomicU64::new(0),
+        whole: (0..SESSIONS).map(|_| AtomicU64::new(0)).collect(),
+    });
     let stop = Arc::new(AtomicBool::new(false));
-    let reader = read_all(&clients, total.clone(), stop.clone());
+    let reader = read_all(&clients, heard.clone(), stop.clone());
     let (ask, done) = floor_writer(servers);
-    quiet(&total);
+    quiet(&heard);
 
     let everyone: Group = Arc::new((0..SESSIONS as u32).collect());
-    let mut position = 1_000_000;
+    let (mut position, mut sent) = (FIRST, 0);
     let mut length = 0;
     let mut floor = Vec::new();
     let mut costs: [[Vec<f64>; 3]; 2] = Default::default();
@@ -136,18 +185,20 @@ fn main() -> ExitCode {
         for (index, count) in BACKLOGS.into_iter().enumerate() {
             let releases: Vec<_> = (0..count).map(|step| release(position + step, &everyone)).collect();
             position += count;
-            let (cpu_before, bytes_before) = (cpu("worker-0"), total.load(Relaxed));
+            let (cpu_before, bytes_before) = (cpu("worker-0"), heard.bytes());
             for release in releases {
                 gateway.release(release);
             }
-            quiet(&total);
+            sent += count;
+            heard.all_have(sent);
             let cost = (cpu("worker-0") - cpu_before) as f64 / (SESSIONS as u64 * count) as f64;
             if count == 1 && way == MEASURED {
-                length = (total.load(Relaxed) - bytes_before) as usize / SESSIONS;
+                length = (heard.bytes() - bytes_before) as usize / SESSIONS;
                 let cpu_before = cpu("floor");
-                ask.send(vec![0x81; length]).unwrap();
+                ask.send(frames::like_a_broadcast(length)).unwrap();
                 done.recv().unwrap();
-                quiet(&total);
+                sent += 1;
+                heard.all_have(sent);
                 if round >= WARM_UP {
                     floor.push((cpu("floor") - cpu_before) as f64 / SESSIONS as f64);
                 }

@@ -1,20 +1,23 @@
 //! Proposals through three nodes in one process: real sockets, real files, a majority on disk before each answer.
 //! One line per number of callers; the callers are spread over the nodes.
 //!
-//! `cargo bench --bench propose`, or with another `cluster.log_flush_wait_us`: `cargo bench --bench propose -- 50`
+//! `cargo bench --bench propose`, or with another `cluster.log_flush_wait_us`: `cargo bench --bench propose -- 50`. Floor: one write of the
+//! same bytes to a preallocated file in the same folder, and one fdatasync.
 #![allow(clippy::unwrap_used)] // a bench that cannot run stops
 
+mod common;
+
+use bytes::Bytes;
 use campanile::base::clock;
 use campanile::consensus::{self, Applied, Config, Handle, Peer, Running};
 use campanile::lab::results::bench::Bench;
 use campanile::lab::results::{Better, Bound};
-use campanile::model::directory::{Wedding, WeddingStatus};
-use campanile::model::{Audience, Clause, Draft};
-use campanile::state::command::{Change, Found, Key, Publish, Spans};
-use campanile::state::rights::Grant;
+use campanile::state::command::Found;
 use campanile::state::{Command, Effect, Outcome};
 use campanile::storage;
 use campanile::storage::layout::Layout;
+use common::disk::Floor;
+use common::people;
 use hdrhistogram::Histogram;
 use std::net::TcpListener;
 use std::path::Path;
@@ -26,6 +29,10 @@ use std::time::{Duration, Instant};
 /// The leader's disk, then a follower's, and the way there and back.
 const ALONE_MOST: f64 = 8.0;
 const CALLERS: [usize; 4] = [1, 16, 64, 256];
+/// The notices go to one in turn; nobody is there, for whom they are is another step.
+const WEDDINGS: u32 = 1;
+const TEXT_BYTES: usize = 400;
+const FLOOR_WRITES: usize = 500;
 const RUN: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -61,50 +68,8 @@ async fn start(folder: &Path, node: u64, peers: &[Peer], log_flush_wait_us: u64)
         .unwrap()
 }
 
-fn wedding() -> Command {
-    Command::Directory(vec![Change::PutWedding(Wedding {
-        id: "wed-1".into(),
-        name: "One".into(),
-        venue: None,
-        timezone: "UTC".into(),
-        starts_at: 0,
-        ends_at: 1,
-        guests_expected: 1,
-        status: WeddingStatus::Planned,
-    })])
-}
-
 fn publish(number: u64) -> Command {
-    let clause = Clause {
-        weddings: vec!["wed-1".into()],
-        ..Clause::default()
-    };
-    let draft = Draft {
-        audience: Audience {
-            clauses: vec![clause],
-            exclude: Vec::new(),
-        },
-        ..Draft::bare("venue.notice", "Gates", "x".repeat(400))
-    };
-    let mut fingerprint = [0; 16];
-    fingerprint[..8].copy_from_slice(&number.to_le_bytes());
-    let key = Key {
-        fingerprint,
-        body: number,
-        kept_ms: 60_000,
-        table_bytes_max: 0,
-    };
-    Command::Publish(Box::new(Publish {
-        superseded: None,
-        draft,
-        sender: "bench".into(),
-        key,
-        spans: Spans {
-            expires_after_ms: 86_400_000,
-            schedule_max_ms: 7 * 86_400_000,
-        },
-        grant: Grant::default(),
-    }))
+    people::publish(number, people::notice(number, WEDDINGS, TEXT_BYTES))
 }
 
 /// One caller: a proposal at a time until `end`; the times of those that were published, in microseconds.
@@ -158,16 +123,14 @@ async fn measure(bench: &mut Bench, nodes: &[(Handle, Running)], callers: usize,
     millis(0.5)
 }
 
-/// What one 4 KiB write and fdatasync takes here: the floor of a single proposal.
+/// The median in ms of what the same bytes take to be on this disk alone.
 fn floor(folder: &Path) -> f64 {
-    use std::os::unix::fs::FileExt;
-    let file = std::fs::File::create(folder.join("floor")).unwrap();
+    let bytes = Bytes::from(bincode::serialize(&publish(0)).unwrap());
+    let mut floor = Floor::create(folder);
     let mut micros = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap();
-    for block in 0..500 {
-        let start = clock::now();
-        file.write_all_at(&[1; 4096], block * 4096).unwrap();
-        file.sync_data().unwrap();
-        micros.saturating_record(start.elapsed().as_micros() as u64);
+    for _ in 0..FLOOR_WRITES {
+        let took = floor.append(std::slice::from_ref(&bytes));
+        micros.saturating_record(took.as_micros() as u64);
     }
     micros.value_at_quantile(0.5) as f64 / 1000.0
 }
@@ -182,17 +145,21 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .unwrap();
-    let folder = tempfile::tempdir_in(".").unwrap();
+    let folder = common::folder();
     let bare = floor(folder.path());
     bench
         .setting("seconds each", RUN.as_secs())
+        .setting("text_bytes", TEXT_BYTES)
         .setting("log_flush_wait_us", wait)
         .figure(
             "floor.p50",
-            "one 4 KiB write and fdatasync, p50",
+            "one write and fdatasync of the same bytes, p50",
             "ms",
             bare,
             Better::Neither,
+        )
+        .note(
+            "The floor is one write of a publish's bytes to a preallocated file in the same folder, and one fdatasync.",
         );
     let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let peers: Vec<Peer> = listeners
@@ -215,7 +182,7 @@ fn main() -> ExitCode {
             .propose(Command::Found(Found { epoch: 1, salt: 1 }), soon())
             .await
             .unwrap();
-        handle.propose(wedding(), soon()).await.unwrap();
+        handle.propose(people::weddings(WEDDINGS), soon()).await.unwrap();
         let next = Arc::new(AtomicU64::new(1));
         for callers in CALLERS {
             let p50 = measure(&mut bench, &nodes, callers, &next).await;

@@ -8,7 +8,6 @@ mod common;
 
 use bytes::Bytes;
 use campanile::lab::results::bench::Bench;
-use campanile::model::Draft;
 use campanile::state::{Row, State};
 use campanile::storage::snapshot_file::{Origin, rows};
 use campanile::storage::{Batch, Config, Store, WriteBehind};
@@ -45,13 +44,8 @@ fn all_rows() -> Vec<Vec<Row>> {
         batches.push(state.take_rows());
     }
     for tick in 0..PUBLISHES / TICK {
-        let commands = (tick * TICK..(tick + 1) * TICK).map(|number| {
-            let draft = Draft {
-                audience: people::to_wedding(number as u32 % WEDDINGS),
-                ..Draft::bare("venue.notice", "Gates", people::text(number, TEXT_BYTES))
-            };
-            people::publish(number, draft)
-        });
+        let notice = |number| people::publish(number, people::notice(number, WEDDINGS, TEXT_BYTES));
+        let commands = (tick * TICK..(tick + 1) * TICK).map(notice);
         index += 1;
         state.apply(index, people::NOW, commands.collect(), &mut Vec::new());
         batches.push(state.take_rows());

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use campanile::base::clock;
 use campanile::base::size::Span;
 use campanile::lab::results::bench::Bench;
-use campanile::model::Draft;
 use campanile::state::{Row, State};
 use campanile::storage::{Batch, Config, Store, WriteBehind, schema};
 use common::people;
@@ -87,13 +86,8 @@ impl Writer {
 /// The rows of so many publishes more.
 fn rows(state: &mut State, count: usize) -> Vec<Row> {
     let from = state.applied() + 1;
-    let commands = (from..from + count as u64).map(|number| {
-        let draft = Draft {
-            audience: people::to_wedding(number as u32 % WEDDINGS),
-            ..Draft::bare("venue.notice", "Gates", people::text(number, TEXT_BYTES))
-        };
-        people::publish(number, draft)
-    });
+    let notice = |number| people::publish(number, people::notice(number, WEDDINGS, TEXT_BYTES));
+    let commands = (from..from + count as u64).map(notice);
     let last = from + count as u64 - 1;
     state.apply(last, people::NOW, commands.collect(), &mut Vec::new());
     state.take_rows()

@@ -49,9 +49,8 @@ fn soon() -> Instant {
 
 fn draft(number: u64) -> Draft {
     Draft {
-        audience: people::to_wedding(number as u32 % WEDDINGS),
         data: Some(format!("\"{}\"", people::text(number, DATA_BYTES))),
-        ..Draft::bare("venue.notice", "Gates", people::text(number, TEXT_BYTES))
+        ..people::notice(number, WEDDINGS, TEXT_BYTES)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::common::{self, Cost, house, people};
 use bytes::Bytes;
 use campanile::base::clock;
 use campanile::gateway::{From, Gateway, Transport};
-use campanile::model::{Cursor, Draft, UserNumber};
+use campanile::model::{Cursor, UserNumber};
 use campanile::state::Release;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -23,13 +23,8 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Releases to each of two weddings in turn, and a user of the first. What has expired by the machine's clock would be passed over.
 fn releases() -> (Vec<Arc<Release>>, UserNumber) {
     let mut state = people::state(USERS, 2);
-    let commands = (0..2 * MINE as u64).map(|number| {
-        let draft = Draft {
-            audience: people::to_wedding(number as u32 % 2),
-            ..Draft::bare("venue.notice", "Gates", people::text(number, TEXT_BYTES))
-        };
-        people::publish(number, draft)
-    });
+    let notice = |number| people::publish(number, people::notice(number, 2, TEXT_BYTES));
+    let commands = (0..2 * MINE as u64).map(notice);
     let (index, at) = (state.applied() + 1, clock::wall());
     let mut effects = Vec::new();
     state.apply(index, at, commands.collect(), &mut effects);

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each bench uses a part of it
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a bench that cannot run says so
 
+pub mod disk;
 pub mod house;
 pub mod people;
 pub mod sockets;

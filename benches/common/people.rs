@@ -46,20 +46,17 @@ fn wedding(number: u32) -> Wedding {
     }
 }
 
-/// The commands that make so many users and weddings. User n is a member of wedding n modulo weddings: people of one wedding are as
-/// far apart in the bitmaps as they can be.
-pub fn import(users: u32, weddings: u32) -> Vec<Command> {
-    let weddings_made = (0..weddings)
-        .map(|number| Change::PutWedding(wedding(number)))
-        .collect();
-    let mut commands = vec![Command::Directory(weddings_made)];
-    let mut from = 0;
-    while from < users {
-        let to = users.min(from + CHANGES);
-        commands.push(Command::Directory(people(from..to, weddings)));
-        from = to;
-    }
-    commands
+/// The command that makes so many weddings.
+pub fn weddings(count: u32) -> Command {
+    Command::Directory((0..count).map(|number| Change::PutWedding(wedding(number))).collect())
+}
+
+/// The commands that make so many users and weddings, each made when it is asked for. User n is a member of wedding n modulo weddings:
+/// people of one wedding are as far apart in the bitmaps as they can be.
+pub fn import(users: u32, weddings: u32) -> impl Iterator<Item = Command> {
+    let parts = (0..users).step_by(CHANGES as usize);
+    let people = parts.map(move |from| Command::Directory(people(from..users.min(from + CHANGES), weddings)));
+    std::iter::once(self::weddings(weddings)).chain(people)
 }
 
 fn people(numbers: Range<u32>, weddings: u32) -> Vec<Change> {
@@ -95,6 +92,14 @@ pub fn to_wedding(number: u32) -> Audience {
             ..Clause::default()
         }],
         exclude: Vec::new(),
+    }
+}
+
+/// A notice to the people of one of so many weddings, as `number` says, with a text of so many bytes.
+pub fn notice(number: u64, weddings: u32, bytes: usize) -> Draft {
+    Draft {
+        audience: to_wedding((number % u64::from(weddings)) as u32),
+        ..Draft::bare("venue.notice", "Gates", text(number, bytes))
     }
 }
 

@@ -15,6 +15,9 @@ use std::time::Duration;
 
 pub type Group = Arc<roaring::RoaringBitmap>;
 
+/// What each client reads before its first frame.
+pub const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+
 /// Nothing was ever missed.
 struct Nothing;
 
@@ -98,7 +101,7 @@ pub fn connect<T>(
             pass: None,
             socket: Socket::Tcp(socket),
             read: bytes::Bytes::new(),
-            head: bytes::Bytes::from_static(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+            head: bytes::Bytes::from_static(UPGRADED),
             transport: Transport::WebSocket,
             user: user as UserNumber,
             from: From::Now,

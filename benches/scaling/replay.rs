@@ -57,6 +57,10 @@ pub fn replay(bench: &mut Bench, counts: &[usize], times: usize) {
         }
     }
     bench
+        .setting(
+            "replay: threads",
+            variants.iter().copied().map(name).collect::<Vec<_>>().join(", "),
+        )
         .setting("replay: rounds", times)
         .setting("replay: sessions", SESSIONS)
         .setting("replay: recipients", GROUP)

@@ -1,6 +1,6 @@
 //! # Base
 //!
-//! What: the clock, backoff, durations and sizes as people write them.
+//! What: the clock, backoff, durations and sizes as people write them, and which program this is.
 //! Why: everything above takes time as an argument; only `clock` reads it.
 //! Never: imports from any other part.
 //! Start: [`clock`].
@@ -10,3 +10,4 @@ pub mod backoff;
 pub mod checks;
 pub mod clock;
 pub mod size;
+pub mod version;

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::output;
-use crate::lab::results::kept::{self, Fitness, Kept};
+use crate::lab::results::kept::{self, Before, Fitness};
 use crate::lab::results::{compare, folder};
 use clap::Args;
 use serde_json::json;
@@ -17,7 +17,9 @@ machines, commits, seeds or settings.
 
 With --keep any number of runs go into one file, each figure once for each run. They must be of one
 thing: the same kind, name, settings, machine, commit and build. Files that were kept before may be
-named too. docs/PERFORMANCE.md is made from such files.
+named too. What FILE holds already stays there, before the new ones; what does not belong to it is
+refused, unless --replace says that it is not needed any more. docs/PERFORMANCE.md is made from such
+files.
 
 Examples:
   campanile report campanile-reports/load-standard-20261126T120000 ./my-load
@@ -33,14 +35,17 @@ pub struct Report {
     /// Keep these runs in one file
     #[arg(long, value_name = "FILE")]
     pub keep: Option<PathBuf>,
-    /// Keep a debug build's too, or those of a build that does not know its commit
+    /// Keep them instead of what that file holds
+    #[arg(long, requires = "keep")]
+    pub replace: bool,
+    /// Keep a debug build's too, or those of an unknown commit or a changed tree
     #[arg(long, requires = "keep")]
     pub anyway: bool,
 }
 
 pub fn run(options: &Report, json: bool) -> Result<ExitCode, Failure> {
     match (&options.keep, options.runs.as_slice()) {
-        (Some(file), runs) => keep(runs, file, fitness(options), json)?,
+        (Some(file), runs) => keep(runs, file, options, json)?,
         (None, [first, second]) => beside(first, second, options.out.as_deref(), json)?,
         (None, runs) => {
             let fault = format!("two runs are laid side by side, and {} named", runs.len());
@@ -48,14 +53,6 @@ pub fn run(options: &Report, json: bool) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn fitness(options: &Report) -> Fitness {
-    if options.anyway {
-        Fitness::Anyway
-    } else {
-        Fitness::Required
-    }
 }
 
 fn beside(first: &Path, second: &Path, out: Option<&Path>, json: bool) -> Result<(), Failure> {
@@ -72,21 +69,23 @@ fn beside(first: &Path, second: &Path, out: Option<&Path>, json: bool) -> Result
     Ok(())
 }
 
-fn keep(runs: &[PathBuf], file: &Path, fitness: Fitness, json: bool) -> Result<(), Failure> {
-    let kept = kept::together(runs, fitness)?;
-    kept.write(file)?;
+fn keep(runs: &[PathBuf], file: &Path, options: &Report, json: bool) -> Result<(), Failure> {
+    let fitness = if options.anyway {
+        Fitness::Anyway
+    } else {
+        Fitness::Required
+    };
+    let before = if options.replace {
+        Before::Replaced
+    } else {
+        Before::Stay
+    };
+    let kept = kept::together(runs, fitness)?.keep(file, before)?;
     if json {
         output::say(&json!({"file": file, "kind": kept.kind, "name": kept.name, "runs": kept.runs.len()}).to_string())?;
     } else {
-        output::say(&told(&kept, file))?;
+        let runs = kept.count();
+        output::say(&format!("{}: {runs} of {} {}", file.display(), kept.kind, kept.name))?;
     }
     Ok(())
-}
-
-fn told(kept: &Kept, file: &Path) -> String {
-    let runs = match kept.runs.len() {
-        1 => "1 run".to_owned(),
-        count => format!("{count} runs"),
-    };
-    format!("{}: {runs} of {} {}", file.display(), kept.kind, kept.name)
 }

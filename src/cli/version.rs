@@ -2,11 +2,9 @@
 
 use super::failure::Failure;
 use super::output;
-use crate::lab::machine::COMMIT;
+use crate::base::version::{COMMIT, VERSION};
 use crate::storage::identity::FORMAT;
 use serde_json::json;
-
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub fn run(as_json: bool) -> Result<(), Failure> {
     if as_json {

@@ -1,5 +1,6 @@
 //! Where a figure was measured: the machine, and the commit. A number without them says nothing.
 
+pub use crate::base::version::COMMIT;
 use serde::{Deserialize, Serialize};
 use std::fs;
 
@@ -42,12 +43,6 @@ pub fn machine() -> Machine {
         ),
     }
 }
-
-/// The commit that the program was built from, named by whoever builds a release; a plain build does not know it.
-pub const COMMIT: Option<&str> = match option_env!("CAMPANILE_COMMIT") {
-    Some(commit) if !commit.is_empty() => Some(commit),
-    _ => None,
-};
 
 fn unknown() -> String {
     "unknown".to_owned()

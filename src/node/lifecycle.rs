@@ -6,7 +6,7 @@ use super::history::History;
 use super::notify::{self, Notifier, Watched};
 use super::watcher::Watcher;
 use crate::api;
-use crate::base::clock;
+use crate::base::{clock, version};
 use crate::cache::Cache;
 use crate::config::{Config, Service, Settings};
 use crate::consensus::{self, Handle};
@@ -179,7 +179,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         node,
         incarnation,
         url: url.clone(),
-        version: env!("CARGO_PKG_VERSION").into(),
+        version: version::told(),
     };
     once.spawn(announce(handle.clone(), started, stopping.clone()));
     let (close, closing) = watch::channel(false);

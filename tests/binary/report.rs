@@ -32,7 +32,20 @@ fn runs_of_one_thing_are_kept_in_one_file() {
     assert_eq!(json(&out(&output))["runs"], 2);
     let kept = json(&std::fs::read_to_string(&file).unwrap());
     assert_eq!(kept["figures"][0]["values"], json!([12.5, 12.5]));
-    let output = campanile(&["report", &one, "--keep", &file]);
+    let third = run(folder.path(), "third.json", &json!({}));
+    let output = campanile(&["report", &third, "--keep", &file]);
+    assert!(
+        out(&output).ends_with("kept.json: 3 runs of bench copy\n"),
+        "{}",
+        out(&output)
+    );
+    let another = run(folder.path(), "another.json", &json!({"commit": "def"}));
+    let output = campanile(&["report", &another, "--keep", &file]);
+    assert!(!output.status.success() && out(&output).is_empty(), "{}", out(&output));
+    for part in ["kept.json holds 3 runs", "--replace", "two commits"] {
+        assert!(err(&output).contains(part), "{part}: {}", err(&output));
+    }
+    let output = campanile(&["report", &another, "--keep", &file, "--replace"]);
     assert!(
         out(&output).ends_with("kept.json: 1 run of bench copy\n"),
         "{}",
@@ -47,6 +60,7 @@ fn what_does_not_belong_together_or_says_too_little_is_refused() {
     let good = at("good.json", json!({}));
     let unnamed = at("unnamed.json", json!({"commit": ""}));
     let debug = at("debug.json", json!({"build": "debug"}));
+    let changed = at("changed.json", json!({"commit": "abc-dirty"}));
     let by_hand = at("by_hand.json", json!({"kept_by_hand": true}));
     let file = folder.path().join("kept.json");
     let path = file.display().to_string();
@@ -61,11 +75,13 @@ fn what_does_not_belong_together_or_says_too_little_is_refused() {
     };
     refused(&[&unnamed, "--keep", &path], "CAMPANILE_COMMIT");
     refused(&[&debug, "--keep", &path], "debug build");
+    refused(&[&changed, "--keep", &path], "in no commit");
     refused(&[&good, &debug, "--keep", &path, "--anyway"], "two builds");
     refused(&[&good, &by_hand, "--keep", &path], "by hand");
     refused(&[&good, &good, "--keep", &path], "twice");
     refused(&[&good, &good, &good], "--keep FILE");
     refused(&[&good, &good, "--anyway"], "--keep");
+    refused(&[&good, &good, "--replace"], "--keep");
     refused(&[&good, "--keep", &path, "--out", "x.html"], "--out");
     let output = campanile(&["report", &unnamed, "--keep", &path, "--anyway"]);
     assert!(output.status.success() && file.exists(), "{}", err(&output));

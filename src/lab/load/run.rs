@@ -44,6 +44,8 @@ const SECOND: f64 = 1e9;
 /// What a run has come to, before it is judged.
 pub struct Played {
     pub is_own: bool,
+    /// What nodes that are not its own say they are, each once.
+    pub versions: Vec<String>,
     /// Publishers at one time, and what became of theirs; one unless the loop is closed.
     pub steps: Vec<Step>,
     pub finished: Vec<Finished>,
@@ -112,6 +114,11 @@ pub async fn play(scenario: &Scenario, place: &Where, seed: u64, bar: &ProgressB
     };
     let decisions = run.nodes.decisions(&began_at).await;
     let samples = watch.end();
+    let versions = if stage.is_own() {
+        Vec::new()
+    } else {
+        run.nodes.versions().await
+    };
     bar.set_message("everything is compared");
     let (crowds, seconds) = (run.crowds.processes().len(), std::mem::take(&mut run.seconds));
     let finished = run.crowds.finish().await?;
@@ -119,6 +126,7 @@ pub async fn play(scenario: &Scenario, place: &Where, seed: u64, bar: &ProgressB
     stage.end().await?;
     Ok(Played {
         is_own,
+        versions,
         steps,
         finished,
         samples,

@@ -1,6 +1,6 @@
 //! How a bench ends: what it measured as one report, shown, and kept when asked.
 
-use super::kept::{Fitness, Kept};
+use super::kept::{Before, Fitness, Kept};
 use super::{Better, Bound, Build, FORMAT, Outcome, Report, Table, Target, Verdict, figure};
 use crate::base::clock;
 use crate::lab::machine;
@@ -26,6 +26,7 @@ pub struct Bench {
 struct Asked {
     keep: Option<PathBuf>,
     fitness: Fitness,
+    before: Before,
     json: bool,
     /// What only the bench itself understands.
     words: Vec<String>,
@@ -74,8 +75,9 @@ impl Bench {
             charts: Vec::new(),
             tables: Vec::new(),
         };
-        if asked.keep.is_some() {
+        if let Some(path) = &asked.keep {
             asked.fitness.check(&report.commit, report.build)?;
+            asked.before.check(path, &Kept::of(&report))?;
         }
         Ok(Self {
             report,
@@ -171,9 +173,11 @@ impl Bench {
         let Some(path) = &self.asked.keep else {
             return Ok(());
         };
-        Kept::of(&self.report)
-            .write(path)
-            .with_context(|| format!("this run is not kept in {}", path.display()))
+        let kept = Kept::of(&self.report)
+            .keep(path, self.asked.before)
+            .with_context(|| format!("this run is not kept in {}", path.display()))?;
+        eprintln!("{}: {}", path.display(), kept.count());
+        Ok(())
     }
 }
 
@@ -184,6 +188,7 @@ impl Asked {
             match argument.as_str() {
                 "--keep" => asked.keep = Some(arguments.next().context("--keep names no file")?.into()),
                 "--anyway" => asked.fitness = Fitness::Anyway,
+                "--replace" => asked.before = Before::Replaced,
                 "--json" => asked.json = true,
                 "--bench" => {} // cargo says it to every bench
                 _ => asked.words.push(argument),
@@ -255,5 +260,33 @@ mod tests {
         let kept = Kept::read(&path).unwrap();
         assert_eq!(kept.figures[0].values, [Some(12.5)]);
         assert_eq!(kept.settings["bytes"], 64);
+    }
+
+    #[test]
+    fn a_further_run_is_kept_behind_the_others_and_another_thing_is_not_even_measured() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("copy.json");
+        let words = format!("--json --anyway --keep {}", path.display());
+        let told = |name: &str, words: &str| Bench::told(name, "", words.split_whitespace().map(str::to_owned));
+        let run = |words: &str, bytes: u64, ns: f64| {
+            let mut bench = told("copy", words).unwrap();
+            bench
+                .setting("bytes", bytes)
+                .figure("copy.ns", "a copy", "ns", ns, Better::Lower);
+            bench.end()
+        };
+        let values = || Kept::read(&path).unwrap().figures[0].values.clone();
+        assert!(is(run(&words, 64, 1.0), ExitCode::SUCCESS));
+        assert!(is(run(&words, 64, 2.0), ExitCode::SUCCESS));
+        assert_eq!(values(), [Some(1.0), Some(2.0)]);
+        assert!(is(run(&words, 65, 3.0), ExitCode::FAILURE));
+        assert_eq!(values(), [Some(1.0), Some(2.0)]);
+        let fault = format!("{:#}", told("other", &words).map(|_| ()).unwrap_err());
+        assert!(
+            fault.contains("2 runs") && fault.contains("--replace") && fault.contains("two names"),
+            "{fault}"
+        );
+        assert!(is(run(&format!("{words} --replace"), 65, 3.0), ExitCode::SUCCESS));
+        assert_eq!(values(), [Some(3.0)]);
     }
 }

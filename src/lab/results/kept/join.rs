@@ -4,7 +4,59 @@ use super::{Aim, Fitness, Kept};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::Path;
 
+/// What becomes of the runs that a file holds already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Before {
+    /// The new ones are put behind them, and refused when they are not of the same thing.
+    #[default]
+    Stay,
+    Replaced,
+}
+
+impl Before {
+    /// Refuses what could not be put behind them; to be asked before it is measured, when it is not known yet what will be set.
+    pub fn check(self, path: &Path, coming: &Kept) -> Result<()> {
+        let there = self.there(path)?;
+        there.map_or(Ok(()), |there| {
+            there
+                .same_program(coming)
+                .with_context(|| there.stands_in_the_way(path))
+        })
+    }
+
+    /// What has to stay.
+    fn there(self, path: &Path) -> Result<Option<Kept>> {
+        match self {
+            Self::Stay if path.exists() => Kept::read(path).map(Some),
+            Self::Stay | Self::Replaced => Ok(None),
+        }
+    }
+}
+
 impl Kept {
+    /// Writes the file, and says what it holds now: nothing that was in it is lost unless it is to be replaced.
+    pub fn keep(self, path: &Path, before: Before) -> Result<Self> {
+        let whole = match before.there(path)? {
+            Some(there) if !there.runs.iter().all(|run| self.runs.contains(run)) => {
+                let fault = there.stands_in_the_way(path);
+                there.joined(self).context(fault)?
+            }
+            Some(_) | None => self,
+        };
+        whole.write(path)?;
+        Ok(whole)
+    }
+
+    fn stands_in_the_way(&self, path: &Path) -> String {
+        let commit = if self.commit.is_empty() {
+            "an unknown commit".to_owned()
+        } else {
+            format!("commit {}", self.commit)
+        };
+        let (path, count) = (path.display(), self.count());
+        format!("{path} holds {count} of {commit}; --replace puts what is new in their place")
+    }
+
     /// The runs of both, as if one file had always held them.
     pub fn joined(mut self, other: Self) -> Result<Self> {
         self.same_as(&other)?;
@@ -30,7 +82,8 @@ impl Kept {
         Ok(self)
     }
 
-    fn same_as(&self, other: &Self) -> Result<()> {
+    /// Of one thing as far as it is known before a run.
+    fn same_program(&self, other: &Self) -> Result<()> {
         let same = |what: &str, one: &str, two: &str| {
             ensure!(one == two, "two {what} do not make one file: {one:?} and {two:?}");
             Ok(())
@@ -40,11 +93,16 @@ impl Kept {
         same("commits", &self.commit, &other.commit)?;
         same("machines", &self.machine.words(), &other.machine.words())?;
         same("builds", self.build.word(), other.build.word())?;
-        if self.settings != other.settings {
-            bail!("runs with other settings do not make one file");
-        }
         if self.kept_by_hand || other.kept_by_hand {
             bail!("what was kept by hand is replaced, not added to");
+        }
+        Ok(())
+    }
+
+    fn same_as(&self, other: &Self) -> Result<()> {
+        self.same_program(other)?;
+        if self.settings != other.settings {
+            bail!("runs with other settings do not make one file");
         }
         if let Some(twice) = other.runs.iter().find(|run| self.runs.contains(run)) {
             bail!("the run of {} is there twice", twice.at);

@@ -9,10 +9,11 @@ mod spread;
 #[cfg(test)]
 mod tests;
 
-pub use join::together;
+pub use join::{Before, together};
 pub use spread::Spread;
 
 use super::{Better, Bound, Build, Outcome, Table, Target, Verdict};
+use crate::base::version::DIRTY;
 use crate::lab::machine::Machine;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -132,6 +133,10 @@ impl Fitness {
             !commit.is_empty(),
             "this run does not know its commit; build with CAMPANILE_COMMIT set, or keep it with --anyway"
         );
+        ensure!(
+            !commit.ends_with(DIRTY),
+            "this run has changes in it that are in no commit ({commit}); commit them and build again, or keep it with --anyway"
+        );
         Ok(())
     }
 }
@@ -206,6 +211,23 @@ impl Kept {
             }
         }
         said
+    }
+
+    /// What every run says that is here: what it is about, and their notes.
+    pub fn always_said(&self) -> Vec<&str> {
+        let is_of_all = |note: &&String| self.runs.iter().all(|run| run.notes.contains(note));
+        let notes = self.runs.first().map_or(&[][..], |run| run.notes.as_slice());
+        let notes = notes.iter().filter(is_of_all).map(String::as_str);
+        let about = Some(self.about.as_str()).filter(|about| !about.is_empty());
+        about.into_iter().chain(notes).collect()
+    }
+
+    /// How many runs, in words.
+    pub fn count(&self) -> String {
+        match self.runs.len() {
+            1 => "1 run".to_owned(),
+            count => format!("{count} runs"),
+        }
     }
 
     fn lengths(&self) -> impl Iterator<Item = usize> {

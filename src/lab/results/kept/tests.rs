@@ -1,6 +1,6 @@
 //! Keeping runs: put together, refused, read again.
 
-use super::{BYTES_MAX, Fitness, Kept, Spread, together};
+use super::{BYTES_MAX, Before, Fitness, Kept, Spread, together};
 use crate::lab::results::{Build, Outcome, Report, fixture, folder};
 use std::path::PathBuf;
 
@@ -60,8 +60,45 @@ fn runs_of_one_thing_become_one_file_and_a_further_one_is_put_behind() {
     assert_eq!(kept.latencies[0].quantiles["p50"], [Some(1.0), Some(2.0), Some(1.4)]);
     assert_eq!(kept.latencies[0].counts, [1_000; 3]);
     assert_eq!(kept.said(), ["user 3 never got number 7 (low)", "a note"]);
+    assert_eq!(kept.always_said(), [kept.about.as_str(), "a note"]);
+    let mut kept = kept;
+    kept.runs[1].notes.clear();
+    assert_eq!(kept.always_said(), [kept.about.as_str()]);
     let twice = together(&[&all, &folders[2]], Fitness::Required).unwrap_err();
     assert!(format!("{twice:#}").contains("twice"), "{twice:#}");
+}
+
+#[test]
+fn what_a_file_holds_is_lost_only_when_somebody_says_so() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("kept.json");
+    let of = |number: u32| Kept::of(&report(number, 1.0));
+    let count = || Kept::read(&path).unwrap().runs.len();
+    of(1).keep(&path, Before::Stay).unwrap();
+    of(2).keep(&path, Before::Stay).unwrap();
+    assert_eq!(count(), 2);
+    let whole = Kept::read(&path).unwrap().joined(of(3)).unwrap();
+    assert_eq!(whole.keep(&path, Before::Stay).unwrap().runs.len(), 3);
+    let twice = format!("{:#}", of(1).keep(&path, Before::Stay).unwrap_err());
+    assert!(
+        twice.contains("3 runs of commit abc") && twice.contains("twice"),
+        "{twice}"
+    );
+    let mut other = report(4, 1.0);
+    other.commit = "def".into();
+    let other = Kept::of(&other);
+    assert!(Before::Stay.check(&path, &other).is_err());
+    let fault = format!("{:#}", other.clone().keep(&path, Before::Stay).unwrap_err());
+    assert!(fault.contains("--replace") && fault.contains("two commits"), "{fault}");
+    assert_eq!(count(), 3);
+    Before::Replaced.check(&path, &other).unwrap();
+    other.keep(&path, Before::Replaced).unwrap();
+    assert_eq!((count(), Kept::read(&path).unwrap().commit.as_str()), (1, "def"));
+    std::fs::write(&path, "{").unwrap();
+    assert!(
+        of(1).keep(&path, Before::Stay).is_err(),
+        "what cannot be read is not written over"
+    );
 }
 
 #[test]
@@ -116,6 +153,9 @@ fn what_says_nothing_about_speed_or_itself_is_kept_only_when_somebody_insists() 
     let mut unnamed = report(1, 1.0);
     unnamed.commit = String::new();
     check("commit", &unnamed);
+    let mut changed = report(1, 1.0);
+    changed.commit = "abc-dirty".into();
+    check("changes", &changed);
 }
 
 #[test]

@@ -54,13 +54,7 @@ pub struct Measured {
 impl Index {
     /// Every chapter and section in the order of the page.
     fn chapters(&self) -> Vec<&Chapter> {
-        let mut all = Vec::new();
-        let mut waiting: Vec<&Chapter> = self.chapter.iter().rev().collect();
-        while let Some(chapter) = waiting.pop() {
-            all.push(chapter);
-            waiting.extend(chapter.section.iter().rev());
-        }
-        all
+        self.chapter.iter().flat_map(Chapter::whole).collect()
     }
 
     /// Prose with a number in it would be a figure without a date: only code and the ends of links may have one.
@@ -76,6 +70,19 @@ impl Index {
             }
         }
         Ok(())
+    }
+}
+
+impl Chapter {
+    /// Itself, and all sections below it.
+    fn whole(&self) -> Vec<&Self> {
+        let mut all = Vec::new();
+        let mut waiting = vec![self];
+        while let Some(chapter) = waiting.pop() {
+            all.push(chapter);
+            waiting.extend(chapter.section.iter().rev());
+        }
+        all
     }
 }
 
@@ -109,7 +116,24 @@ impl Measured {
                 "{INDEX} does not name {name}"
             );
         }
-        Ok(Self { index, kept })
+        let measured = Self { index, kept };
+        measured.check_shown()?;
+        Ok(measured)
+    }
+
+    /// What is asked for and is not there would be missed by nobody.
+    fn check_shown(&self) -> Result<()> {
+        for chapter in self.index.chapters() {
+            let kept = || chapter.files.iter().filter_map(|name| self.kept.get(name));
+            for begin in &chapter.show {
+                ensure!(
+                    kept().any(|kept| record::has(kept, begin)),
+                    "{INDEX} shows {begin:?} under {:?}, and no file there has anything that begins so",
+                    chapter.title
+                );
+            }
+        }
+        Ok(())
     }
 
     /// The page, in Markdown.
@@ -117,23 +141,48 @@ impl Measured {
         let mut page = format!("# {}\n\n{}\n", self.index.title, self.index.about.trim());
         page.push_str(&self.missed());
         for chapter in &self.index.chapter {
-            self.write_chapter(&mut page, chapter, TOP);
+            self.write_chapter(&mut page, chapter, TOP, &[]);
         }
         page
     }
 
-    fn write_chapter(&self, page: &mut String, chapter: &Chapter, level: usize) {
+    /// `told`: what stands above already.
+    fn write_chapter(&self, page: &mut String, chapter: &Chapter, level: usize, told: &[&str]) {
         let _ = writeln!(page, "\n{} {}", "#".repeat(level), chapter.title);
         if !chapter.about.is_empty() {
             let _ = writeln!(page, "\n{}", chapter.about.trim());
         }
+        let mut shared = self.shared(chapter);
+        shared.retain(|text| !told.contains(text));
+        if !shared.is_empty() {
+            let _ = writeln!(page, "\nOf all that follows here:\n");
+            shared.iter().for_each(|text| {
+                let _ = writeln!(page, "- {text}");
+            });
+        }
+        let told = [told, &shared].concat();
         for name in &chapter.files {
             if let Some(kept) = self.kept.get(name) {
-                record::write_kept(page, name, kept, &chapter.show);
+                record::write_kept(page, (name, kept), &chapter.show, &told);
             }
         }
         for section in &chapter.section {
-            self.write_chapter(page, section, level + 1);
+            self.write_chapter(page, section, level + 1, &told);
+        }
+    }
+
+    /// What all runs of a chapter say, when there is more than one file of them.
+    fn shared(&self, chapter: &Chapter) -> Vec<&str> {
+        let names = chapter.whole().into_iter().flat_map(|chapter| &chapter.files);
+        let said: Vec<Vec<&str>> = names
+            .filter_map(|name| Some(self.kept.get(name)?.always_said()))
+            .collect();
+        match said.split_first() {
+            Some((first, others)) if !others.is_empty() => {
+                let is_of_all = |text: &&str| others.iter().all(|said| said.contains(text));
+                first.iter().copied().filter(is_of_all).collect()
+            }
+            Some(_) | None => Vec::new(),
         }
     }
 

@@ -1,14 +1,35 @@
 //! What is shown of a kept file: its figures, what they were to reach, what it said, and where it comes from.
 
+use crate::base::version::DIRTY;
 use crate::lab::results::grid::grid;
 use crate::lab::results::kept::{Aim, Kept, Latency, Series, Spread};
 use crate::lab::results::{Build, Outcome, QUANTILES, Verdict, bound_words};
 use serde_json::Value;
 use std::fmt::Write as _;
 
-pub fn write_kept(page: &mut String, name: &str, kept: &Kept, show: &[String]) {
+/// Whether it has a figure, a latency or a table whose name begins so.
+pub fn has(kept: &Kept, begin: &str) -> bool {
+    let figures = kept.figures.iter().map(|figure| figure.key.as_str());
+    let latencies = kept.latencies.iter().map(|latency| latency.key.as_str());
+    let tables = kept
+        .runs
+        .iter()
+        .flat_map(|run| &run.tables)
+        .map(|table| table.title.as_str());
+    figures
+        .chain(latencies)
+        .chain(tables)
+        .any(|name| name.starts_with(begin))
+}
+
+/// `told`: what stands above already. A run whose about is among it is told from the others by its command.
+pub fn write_kept(page: &mut String, (name, kept): (&str, &Kept), show: &[String], told: &[&str]) {
     let is_shown = |key: &str| show.is_empty() || show.iter().any(|begin| key.starts_with(begin.as_str()));
-    if !kept.about.is_empty() {
+    if told.contains(&kept.about.as_str()) {
+        if !kept.command.is_empty() {
+            let _ = writeln!(page, "\n`{}`:", kept.command);
+        }
+    } else if !kept.about.is_empty() {
         let _ = writeln!(page, "\n{}", kept.about);
     }
     let bad = kept.runs.iter().filter(|run| run.verdict == Verdict::Bad).count();
@@ -51,7 +72,7 @@ pub fn write_kept(page: &mut String, name: &str, kept: &Kept, show: &[String]) {
         }
         let _ = write!(page, "\n{}", grid(&table.heading, &table.rows));
     }
-    for text in kept.said() {
+    for text in kept.said().into_iter().filter(|text| !told.contains(text)) {
         let _ = writeln!(page, "\n{text}");
     }
     let _ = writeln!(page, "\n*{}*", foot(name, kept));
@@ -130,6 +151,8 @@ fn foot(name: &str, kept: &Kept) -> String {
 fn commit(commit: &str) -> String {
     if commit.is_empty() {
         "**commit not known**".into()
+    } else if commit.ends_with(DIRTY) {
+        format!("commit `{commit}`, **with changes that are in no commit**")
     } else if commit.contains('`') {
         format!("commit {commit}")
     } else {

@@ -58,6 +58,56 @@ fn a_chapter_says_what_came_of_it_and_where_from() {
     }
 }
 
+/// A chapter with a section, and a file in each.
+fn two_files(one: &Kept, other: &Kept, show: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    one.write(&folder.path().join("one.json")).unwrap();
+    other.write(&folder.path().join("other.json")).unwrap();
+    let index = format!(
+        "title = 'All'\nabout = ''\n[[chapter]]\ntitle = 'Loads'\nfiles = ['one.json']\nshow = ['{show}']\n\
+         [[chapter.section]]\ntitle = 'More'\nfiles = ['other.json']\n"
+    );
+    fs::write(folder.path().join(INDEX), index).unwrap();
+    folder
+}
+
+#[test]
+fn what_all_runs_of_a_chapter_say_stands_once_at_its_top() {
+    let (one, mut other) = (kept(), kept());
+    for run in &mut other.runs {
+        run.notes.push("its own".into());
+    }
+    other.command = "campanile load --tls".into();
+    let page = |one: &Kept, other: &Kept| Measured::read(two_files(one, other, "").path()).unwrap().page();
+    let whole = page(&one, &other);
+    let top = format!("## Loads\n\nOf all that follows here:\n\n- {}\n- a note\n", one.about);
+    assert!(whole.contains(&top), "{whole}");
+    for text in ["a note\n", one.about.as_str(), "its own\n"] {
+        assert_eq!(whole.matches(text).count(), 1, "{text}\n{whole}");
+    }
+    assert!(whole.contains("### More\n\n`campanile load --tls`:\n"), "{whole}");
+    let found = "user 3 never got number 7 (low)\n";
+    assert_eq!(whole.matches(found).count(), 2, "what went wrong stays where it did");
+    // what only one of its runs says is not said by the file
+    other.runs[0].notes.clear();
+    let whole = page(&one, &other);
+    assert_eq!(whole.matches("a note\n").count(), 2, "{whole}");
+}
+
+#[test]
+fn what_is_to_be_shown_must_be_there() {
+    let kept = kept();
+    for there in ["deliveries.", "latency.critical", "Decisions"] {
+        Measured::read(two_files(&kept, &kept, there).path()).unwrap();
+    }
+    let fault = Measured::read(two_files(&kept, &kept, "delivery.").path()).map(|_| ());
+    let fault = fault.unwrap_err().to_string();
+    assert!(
+        fault.contains("\"delivery.\"") && fault.contains("\"Loads\""),
+        "{fault}"
+    );
+}
+
 #[test]
 fn what_is_wrong_with_a_run_is_said_below_it() {
     let mut kept = kept();
@@ -80,6 +130,8 @@ fn what_is_wrong_with_a_run_is_said_below_it() {
         assert!(page.contains(part), "{part}\nis not in\n{page}");
     }
     assert!(!page.contains("the generator is not"), "{page}");
+    kept.commit = "abc-dirty".into();
+    assert!(said(&kept).contains("commit `abc-dirty`, **with changes that are in no commit**"));
     assert!(page.contains("; groups 25; "), "{page}");
     kept.command = String::new();
     kept.settings = serde_json::json!({"groups": 25, "mix": {"low": 20}});

@@ -30,8 +30,8 @@ pub async fn cancel(
     let command = |number, cold| Command::Cancel(Box::new(Cancel { number, cold }));
     let proposed = recall::propose(&context, &id, deadline, command).await?;
     match proposed.outcome {
-        Outcome::Cancelled { repeated: true } => {}
-        Outcome::Cancelled { repeated: false } => audit::recalled(&context, asking.caller(), "cancel", &id),
+        // A repeated one, too: the first may have been this one's, with its answer lost on the way.
+        Outcome::Cancelled { .. } => audit::recalled(&context, asking.caller(), "cancel", &id),
         other => return Err(Problem::new(Code::Internal, format!("a cancel came to {other:?}"))),
     }
     let hot = context.broadcast(&id, deadline).await?;

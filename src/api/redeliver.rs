@@ -64,9 +64,7 @@ pub async fn redeliver(
         })?),
     };
     let done = propose(&context, &id, users, key, deadline).await?;
-    if !done.replayed {
-        audit::recalled(&context, asking.caller(), "redeliver", &id);
-    }
+    audit::recalled(&context, asking.caller(), "redeliver", &id);
     Ok(answer(&hot, &done))
 }
 

@@ -29,7 +29,7 @@ const FREE_PORTS: std::ops::Range<u16> = 10_000..32_000;
 const FREE_PORT_TRIES: usize = 200;
 const READY_MAX: Duration = Duration::from_secs(30);
 /// A node that was asked to stop and still runs after this is killed.
-const STOP_MAX: Duration = Duration::from_secs(10);
+const STOP_MAX: Duration = Duration::from_secs(15);
 const ASK_MAX: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(20);
 /// The administrator's token stands in this file of the folder.

@@ -44,6 +44,7 @@ pub mod scenario;
 pub mod season;
 pub mod sender;
 pub mod sequel;
+pub mod served;
 pub mod sink;
 pub mod stream;
 mod tokens;

@@ -190,7 +190,7 @@ impl Metrics {
             window_bytes: gauge("window_bytes", "Bytes of releases and frames in memory."),
             tls_handshakes: counters(
                 "tls_handshakes_total",
-                "Connections to a port with TLS: whole or resumed, plain when they came without it, failed, slow, or left.",
+                "Connections to a port with TLS: whole or resumed, plain when they came without it, failed, slow (not done in time, or in others' way), or left.",
                 "result",
             ),
             tls_certificate_ends: gauge(

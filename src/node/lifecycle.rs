@@ -209,16 +209,15 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let draining = gateway.clone();
     let drained = tokio::task::spawn_blocking(move || draining.drain(config.node.drain.0)).await;
     close.send_replace(true);
+    // Requests under way have a time of their own, behind which the API ends by itself; who leads still does what is due meanwhile.
+    if !serving.is_finished() {
+        let _ = (&mut serving).await;
+    }
+    api::audit::flush(&context).await;
     stop.send_replace(true);
     let finish = async { while parts.join_next().await.is_some() {} };
-    // Requests under way have a time of their own, behind which the API ends by itself.
-    let serve = async {
-        if !serving.is_finished() {
-            let _ = (&mut serving).await;
-        }
-    };
     // What does not end in time is ended with the runtime.
-    let _ = tokio::join!(tokio::time::timeout(config.node.drain.0, finish), serve);
+    let _ = tokio::time::timeout(config.node.drain.0, finish).await;
     running.stop().await;
     drained.context("the gateway did not drain")?;
     tracing::info!("stopped");

@@ -3,7 +3,7 @@
 use super::alerts::Alerts;
 use super::audiences::{Remembered, Resolved, check_known, resolve};
 use super::audit::{Audit, Entry};
-use super::broadcasts::Broadcasts;
+use super::broadcasts::{Broadcasts, Moves};
 use super::cache::Index;
 use super::cluster::{NodeRecord, Nodes};
 use super::command::{Change, NodeStarted, Tick};
@@ -78,19 +78,19 @@ impl State {
     }
 
     fn cool(&mut self) {
-        let now = self.counters.log_time;
-        let (changed, left) = (&mut self.changed, &mut self.cooled);
-        let mut pinned = Vec::new();
-        self.broadcasts.cool(
-            now,
-            |position| pinned.push(RowKey::Pinned(position)),
-            |position, ledger| {
-                if changed.remove(&RowKey::Ledger(position)) {
-                    left.push((position, ledger));
-                }
-            },
-        );
-        changed.extend(pinned);
+        let mut moves = Moves::default();
+        self.broadcasts.cool(self.counters.log_time, &mut moves);
+        self.note_moves(moves);
+    }
+
+    /// The rows of what left memory with changes that no batch has had are not lost.
+    pub(super) fn note_moves(&mut self, moves: Moves) {
+        for (position, ledger) in moves.left {
+            if self.changed.remove(&RowKey::Ledger(position)) {
+                self.cooled.push((position, ledger));
+            }
+        }
+        self.changed.extend(moves.pinned.into_iter().map(RowKey::Pinned));
     }
 
     /// An entry without commands (a new leader's first, a change of members).

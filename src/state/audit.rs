@@ -45,10 +45,11 @@ impl Entry {
         }
     }
 
-    /// Whether the same happened, whenever and for whatever reason in detail.
+    /// Whether the same happened, whenever; what was refused, for whatever reason in detail.
     pub fn is_like(&self, other: &Self) -> bool {
         let who = |entry: &Self| (entry.token.clone(), entry.user.clone(), entry.role.clone());
-        self.action == other.action && self.code == other.code && who(self) == who(other)
+        let is_same = self.action == other.action && self.code == other.code && who(self) == who(other);
+        is_same && (!self.code.is_empty() || self.detail == other.detail)
     }
 }
 
@@ -183,8 +184,12 @@ mod tests {
     }
 
     #[test]
-    fn the_same_is_the_same_whatever_its_detail() {
-        let one = entry("ann", "publish cue.call");
+    fn the_same_refusal_is_the_same_whatever_its_detail() {
+        let done = entry("ann", "publish cue.call");
+        let one = Entry {
+            code: "Y".into(),
+            ..done.clone()
+        };
         let later = Entry {
             at: 9,
             detail: "other".into(),
@@ -192,9 +197,23 @@ mod tests {
             ..one.clone()
         };
         assert!(one.is_like(&later));
+        let other_detail = Entry {
+            detail: "other".into(),
+            ..done.clone()
+        };
+        assert!(
+            done.is_like(&done) && !done.is_like(&other_detail),
+            "what was done has its own"
+        );
         for other in [
-            entry("bob", "publish cue.call"),
-            entry("ann", "publish cue.tea"),
+            Entry {
+                user: Some("bob".into()),
+                ..one.clone()
+            },
+            Entry {
+                action: "publish cue.tea".into(),
+                ..one.clone()
+            },
             Entry {
                 code: "X".into(),
                 ..one.clone()

@@ -12,15 +12,15 @@ use super::journal::{self, JournalEntry};
 use super::ledger::Ledger;
 use crate::model::{Broadcast, Millis, Number, Position, Priority};
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::sync::Arc;
 
 /// Newest broadcasts whose ledgers stay in memory: about this many bytes of them. Unit tests get by with little, so that they meet
 /// what has left memory; the nodes of a cluster are of one build.
 pub const HOT_BYTES: u64 = if cfg!(test) { 1 << 20 } else { 96 << 20 };
 
-/// Open critical broadcasts that stay in memory beside the newest; beyond it a tick lets the oldest go.
-pub const OPEN_KEPT_MAX: usize = if cfg!(test) { 4 } else { 1_024 };
+/// Open critical broadcasts that stay in memory beside the newest; beyond it the oldest are let go with every tick, and whenever as many
+/// more are pinned.
+pub const OPEN_KEPT_MAX: usize = if cfg!(test) { 4 } else { 256 };
 
 /// Where a list of broadcasts goes on: what is scheduled comes first, newest first, then what was released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,14 @@ pub struct Scheduled {
     /// When it goes out, or is looked at again.
     pub(super) at: Millis,
     pub(super) hot: Hot,
+}
+
+/// What changes when something leaves memory, or is kept in it.
+#[derive(Default)]
+pub(super) struct Moves {
+    /// Where those stood that are pinned now, or no longer.
+    pub pinned: Vec<Position>,
+    pub left: Vec<(Position, Arc<Ledger>)>,
 }
 
 #[derive(Debug, Default)]
@@ -118,9 +126,9 @@ impl Broadcasts {
             .filter_map(|(_, placed)| placed.first())
     }
 
-    /// Those that would have left memory, between these positions, oldest first.
-    pub fn pinned(&self, positions: Range<Position>) -> impl Iterator<Item = &Hot> {
-        self.pinned.range(positions).map(|(_, hot)| hot)
+    /// Those that would have left memory, newest first.
+    pub fn pinned(&self) -> impl Iterator<Item = &Hot> {
+        self.pinned.values().rev()
     }
 
     pub(super) fn schedule(&mut self, broadcast: Arc<Broadcast>, at: Millis) {
@@ -196,13 +204,8 @@ impl Broadcasts {
         self.hot_bytes += cost;
     }
 
-    /// Lets the oldest go until the rest fits: `pinned` is told where those stood that stay in memory, `left` those that do not.
-    pub(super) fn cool(
-        &mut self,
-        now: Millis,
-        mut pinned: impl FnMut(Position),
-        mut left: impl FnMut(Position, Arc<Ledger>),
-    ) {
+    /// Lets the oldest go until the rest fits.
+    pub(super) fn cool(&mut self, now: Millis, moves: &mut Moves) {
         while self.hot_bytes > HOT_BYTES
             && let Some((position, cost)) = self.costs.pop_front()
         {
@@ -210,33 +213,36 @@ impl Broadcasts {
             match self.hot.remove(&position) {
                 Some(Placed::First(hot)) if is_wanted(&self.awaited, &hot) || hot.is_open(now) => {
                     self.pinned.insert(position, hot);
-                    pinned(position);
+                    moves.pinned.push(position);
+                    if self.pinned.len().is_multiple_of(OPEN_KEPT_MAX) {
+                        self.unpin(now, moves);
+                    }
                 }
-                Some(Placed::First(hot)) => left(position, hot.ledger),
+                Some(Placed::First(hot)) => moves.left.push((position, hot.ledger)),
                 Some(Placed::Later(_)) | None => {}
             }
         }
     }
 
-    /// Lets those go that nothing is due for any more.
-    pub(super) fn unpin(&mut self, now: Millis, mut left: impl FnMut(Position, Arc<Ledger>)) {
+    /// Lets those go that nothing is due for any more and that are not open, and the oldest of too many that are only open.
+    pub(super) fn unpin(&mut self, now: Millis, moves: &mut Moves) {
         let awaited = &self.awaited;
         let is_only_open = |hot: &Hot| hot.is_open(now) && !is_wanted(awaited, hot);
         let open = self.pinned.values().filter(|hot| is_only_open(hot)).count();
         let mut too_many = open.saturating_sub(OPEN_KEPT_MAX);
-        let mut over = |hot: &Hot| {
-            if is_only_open(hot) && too_many > 0 {
-                too_many -= 1;
-                return true;
-            }
-            hot.broadcast.expires_at <= now || !(is_wanted(awaited, hot) || hot.is_open(now))
-        };
         self.pinned.retain(|position, hot| {
-            let over = over(hot);
-            if over {
-                left(*position, hot.ledger.clone());
+            let stays = if is_only_open(hot) {
+                let is_kept = too_many == 0;
+                too_many = too_many.saturating_sub(1);
+                is_kept
+            } else {
+                hot.broadcast.expires_at > now && is_wanted(awaited, hot)
+            };
+            if !stays {
+                moves.pinned.push(*position);
+                moves.left.push((*position, hot.ledger.clone()));
             }
-            !over
+            stays
         });
     }
 

@@ -234,10 +234,17 @@ impl Hot {
         self.held_times().chain(receipt).chain(step).min()
     }
 
-    /// A critical one, no drill, that is out and not confirmed by everybody.
+    /// A critical one, no drill, that is out, not confirmed by everybody, and not taken over by a newer one.
     pub fn is_open(&self, now: Millis) -> bool {
         let draft = &self.broadcast.draft;
-        draft.priority == Priority::Critical && !draft.drill && self.status(now) == Status::Released
+        let is_urgent = draft.priority == Priority::Critical && !draft.drill;
+        let is_superseded = || {
+            self.ledger
+                .aside
+                .as_ref()
+                .is_some_and(|aside| aside.superseded_at.is_some())
+        };
+        is_urgent && self.status(now) == Status::Released && !is_superseded()
     }
 
     /// Something is still due for it at a time of its own.

@@ -5,9 +5,8 @@
 //! nor doubles anything.
 
 use super::audiences::known_only;
-use super::broadcasts::Hot;
+use super::broadcasts::{Hot, Moves};
 use super::command::Tick;
-use super::ledger::Ledger;
 use super::preferences::Sorted;
 use super::publish::{Later, Meant};
 use super::{Effect, Refused, ReleaseKind, RowKey, State};
@@ -216,13 +215,9 @@ impl State {
             }
             kept
         });
-        let cooled = &mut self.cooled;
-        self.broadcasts.unpin(now, |position, ledger: Arc<Ledger>| {
-            changed.insert(RowKey::Pinned(position));
-            if changed.remove(&RowKey::Ledger(position)) {
-                cooled.push((position, ledger));
-            }
-        });
+        let mut moves = Moves::default();
+        self.broadcasts.unpin(now, &mut moves);
+        self.note_moves(moves);
     }
 }
 

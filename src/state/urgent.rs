@@ -37,11 +37,7 @@ impl Urgent {
         }
         let broadcasts = state.broadcasts();
         let from = self.seen.max(state.forgotten()) + 1;
-        let gap = broadcasts.hot_from().filter(|hot| *hot > from).map(|hot| from..hot);
-        let is_gap = gap.is_some();
-        broadcasts
-            .pinned(gap.unwrap_or_default())
-            .for_each(|hot| self.note(hot));
+        let is_gap = broadcasts.hot_from().is_some_and(|hot| hot > from);
         let mut looked_at = 0;
         for (position, placed) in broadcasts.placed_from(from).take(LOOKED_AT_MAX) {
             if is_gap && looked_at == 0 {
@@ -49,20 +45,17 @@ impl Urgent {
             }
             looked_at += 1;
             self.seen = position;
-            placed.first().into_iter().for_each(|hot| self.note(hot));
+            let Some(hot) = placed.first() else { continue };
+            let draft = &hot.broadcast.draft;
+            if draft.priority == Priority::Critical && !draft.drill {
+                self.known.push_back(Critical {
+                    number: hot.broadcast.number,
+                    released_at: hot.broadcast.released_at(),
+                    expires_at: hot.broadcast.expires_at,
+                });
+            }
         }
         looked_at == LOOKED_AT_MAX
-    }
-
-    fn note(&mut self, hot: &Hot) {
-        let draft = &hot.broadcast.draft;
-        if draft.priority == Priority::Critical && !draft.drill {
-            self.known.push_back(Critical {
-                number: hot.broadcast.number,
-                released_at: hot.broadcast.released_at(),
-                expires_at: hot.broadcast.expires_at,
-            });
-        }
     }
 
     /// Lets go of what is over and older than an hour.
@@ -80,10 +73,17 @@ impl Urgent {
         (lately.count(), self.whole_since.is_some_and(|whole| whole > since))
     }
 
-    /// Those that are out, and neither confirmed by everybody, nor called off, nor expired; the newest first.
+    /// Those that are out, and neither confirmed by everybody, nor called off, nor taken over by a newer one, nor expired; the newest
+    /// first. What stays although newer ones have filled the memory stands behind.
     pub fn open<'a>(&'a self, state: &'a State, now: Millis) -> impl Iterator<Item = &'a Hot> {
+        let broadcasts = state.broadcasts();
+        let hot_from = broadcasts.hot_from().unwrap_or(Position::MAX);
+        let is_hot = move |hot: &&Hot| hot.broadcast.position.is_some_and(|at| at >= hot_from);
         let known = self.known.iter().rev();
-        let found = known.filter_map(|critical| state.broadcasts().get(critical.number));
-        found.filter(move |hot| hot.is_open(now))
+        let known = known
+            .filter_map(|critical| broadcasts.get(critical.number))
+            .filter(is_hot);
+        let pinned = broadcasts.pinned().take(LOOKED_AT_MAX);
+        known.chain(pinned).filter(move |hot| hot.is_open(now))
     }
 }

@@ -156,19 +156,30 @@ fn on_nodes_of_others_it_says_what_was_not_run_and_is_not_content() {
     );
     assert_ne!(ran.report["whole"], "validated");
     // Nobody was called about it: a critical that is no drill would have raised an alert.
-    let published = shared
-        .cluster
-        .client(0)
-        .get("/v1/broadcasts?limit=100")
-        .expect(200)
-        .json();
-    let published = published["items"].as_array().unwrap();
+    let published = all_published(&shared.cluster);
     let of_the_load = |one: &&Value| one["audience"].to_string().contains("load-");
     assert!(published.iter().filter(of_the_load).count() > 0 && published.len() > 20);
     let other = published.iter().find(|one| one["drill"] != true);
     assert!(other.is_none(), "{other:?}");
     // Nothing of it stays but what a load leaves: a value for its one group.
     assert_eq!(left_on(&shared.cluster, 1), [""; 0]);
+}
+
+/// Of all pages, newest first.
+fn all_published(cluster: &Cluster) -> Vec<Value> {
+    let (mut all, mut after) = (Vec::new(), String::new());
+    loop {
+        let mut page = cluster
+            .client(0)
+            .get(&format!("/v1/broadcasts?limit=1000{after}"))
+            .expect(200)
+            .json();
+        all.append(page["items"].as_array_mut().unwrap());
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return all,
+        }
+    }
 }
 
 /// Values, people and a wedding that is on are there by then.

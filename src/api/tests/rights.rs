@@ -207,25 +207,31 @@ async fn who_called_a_broadcast_off_or_had_it_delivered_again_stands_in_the_audi
     node.furnish().await;
     crate::api::audit::flush(&node.context).await;
     let draft = broadcast(&json!({}));
-    let answer = node.post("/v1/broadcasts", &draft).await.expect(201).json();
-    let id = answer["id"].as_str().unwrap();
-    for action in ["redeliver", "cancel", "cancel"] {
+    let publish = async || {
+        let answer = node.post("/v1/broadcasts", &draft).await.expect(201).json();
+        answer["id"].as_str().unwrap().to_owned()
+    };
+    let (one, two) = (publish().await, publish().await);
+    for (id, action) in [
+        (&one, "redeliver"),
+        (&one, "cancel"),
+        (&two, "cancel"),
+        (&two, "cancel"),
+    ] {
         let path = format!("/v1/broadcasts/{id}/{action}");
         node.call("POST", &path, &[], "").await.expect(200);
     }
     crate::api::audit::flush(&node.context).await;
-    let page = node.get("/v1/audit?limit=2").await.expect(200).json();
+    let page = node.get("/v1/audit?limit=3").await.expect(200).json();
     let items = page["items"].as_array().unwrap();
-    let shown = |item: &Value| {
-        (
-            item["action"].clone(),
-            item["code"].clone(),
-            item["detail"].clone(),
-            item["times"].clone(),
-        )
-    };
+    let shown = |item: &Value| ["action", "code", "detail", "times"].map(|name| item[name].clone());
     let all: Vec<_> = items.iter().map(shown).collect();
-    let told = |action: &str| (json!(action), Value::Null, json!(id), json!(1));
-    assert_eq!(all, [told("cancel"), told("redeliver")]);
+    let told = |action: &str, id: &str, times: u32| [json!(action), Value::Null, json!(id), json!(times)];
+    let expected = [
+        told("cancel", &two, 2),
+        told("cancel", &one, 1),
+        told("redeliver", &one, 1),
+    ];
+    assert_eq!(all, expected);
     node.stop().await;
 }

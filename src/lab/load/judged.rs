@@ -4,7 +4,6 @@ use super::orders::Counts;
 use super::run::Played;
 use super::scenario::Scenario;
 use super::sums::Sums;
-use crate::base::version;
 use crate::lab::machine;
 use crate::lab::results::{Build, FORMAT, Outcome, Report, Target, Verdict, shown};
 use serde_json::json;
@@ -44,7 +43,7 @@ pub fn report(scenario: &Scenario, played: &Played, frame: Frame) -> Report {
         seed: frame.seed,
         settings: json!(scenario),
         machine: machine::machine(),
-        commit: commit(played).to_owned(),
+        commit: played.served.commit().to_owned(),
         build: Build::own(),
         clock: "due, sent, accepted and read are all noted by the generator on one monotonic clock (CLOCK_MONOTONIC) of its machine; no \
                 clock of a server is used"
@@ -60,16 +59,6 @@ pub fn report(scenario: &Scenario, played: &Played, frame: Frame) -> Report {
         charts: super::charts::charts(played),
         tables: super::scenes::tables(scenario, played),
     }
-}
-
-/// Of the nodes, whose figures these are: its own are this program; others say it, if their builds know it and are all of one.
-fn commit(played: &Played) -> &str {
-    let told = match played.versions.as_slice() {
-        _ if played.is_own => machine::COMMIT,
-        [one] => version::commit_of(one),
-        _ => None,
-    };
-    told.unwrap_or_default()
 }
 
 fn verdict(findings: &[String], targets: &[Target]) -> Verdict {
@@ -145,17 +134,10 @@ fn notes(bottlenecks: &[String], others: Option<f64>, scenario: &Scenario, playe
     if scenario.reconnect.is_some() {
         notes.push("What came while somebody was away counts until they were back: latencies contain that.".to_owned());
     }
-    if played.is_own {
-        notes.push("Rate caps were off; generator and nodes shared this machine.".to_owned());
-    } else {
-        let told = match played.versions.as_slice() {
-            [] => "do not say which program they are".to_owned(),
-            told => format!("say that they are {}", told.join(" and ")),
-        };
-        notes.push(format!(
-            "The nodes ran already, and {told}. The machine and the build that are named here are the generator's."
-        ));
-    }
+    notes.push(match played.served.note() {
+        Some(note) => note,
+        None => "Rate caps were off; generator and nodes shared this machine.".to_owned(),
+    });
     notes.push(
         "Accepted to read: from when the publisher had read the 201 to when the subscriber had read the bytes; what is read earlier counts \
          as 0. Due to read: from when the broadcast was to be sent, which hides nothing that the publishers waited for."
@@ -177,6 +159,7 @@ mod tests {
     use crate::lab::load::stamp::Phase;
     use crate::lab::load::watch::{CacheReads, Mark};
     use crate::lab::results::{Buckets, Report, Verdict};
+    use crate::lab::served::Served;
     use crate::model::Priority;
 
     const SECOND: u64 = 1_000_000_000;
@@ -214,8 +197,7 @@ mod tests {
         finished.counts[2] = counts;
         finished.accepted[2] = Buckets(vec![(50_000, 1_000)]);
         Played {
-            is_own: true,
-            versions: Vec::new(),
+            served: Served::Own,
             steps: vec![Step {
                 publishers: 1,
                 published,
@@ -315,27 +297,17 @@ mod tests {
 
     #[test]
     fn the_commit_is_that_of_the_nodes_and_not_of_the_generator() {
-        let standard = scenario::open("standard").unwrap();
-        let own = judged(&standard, &played(WHOLE, None));
-        assert_eq!(own.commit, crate::lab::machine::COMMIT.unwrap_or_default());
-        let check = |versions: &[&str], commit: &str, note: &str| {
-            let there = Played {
-                is_own: false,
-                versions: versions.iter().map(|version| (*version).to_owned()).collect(),
-                ..played(WHOLE, None)
-            };
-            let report = judged(&standard, &there);
-            assert_eq!(report.commit, commit, "{versions:?}");
-            assert!(
-                report.notes.iter().any(|said| said.contains(note)),
-                "{:?}",
-                report.notes
-            );
+        let there = Played {
+            served: Served::Told(vec!["0.1.0+abc".into()]),
+            ..played(WHOLE, None)
         };
-        check(&["0.1.0+abc"], "abc", "say that they are 0.1.0+abc.");
-        check(&["0.1.0+abc", "0.1.0+def"], "", "0.1.0+abc and 0.1.0+def");
-        check(&["0.1.0"], "", "say that they are 0.1.0.");
-        check(&[], "", "do not say which program they are");
+        let report = judged(&scenario::open("standard").unwrap(), &there);
+        assert_eq!(report.commit, "abc");
+        assert!(
+            report.notes.contains(&there.served.note().unwrap()),
+            "{:?}",
+            report.notes
+        );
     }
 
     #[test]

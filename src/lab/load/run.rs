@@ -12,6 +12,7 @@ use super::stage::{Stage, Where};
 use super::stamp::EVERYBODY;
 use super::watch::{Decision, Mark, Nodes, Sample};
 use crate::base::clock;
+use crate::lab::served::Served;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
@@ -43,9 +44,7 @@ const SECOND: f64 = 1e9;
 
 /// What a run has come to, before it is judged.
 pub struct Played {
-    pub is_own: bool,
-    /// What nodes that are not its own say they are, each once.
-    pub versions: Vec<String>,
+    pub served: Served,
     /// Publishers at one time, and what became of theirs; one unless the loop is closed.
     pub steps: Vec<Step>,
     pub finished: Vec<Finished>,
@@ -114,19 +113,17 @@ pub async fn play(scenario: &Scenario, place: &Where, seed: u64, bar: &ProgressB
     };
     let decisions = run.nodes.decisions(&began_at).await;
     let samples = watch.end();
-    let versions = if stage.is_own() {
-        Vec::new()
+    let served = if stage.is_own() {
+        Served::Own
     } else {
-        run.nodes.versions().await
+        run.nodes.served().await
     };
     bar.set_message("everything is compared");
     let (crowds, seconds) = (run.crowds.processes().len(), std::mem::take(&mut run.seconds));
     let finished = run.crowds.finish().await?;
-    let is_own = stage.is_own();
     stage.end().await?;
     Ok(Played {
-        is_own,
-        versions,
+        served,
         steps,
         finished,
         samples,

@@ -87,7 +87,7 @@ impl<'a> Sums<'a> {
             (disordered, "deliveries came behind a later one of their priority"),
             (self.gaps, "streams said that something is gone"),
             (
-                if played.is_own { self.foreign } else { 0 },
+                if played.served.is_own() { self.foreign } else { 0 },
                 "broadcasts came that nobody published",
             ),
         ] {

@@ -4,9 +4,9 @@ use super::process::{self, Cores};
 use crate::base::clock;
 use crate::lab::door::Door;
 use crate::lab::http::{self, Call};
+use crate::lab::served::Served;
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -157,13 +157,13 @@ impl Nodes {
         }
     }
 
-    /// What the nodes say they are, each once; empty when nobody answers.
-    pub async fn versions(&self) -> Vec<String> {
+    /// What the nodes say they are.
+    pub async fn served(&self) -> Served {
         let answer = match self.doors.first() {
             Some(first) => self.ask(first, "/v1/cluster").await,
             None => None,
         };
-        versions_of(&answer.unwrap_or_default())
+        Served::of(&answer.unwrap_or_default())
     }
 
     /// What the nodes decided since `since`, the oldest first.
@@ -242,13 +242,6 @@ fn reads_of(cache: &Value) -> Option<CacheReads> {
     })
 }
 
-fn versions_of(cluster: &Value) -> Vec<String> {
-    let nodes = cluster["nodes"].as_array().map_or(&[][..], Vec::as_slice);
-    let told = nodes.iter().map(|node| node["version"].as_str().unwrap_or("unknown"));
-    let told: BTreeSet<&str> = told.collect();
-    told.into_iter().map(str::to_owned).collect()
-}
-
 fn decisions_of(node: usize, scaling: &Value) -> Vec<Decision> {
     let decisions = scaling["decisions"].as_array().map_or(&[][..], Vec::as_slice);
     let text = |decision: &Value, name: &str| decision[name].as_str().unwrap_or_default().to_owned();
@@ -264,7 +257,7 @@ fn decisions_of(node: usize, scaling: &Value) -> Vec<Decision> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CacheReads, decisions_of, reads_of, versions_of, waiting_of};
+    use super::{CacheReads, decisions_of, reads_of, waiting_of};
     use serde_json::json;
 
     #[test]
@@ -283,9 +276,6 @@ mod tests {
             (reads_of(&cache), reads_of(&json!({}))),
             (Some(CacheReads { hits: 9, all: 10 }), None)
         );
-        let cluster = json!({"nodes": [{"version": "0.1.0+b"}, {"version": "0.1.0+b"}, {"version": null}]});
-        assert_eq!(versions_of(&cluster), ["0.1.0+b", "unknown"]);
-        assert!(versions_of(&json!(null)).is_empty());
         let scaling =
             json!({"decisions": [{"from": "a", "threads_before": 1, "threads": 2, "rule": "busy", "reason": "why"}]});
         let decisions = decisions_of(3, &scaling);

@@ -4,6 +4,7 @@ use super::checks::{ALL, Check};
 use super::proof::Proof;
 use super::verdict::{Ending, Outcome, Whole, outcome, whole};
 use crate::lab::results::{Better, Bound, Figure, Outcome as Reached, Target, bound_words, figure, shown};
+use crate::lab::served::Served;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -88,6 +89,7 @@ impl Looked {
 #[derive(Default)]
 pub struct Run {
     pub checks: Vec<Looked>,
+    pub served: Served,
     /// What was made and could not be put away, in words.
     pub left: Vec<String>,
 }

@@ -30,10 +30,12 @@ pub async fn play(options: &Options) -> Result<(Run, Option<Report>)> {
     if ALL.iter().any(|check| is_on_stage(check, options)) || matches!(options.place, Where::There { .. }) {
         bar.set_message("the stage is set");
         let mut stage = interrupts.unless(Stage::set(&options.place, options.seed)).await??;
+        run.served = stage.served.clone();
         let done = interrupts.unless(on_stage(&mut stage, options, &bar)).await;
         bar.set_message("what was made is put away");
-        run.left = put_away(stage, &mut interrupts).await;
-        run.checks = and_left(done, &run.left)?;
+        let (left, is_heard) = put_away(stage, &mut interrupts).await;
+        run.left = left;
+        run.checks = and_left(done.and_then(|checks| is_heard.map(|()| checks)), &run.left)?;
     }
     let behind = Box::pin(interrupts.unless(behind(options, &bar))).await;
     let (behind, load) = and_left(behind, &run.left)?;
@@ -74,16 +76,17 @@ async fn on_stage(stage: &mut Stage, options: &Options, bar: &ProgressBar) -> Ve
     looked
 }
 
-/// Gives what could not be put away. Whoever asks once more to end does not wait for it.
-async fn put_away(stage: Stage, interrupts: &mut Interrupts) -> Vec<String> {
+/// Gives what could not be put away. Whoever asks meanwhile to end does not wait for it, and nothing is begun behind it.
+async fn put_away(stage: Stage, interrupts: &mut Interrupts) -> (Vec<String>, Result<()>) {
     let (names, is_own) = (stage.name(""), stage.is_own());
     match interrupts.unless(stage.end()).await {
-        Ok(left) => left.words().to_vec(),
+        Ok(left) => (left, Ok(())),
         // What ends with its nodes is gone.
-        Err(_) if is_own => Vec::new(),
-        Err(error) => vec![format!(
-            "{error:#} before all was: something named {names}... may be left"
-        )],
+        Err(error) if is_own => (Vec::new(), Err(error)),
+        Err(error) => {
+            let left = format!("{error:#} before all was: something named {names}... may be left");
+            (vec![left], Err(error))
+        }
     }
 }
 

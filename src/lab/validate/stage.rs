@@ -15,6 +15,7 @@ use crate::base::clock::{self, Millis};
 use crate::lab::cluster::Cluster;
 use crate::lab::door::Door;
 use crate::lab::http::{self, Answer, Call};
+use crate::lab::served::Served;
 use crate::lab::sink::Sink;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
@@ -45,6 +46,7 @@ pub struct Stage {
     /// The administrator's `Authorization`; empty where none is asked for.
     pub bearer: String,
     pub has_tokens: bool,
+    pub served: Served,
     pub seed: u64,
     /// Begins the name of everything that is made.
     prefix: String,

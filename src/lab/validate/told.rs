@@ -37,7 +37,7 @@ pub fn report(run: &Run, name: &str, frame: Frame<'_>) -> Report {
         seed: frame.seed,
         settings: frame.settings,
         machine: machine::machine(),
-        commit: machine::COMMIT.unwrap_or_default().to_owned(),
+        commit: run.served.commit().to_owned(),
         build: Build::own(),
         clock: "all times are taken by this process on one monotonic clock; times that a node tells are compared with each other alone".to_owned(),
         verdict: match run.verdict() {
@@ -47,7 +47,7 @@ pub fn report(run: &Run, name: &str, frame: Frame<'_>) -> Report {
         },
         headline: run.headline(),
         findings: findings(run),
-        notes: frame.notes,
+        notes: frame.notes.into_iter().chain(run.served.note()).collect(),
         targets: all.iter().flat_map(targets).collect(),
         highlights: ["checks.passed", "checks.failed", "checks.not_run"].map(String::from).into(),
         figures: run.counts().into_iter().chain(figures).collect(),
@@ -160,7 +160,7 @@ mod tests {
         change(&mut checks);
         Run {
             checks,
-            left: Vec::new(),
+            ..Run::default()
         }
     }
 

@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
@@ -36,7 +36,9 @@ pub struct Acceptor {
     seen: Mutex<Certificate>,
     places: Semaphore,
     /// How many wait for a place.
-    waiting: watch::Sender<usize>,
+    waiting: Mutex<usize>,
+    /// One for each of them for whom nobody has given up a place yet.
+    claims: Semaphore,
     turns: Semaphore,
 }
 
@@ -85,7 +87,8 @@ impl Acceptor {
             files: files.clone(),
             seen,
             places: Semaphore::new(files.handshakes_max.min(Semaphore::MAX_PERMITS)),
-            waiting: watch::Sender::new(0),
+            waiting: Mutex::new(0),
+            claims: Semaphore::new(0),
             turns: Semaphore::new(TURNS),
         };
         acceptor.tell();
@@ -156,7 +159,7 @@ impl Acceptor {
             tokio::select! {
                 biased;
                 answered = answer(&socket, &mut secure) => answered?,
-                () = self.wanted(PATIENCE.saturating_sub(kept)) => return Err(ErrorKind::TimedOut.into()),
+                wanted = self.wanted(PATIENCE.saturating_sub(kept)) => return Err(wanted.err().unwrap_or_else(|| ErrorKind::TimedOut.into())),
             }
             kept += since.elapsed();
         }
@@ -174,14 +177,15 @@ impl Acceptor {
             return Ok(place);
         }
         METRICS.limits_hit.with_label_values(&["tls.handshakes_max"]).inc();
-        let _waiting = Waiting::new(&self.waiting);
+        let _waiting = Waiting::begin(self);
         self.places.acquire().await.map_err(io::Error::other)
     }
 
-    /// Returns when patience is over and somebody has no place.
-    async fn wanted(&self, patience: Duration) {
+    /// Returns when patience is over and somebody has no place for whom nobody else gives one up.
+    async fn wanted(&self, patience: Duration) -> io::Result<()> {
         tokio::time::sleep(patience).await;
-        let _ = self.waiting.subscribe().wait_for(|waiting| *waiting > 0).await;
+        self.claims.acquire().await.map_err(io::Error::other)?.forget();
+        Ok(())
     }
 
     async fn step(&self, socket: &TcpStream, secure: &mut Secure) -> io::Result<()> {
@@ -194,18 +198,24 @@ impl Acceptor {
 }
 
 /// Somebody who waits for a place, however that ends.
-struct Waiting<'a>(&'a watch::Sender<usize>);
+struct Waiting<'a>(&'a Acceptor);
 
 impl<'a> Waiting<'a> {
-    fn new(count: &'a watch::Sender<usize>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count)
+    fn begin(acceptor: &'a Acceptor) -> Self {
+        *acceptor.waiting.lock() += 1;
+        acceptor.claims.add_permits(1);
+        Self(acceptor)
     }
 }
 
 impl Drop for Waiting<'_> {
+    /// Nobody gives up a place for who waits no more.
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+        let mut waiting = self.0.waiting.lock();
+        *waiting -= 1;
+        if self.0.claims.available_permits() > *waiting {
+            self.0.claims.forget_permits(1);
+        }
     }
 }
 

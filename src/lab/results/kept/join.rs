@@ -38,6 +38,13 @@ impl Kept {
     pub fn keep(self, path: &Path, before: Before) -> Result<Self> {
         let whole = match before.there(path)? {
             Some(there) if !there.runs.iter().all(|run| self.runs.contains(run)) => {
+                if let Some(twice) = self.runs.iter().find(|run| there.runs.contains(run)) {
+                    bail!(
+                        "{} holds the run of {} already: name only what is new",
+                        path.display(),
+                        twice.at
+                    );
+                }
                 let fault = there.stands_in_the_way(path);
                 there.joined(self).context(fault)?
             }

@@ -14,6 +14,7 @@ pub use spread::Spread;
 
 use super::{Better, Bound, Build, Outcome, Table, Target, Verdict};
 use crate::base::version::DIRTY;
+use crate::lab::folder::write_whole;
 use crate::lab::machine::Machine;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,7 @@ use std::path::Path;
 pub const FORMAT: u32 = 1;
 /// What belongs into a repository is small; a run with more to it stays in its report.
 const BYTES_MAX: usize = 100 * 1024;
+const MODE: u32 = 0o644;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -192,7 +194,7 @@ impl Kept {
             "it would be {} bytes; at most {BYTES_MAX} are kept",
             text.len()
         );
-        fs::write(path, text).with_context(|| path.display().to_string())
+        write_whole(path, &text, MODE).with_context(|| path.display().to_string())
     }
 
     /// The tables of all runs that have some, in one.
@@ -213,13 +215,11 @@ impl Kept {
         said
     }
 
-    /// What every run says that is here: what it is about, and their notes.
-    pub fn always_said(&self) -> Vec<&str> {
+    /// The notes of every run that is here.
+    pub fn always_noted(&self) -> Vec<&str> {
         let is_of_all = |note: &&String| self.runs.iter().all(|run| run.notes.contains(note));
         let notes = self.runs.first().map_or(&[][..], |run| run.notes.as_slice());
-        let notes = notes.iter().filter(is_of_all).map(String::as_str);
-        let about = Some(self.about.as_str()).filter(|about| !about.is_empty());
-        about.into_iter().chain(notes).collect()
+        notes.iter().filter(is_of_all).map(String::as_str).collect()
     }
 
     /// How many runs, in words.

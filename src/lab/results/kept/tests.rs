@@ -60,10 +60,10 @@ fn runs_of_one_thing_become_one_file_and_a_further_one_is_put_behind() {
     assert_eq!(kept.latencies[0].quantiles["p50"], [Some(1.0), Some(2.0), Some(1.4)]);
     assert_eq!(kept.latencies[0].counts, [1_000; 3]);
     assert_eq!(kept.said(), ["user 3 never got number 7 (low)", "a note"]);
-    assert_eq!(kept.always_said(), [kept.about.as_str(), "a note"]);
+    assert_eq!(kept.always_noted(), ["a note"]);
     let mut kept = kept;
     kept.runs[1].notes.clear();
-    assert_eq!(kept.always_said(), [kept.about.as_str()]);
+    assert!(kept.always_noted().is_empty());
     let twice = together(&[&all, &folders[2]], Fitness::Required).unwrap_err();
     assert!(format!("{twice:#}").contains("twice"), "{twice:#}");
 }
@@ -80,10 +80,10 @@ fn what_a_file_holds_is_lost_only_when_somebody_says_so() {
     let whole = Kept::read(&path).unwrap().joined(of(3)).unwrap();
     assert_eq!(whole.keep(&path, Before::Stay).unwrap().runs.len(), 3);
     let twice = format!("{:#}", of(1).keep(&path, Before::Stay).unwrap_err());
-    assert!(
-        twice.contains("3 runs of commit abc") && twice.contains("twice"),
-        "{twice}"
-    );
+    assert!(twice.contains("already") && !twice.contains("--replace"), "{twice}");
+    let partly = Kept::of(&report(3, 1.0)).joined(of(4)).unwrap();
+    assert!(partly.keep(&path, Before::Stay).is_err(), "the third is there");
+    assert_eq!(count(), 3);
     let mut other = report(4, 1.0);
     other.commit = "def".into();
     let other = Kept::of(&other);

@@ -171,11 +171,11 @@ impl Measured {
         }
     }
 
-    /// What all runs of a chapter say, when there is more than one file of them.
+    /// What all runs of a chapter note, when there is more than one file of them.
     fn shared(&self, chapter: &Chapter) -> Vec<&str> {
         let names = chapter.whole().into_iter().flat_map(|chapter| &chapter.files);
         let said: Vec<Vec<&str>> = names
-            .filter_map(|name| Some(self.kept.get(name)?.always_said()))
+            .filter_map(|name| Some(self.kept.get(name)?.always_noted()))
             .collect();
         match said.split_first() {
             Some((first, others)) if !others.is_empty() => {

@@ -22,15 +22,19 @@ pub fn has(kept: &Kept, begin: &str) -> bool {
         .any(|name| name.starts_with(begin))
 }
 
-/// `told`: what stands above already. A run whose about is among it is told from the others by its command.
+/// How many times what it is about a command asked for, where that is not once.
+fn scale(command: &str) -> Option<&str> {
+    let mut words = command.split_whitespace().skip_while(|word| *word != "--scale").skip(1);
+    words.next().filter(|scale| *scale != "1")
+}
+
+/// `told`: what stands above already.
 pub fn write_kept(page: &mut String, (name, kept): (&str, &Kept), show: &[String], told: &[&str]) {
     let is_shown = |key: &str| show.is_empty() || show.iter().any(|begin| key.starts_with(begin.as_str()));
-    if told.contains(&kept.about.as_str()) {
-        if !kept.command.is_empty() {
-            let _ = writeln!(page, "\n`{}`:", kept.command);
-        }
-    } else if !kept.about.is_empty() {
-        let _ = writeln!(page, "\n{}", kept.about);
+    match (kept.about.as_str(), scale(&kept.command)) {
+        ("", _) => {}
+        (about, None) => drop(writeln!(page, "\n{about}")),
+        (about, Some(scale)) => drop(writeln!(page, "\n{about}; here {scale} times that.")),
     }
     let bad = kept.runs.iter().filter(|run| run.verdict == Verdict::Bad).count();
     if bad > 0 {

@@ -2,7 +2,6 @@
 
 use super::Stage;
 use crate::base::clock;
-use crate::lab::findings::Findings;
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,12 +20,12 @@ const ORDER: [&str; 5] = [
 
 impl Stage {
     /// Gives what could not be put away.
-    pub async fn end(mut self) -> Findings {
-        let mut left = Findings::default();
+    pub async fn end(mut self) -> Vec<String> {
+        let mut left = Vec::new();
         match self.cluster.take() {
             Some(cluster) => {
                 if let Err(error) = cluster.stop().await {
-                    left.add(|| format!("the nodes did not stop: {error:#}"));
+                    left.push(format!("the nodes did not stop: {error:#}"));
                 }
             }
             None => self.take_back(&mut left).await,
@@ -34,13 +33,13 @@ impl Stage {
         left
     }
 
-    async fn take_back(&self, left: &mut Findings) {
+    async fn take_back(&self, left: &mut Vec<String>) {
         let end = clock::now() + AWAY_MAX;
         for path in in_order(&self.made) {
             let taken = timeout(clock::left(end), self.take_away(path)).await;
             let taken = taken.unwrap_or_else(|_| Err(anyhow!("no time was left")));
             if let Err(why) = taken {
-                left.add(|| format!("{path} stays: {why:#}"));
+                left.push(format!("{path} stays: {why:#}"));
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::lab::cluster::{Cluster, Settings};
 use crate::lab::door::Way;
 use crate::lab::http::{self, Call};
 use crate::lab::load::stage::{Where, way};
+use crate::lab::served::Served;
 use crate::lab::sink::Sink;
 use crate::lab::tokens::bearer;
 use anyhow::{Context, Result, bail};
@@ -16,6 +17,7 @@ impl Stage {
             nodes: Vec::new(),
             bearer: String::new(),
             has_tokens: true,
+            served: Served::Own,
             seed,
             prefix: format!("validate-{:08x}-", rand::random::<u32>()),
             made: Vec::new(),
@@ -72,7 +74,9 @@ impl Stage {
             let token = token.context("the nodes ask for a token: give an administrator's with --token")?;
             self.bearer = bearer(token);
         }
-        self.distinct(urls).await
+        self.distinct(urls).await?;
+        self.served = Served::of(&self.get(0, "/v1/cluster").await?);
+        Ok(())
     }
 
     /// A node that is named twice would be looked at as two.

@@ -150,6 +150,40 @@ async fn who_keeps_a_place_waiting_gives_it_to_who_has_none() {
 }
 
 #[tokio::test]
+async fn one_who_has_no_place_makes_one_of_the_slow_ones_go() {
+    let bench = Bench::new();
+    let acceptor = narrow(&bench, 2);
+    let deadline = later();
+    let ((one, first), (two, second)) = (pair().await, pair().await);
+    let (_one, _two) = (greeted(&bench, &one).await, greeted(&bench, &two).await);
+    let mut both =
+        std::pin::pin!(async { tokio::join!(acceptor.open(first, deadline), acceptor.open(second, deadline)) });
+    // They have their places once they are answered, and after this no patience.
+    let patience = async {
+        one.readable().await.unwrap();
+        two.readable().await.unwrap();
+        tokio::time::sleep(PATIENCE + Duration::from_millis(200)).await;
+    };
+    tokio::select! {
+        biased;
+        _ = &mut both => panic!("nobody waits"),
+        () = patience => {}
+    }
+    let (client, third) = pair().await;
+    let meeting = async { tokio::join!(acceptor.open(third, deadline), connect(&bench.trust, client)) };
+    let (opened, connected) = tokio::select! {
+        biased;
+        _ = &mut both => panic!("both had to go"),
+        met = meeting => met,
+    };
+    assert!(matches!(opened, Opened::Secure(_)), "{opened:?}");
+    connected.unwrap();
+    let still = tokio::time::timeout(Duration::from_millis(300), &mut both).await;
+    assert!(still.is_err(), "the other one had to go, too");
+    assert!(clock::now() < deadline, "it was their own deadline that ended them");
+}
+
+#[tokio::test]
 async fn who_is_slow_has_all_its_time_where_nobody_waits() {
     let bench = Bench::new();
     let acceptor = narrow(&bench, 1);

@@ -136,7 +136,10 @@ fn lines() -> Vec<String> {
         line
     };
     let weddings = (0..WEDDINGS).map(|wedding| {
-        json!({"kind": "wedding", "id": format!("wedding-{wedding}"), "name": format!("Wedding {wedding}"), "timezone": "Europe/London"})
+        json!({
+            "kind": "wedding", "id": format!("wedding-{wedding}"), "name": format!("Wedding {wedding}"), "timezone": "Europe/London",
+            "starts_at": "2030-06-15T12:00:00Z", "ends_at": "2030-06-15T23:00:00Z",
+        })
     });
     let people = (0..USERS).flat_map(|user| {
         let (id, of) = (format!("user-{user}"), format!("wedding-{}", user % WEDDINGS));

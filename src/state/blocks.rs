@@ -4,17 +4,20 @@
 use super::effect::ReleaseKind;
 use super::journal::JournalEntry;
 use crate::model::{Millis, Position, Priority, Reason, UserNumber};
-use roaring::RoaringBitmap;
+use roaring::{MultiOps, RoaringBitmap};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Positions of one block.
 pub const BLOCK: u64 = 256;
+/// Sets of people that wait to be united with those of their blocks: to unite each as it comes costs more than all the rest of its apply.
+const NEW_MAX: usize = 256;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Block {
-    /// The people of its positions.
-    pub union: RoaringBitmap,
+    /// The people of its positions, but for those of the newest.
+    union: RoaringBitmap,
     /// When the last of its broadcasts has expired.
     pub expires_at: Millis,
     /// When the newest of them was released.
@@ -57,6 +60,8 @@ pub struct Blocks {
     all: BTreeMap<u64, Block>,
     /// Those that are open, by when.
     open: BTreeSet<(Millis, u64)>,
+    /// The people of the newest releases, whom no block has yet.
+    new: Vec<(u64, Arc<RoaringBitmap>)>,
 }
 
 impl Blocks {
@@ -74,14 +79,30 @@ impl Blocks {
     pub(super) fn add(&mut self, entry: &JournalEntry) {
         let number = entry.position / BLOCK;
         let block = self.all.entry(number).or_default();
-        block.union |= &*entry.recipients;
-        block.union |= &*entry.beside;
         block.expires_at = block.expires_at.max(entry.broadcast.expires_at);
         block.newest_at = block.newest_at.max(entry.released_at);
         let draft = &entry.broadcast.draft;
         let may_have_people = draft.escalates() || !(entry.recipients.is_empty() && entry.beside.is_empty());
         if entry.kind == ReleaseKind::Broadcast && may_have_people && !draft.drill {
             self.open_until(number, entry.broadcast.expires_at);
+        }
+        let sets = [&entry.recipients, &entry.beside]
+            .into_iter()
+            .filter(|users| !users.is_empty());
+        self.new.extend(sets.map(|users| (number, users.clone())));
+        if self.new.len() >= NEW_MAX {
+            self.unite();
+        }
+    }
+
+    /// Gives the blocks their newest people; before a row is made of one.
+    pub(super) fn unite(&mut self) {
+        let new = std::mem::take(&mut self.new);
+        for sets in new.chunk_by(|one, other| one.0 == other.0) {
+            if let Some(block) = sets.first().and_then(|(number, _)| self.all.get_mut(number)) {
+                let sets = sets.iter().map(|(_, users)| &**users);
+                block.union = std::iter::once(&block.union).chain(sets).union();
+            }
         }
     }
 
@@ -162,18 +183,20 @@ impl Blocks {
 
     /// Blocks with something for a user that has not expired, newest first: the numbers of their first positions.
     pub fn live_with(&self, user: UserNumber, now: Millis) -> impl Iterator<Item = Position> + '_ {
-        let found = self.all.iter().rev();
-        found
-            .filter(move |(_, block)| block.expires_at > now && block.union.contains(user))
-            .map(|(first, _)| first * BLOCK)
+        let found = self.of(user).filter(move |(_, block)| block.expires_at > now);
+        found.map(|(first, _)| first * BLOCK)
     }
 
     /// All blocks with something for a user, newest first.
     pub fn with(&self, user: UserNumber) -> impl Iterator<Item = Position> + '_ {
-        let found = self.all.iter().rev();
-        found
-            .filter(move |(_, block)| block.union.contains(user))
-            .map(|(first, _)| first * BLOCK)
+        self.of(user).map(|(first, _)| first * BLOCK)
+    }
+
+    fn of(&self, user: UserNumber) -> impl Iterator<Item = (u64, &Block)> + '_ {
+        let new = self.new.iter().filter(move |(_, users)| users.contains(user));
+        let new: BTreeSet<u64> = new.map(|(number, _)| *number).collect();
+        let all = self.all.iter().rev().map(|(number, block)| (*number, block));
+        all.filter(move |(number, block)| block.union.contains(user) || new.contains(number))
     }
 
     /// The first position of the newest block that begins below a position.

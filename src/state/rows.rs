@@ -175,6 +175,7 @@ impl State {
     /// The rows that changed since the last call, as they are now.
     pub fn take_rows(&mut self) -> Vec<Row> {
         self.counters.hot_from = self.broadcasts.hot_from().unwrap_or(self.counters.next);
+        self.broadcasts.blocks.unite();
         let mut rows: Vec<Row> = Vec::with_capacity(self.changed.len() + 8);
         for (priority, position, encoded) in self.broadcasts.take_journal() {
             rows.push(Row {

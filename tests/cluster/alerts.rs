@@ -390,11 +390,12 @@ fn afterwards(house: &mut House) {
         "cache_hit_rate",
         "cache_memory",
     ];
-    for rule in twice.into_iter().chain(["emergency", "disk_nearly_full", "clock_skew"]) {
+    // A leader may have been killed between the word that it is over and the call about it: then the call comes later.
+    let others = ["emergency", "disk_nearly_full", "clock_skew", "node_lost"];
+    for rule in twice.into_iter().chain(others) {
         until("its end was told", SOON, || (house.told(rule).len() >= 2).then_some(()));
         assert_eq!(house.told(rule), ["raised", "cleared"], "{rule}");
     }
-    assert_eq!(house.told("node_lost"), ["raised", "cleared"]);
     until("the end of what lasted was told", SOON, || {
         (house.told("memory").last()? == "cleared").then_some(())
     });

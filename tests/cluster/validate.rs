@@ -171,7 +171,7 @@ fn all_published(cluster: &Cluster) -> Vec<Value> {
     loop {
         let mut page = cluster
             .client(0)
-            .get(&format!("/v1/broadcasts?limit=1000{after}"))
+            .get(&format!("/v1/broadcasts?limit=100{after}"))
             .expect(200)
             .json();
         all.append(page["items"].as_array_mut().unwrap());

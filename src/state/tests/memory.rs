@@ -200,6 +200,35 @@ fn what_is_forgotten_takes_no_receipts_and_leaves_no_block() {
     assert_eq!(again.hash(), bench.state.hash());
 }
 
+#[test]
+fn a_block_knows_its_newest_people_before_its_row_is_made_and_after() {
+    let (mut bench, mut disk) = (Bench::new(two_places()), Disk::default());
+    let blocks = |state: &State, user: u32| state.broadcasts().blocks().with(user).collect::<Vec<_>>();
+    let to = |user: &str| Clause {
+        users: vec![user.into()],
+        ..Clause::default()
+    };
+    let send = |bench: &mut Bench, user: &str, key: u64| {
+        let Command::Publish(mut publish) = publish(draft(to(user)), 0, key) else {
+            panic!("not a publish")
+        };
+        publish.key.fingerprint[..8].copy_from_slice(&key.to_le_bytes());
+        bench.number(Command::Publish(publish))
+    };
+    let first = send(&mut bench, "ann", 1);
+    assert_eq!((blocks(&bench.state, 0), blocks(&bench.state, 1)), (vec![0], vec![]));
+    for key in 2..600 {
+        send(&mut bench, "bob", key);
+    }
+    send(&mut bench, "cat", 600);
+    let (all, last) = (vec![512, 256, 0], vec![512]);
+    let expected = [vec![first / 256 * 256], all, last, vec![]];
+    let found = |state: &State| [0, 1, 2, 3].map(|user| blocks(state, user));
+    assert_eq!(found(&bench.state), expected);
+    let again = reload(&mut bench.state, &mut disk);
+    assert_eq!((found(&again), found(&bench.state)), (expected.clone(), expected));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     /// Publishes, ticks and restarts in any order: what is forgotten is the same as without the restarts, nothing of interest

@@ -22,16 +22,18 @@ pub fn has(kept: &Kept, begin: &str) -> bool {
         .any(|name| name.starts_with(begin))
 }
 
-/// How many times what it is about a command asked for, where that is not once.
-fn scale(command: &str) -> Option<&str> {
-    let mut words = command.split_whitespace().skip_while(|word| *word != "--scale").skip(1);
-    words.next().filter(|scale| *scale != "1")
+/// How many times what it is about a load was, where that is not once.
+fn scale(kept: &Kept) -> Option<&str> {
+    let words = kept.command.split_whitespace().skip_while(|word| *word != "--scale");
+    let mut words = words.skip(1);
+    let scale = words.next().filter(|scale| *scale != "1");
+    scale.filter(|_| kept.kind == "load")
 }
 
 /// `told`: what stands above already.
 pub fn write_kept(page: &mut String, (name, kept): (&str, &Kept), show: &[String], told: &[&str]) {
     let is_shown = |key: &str| show.is_empty() || show.iter().any(|begin| key.starts_with(begin.as_str()));
-    match (kept.about.as_str(), scale(&kept.command)) {
+    match (kept.about.as_str(), scale(kept)) {
         ("", _) => {}
         (about, None) => drop(writeln!(page, "\n{about}")),
         (about, Some(scale)) => drop(writeln!(page, "\n{about}; here {scale} times that.")),

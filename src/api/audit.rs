@@ -1,4 +1,5 @@
-//! Who was refused, who changed what, and who called a broadcast off or had it delivered again: gathered on the way out, told to the log once a second, read with `GET /v1/audit`.
+//! Who was refused, who changed what, and who called a broadcast off or had it delivered again: gathered on the way out, told to the
+//! log once a second, read with `GET /v1/audit`.
 
 use super::access;
 use super::context::Context;

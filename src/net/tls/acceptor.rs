@@ -159,7 +159,7 @@ impl Acceptor {
             tokio::select! {
                 biased;
                 answered = answer(&socket, &mut secure) => answered?,
-                wanted = self.wanted(PATIENCE.saturating_sub(kept)) => return Err(wanted.err().unwrap_or_else(|| ErrorKind::TimedOut.into())),
+                given_up = self.wanted(PATIENCE.saturating_sub(kept)) => return Err(given_up),
             }
             kept += since.elapsed();
         }
@@ -181,11 +181,14 @@ impl Acceptor {
         self.places.acquire().await.map_err(io::Error::other)
     }
 
-    /// Returns when patience is over and somebody has no place for whom nobody else gives one up.
-    async fn wanted(&self, patience: Duration) -> io::Result<()> {
+    /// Ends when patience is over and somebody has no place for whom nobody else gives one up.
+    async fn wanted(&self, patience: Duration) -> io::Error {
         tokio::time::sleep(patience).await;
-        self.claims.acquire().await.map_err(io::Error::other)?.forget();
-        Ok(())
+        match self.claims.acquire().await {
+            Ok(claim) => claim.forget(),
+            Err(closed) => return io::Error::other(closed),
+        }
+        ErrorKind::TimedOut.into()
     }
 
     async fn step(&self, socket: &TcpStream, secure: &mut Secure) -> io::Result<()> {

@@ -24,9 +24,8 @@ pub fn has(kept: &Kept, begin: &str) -> bool {
 
 /// How many times what it is about a load was, where that is not once.
 fn scale(kept: &Kept) -> Option<&str> {
-    let words = kept.command.split_whitespace().skip_while(|word| *word != "--scale");
-    let mut words = words.skip(1);
-    let scale = words.next().filter(|scale| *scale != "1");
+    let mut words = kept.command.split_whitespace().skip_while(|word| *word != "--scale");
+    let scale = words.nth(1).filter(|scale| *scale != "1");
     scale.filter(|_| kept.kind == "load")
 }
 

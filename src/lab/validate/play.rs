@@ -76,10 +76,15 @@ async fn on_stage(stage: &mut Stage, options: &Options, bar: &ProgressBar) -> Ve
     looked
 }
 
-/// Gives what could not be put away. Whoever asks meanwhile to end does not wait for it, and nothing is begun behind it.
+/// Gives what could not be put away. Whoever asks meanwhile to end does not wait for it.
 async fn put_away(stage: Stage, interrupts: &mut Interrupts) -> (Vec<String>, Result<()>) {
     let (names, is_own) = (stage.name(""), stage.is_own());
-    match interrupts.unless(stage.end()).await {
+    after_end(interrupts.unless(stage.end()).await, &names, is_own)
+}
+
+/// What stays, and whether something may be begun behind it: not when it was cut off.
+fn after_end(ended: Result<Vec<String>>, names: &str, is_own: bool) -> (Vec<String>, Result<()>) {
+    match ended {
         Ok(left) => (left, Ok(())),
         // What ends with its nodes is gone.
         Err(error) if is_own => (Vec::new(), Err(error)),
@@ -171,10 +176,10 @@ async fn ending(limit: Duration, road: impl Future<Output = Result<()>>) -> Endi
 
 #[cfg(test)]
 mod tests {
-    use super::ending;
+    use super::{after_end, ending};
     use crate::lab::validate::proof::Proof;
     use crate::lab::validate::verdict::{Ending, Outcome, outcome};
-    use anyhow::{Result, bail};
+    use anyhow::{Result, anyhow, bail};
     use std::time::Duration;
 
     const LIMIT: Duration = Duration::from_millis(50);
@@ -204,5 +209,28 @@ mod tests {
         let gives_up = ending(LIMIT, async { bail!("no answer") }).await;
         assert_eq!(gives_up, Ending::BrokeOff("no answer".into()));
         check(&gives_up, &proof, Outcome::Failed);
+    }
+
+    #[test]
+    fn nothing_is_begun_when_the_putting_away_was_cut_off() {
+        let (left, goes_on) = after_end(Ok(vec!["/v1/users/u stays".into()]), "validate-1-", false);
+        assert_eq!(
+            (left.len(), goes_on.is_ok()),
+            (1, true),
+            "what stays is told, and the rest is done"
+        );
+        let cut = || Err(anyhow!("interrupted"));
+        let (left, goes_on) = after_end(cut(), "validate-1-", false);
+        assert!(
+            left[0].starts_with("interrupted before all was") && left[0].contains("validate-1-"),
+            "{left:?}"
+        );
+        assert_eq!(goes_on.unwrap_err().to_string(), "interrupted");
+        let (left, goes_on) = after_end(cut(), "validate-1-", true);
+        assert_eq!(
+            (left.len(), goes_on.is_err()),
+            (0, true),
+            "its own nodes are gone with all of it"
+        );
     }
 }
